@@ -1,0 +1,1 @@
+"""The DICOM network: SCP, SCU, contexts and statuses."""

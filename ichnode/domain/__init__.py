@@ -1,0 +1,1 @@
+"""Pure decisions and data: standard library only; no clock, no disk, no log."""

@@ -1,0 +1,73 @@
+"""What is said about a patient: findings with their measurements, estimates with their intervals, and by which model."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelIdentity:
+    """Which model said it; stands in every result object."""
+
+    name: str
+    version: str
+    weights_sha256: str
+    family: str  # "classical" or "neural network"
+    trained_on: str  # "nothing", "simulated patients" or the name of a clinical cohort
+    intended_use: str = "Research use only - not for clinical use"
+
+
+class Side(StrEnum):
+    """Patient side of a finding's centroid."""
+
+    LEFT = "left"
+    RIGHT = "right"
+    MIDLINE = "midline"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hematoma:
+    """The hematoma of one head CT, all its components together, measured on the acquisition grid."""
+
+    volume_ml: float  # voxels x area x real slice extent
+    volume_low_ml: float  # the same at the model's strict threshold
+    volume_high_ml: float  # the same at the model's lenient threshold
+    abc2_ml: float  # A x B x C / 2 (Kothari 1996), all components
+    probability: float  # highest voxel probability inside
+    side: Side
+    component_count: int
+    largest_slice_uid: str  # SOP Instance UID of the slice with the largest area
+    largest_area_mm2: float
+    long_axis_mm: float  # A: longest in-plane diameter on that slice
+    short_axis_mm: float  # B: longest diameter perpendicular to A
+
+
+class EstimateName(StrEnum):
+    """Patient-level quantities that a model may predict."""
+
+    EXPANSION_PROBABILITY = "expansion_probability"  # percent, within 24 h
+    PREDICTED_VOLUME = "predicted_volume"  # mL at 24 h
+    VOLUME_CHANGE = "volume_change"  # mL, predicted minus now
+    POOR_OUTCOME_PROBABILITY = "poor_outcome_probability"  # percent, mRS 3-6 at 90 days
+    DEATH_PROBABILITY = "death_probability"  # percent, 30 days
+    GCS = "gcs"  # score 3-15, estimated from the image
+    AGE_80_PROBABILITY = "age_80_probability"  # percent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """One predicted quantity with its interval, in the unit that its name fixes. None: the model abstained."""
+
+    name: EstimateName
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    note: str = ""  # why it abstained, or what limits it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What one model says about one series. `hematoma` None: none was found."""
+
+    model: ModelIdentity
+    hematoma: Hematoma | None
+    estimates: tuple[Estimate, ...] = ()

@@ -1,0 +1,25 @@
+"""Prediction: what a model returns, on the acquisition grid. The one type that inference and results share."""
+
+from dataclasses import dataclass
+
+from ichnode.domain.findings import ModelIdentity
+from ichnode.imaging.volume import FloatArray, Mask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PredictedFollowUp:
+    """How the head is likely to look in 24 hours."""
+
+    model: ModelIdentity
+    hu: FloatArray  # (slice, row, column); equals the source HU where nothing is predicted to change
+    hematoma: Mask  # (slice, row, column)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prediction:
+    """Where the hematoma is, and optionally where it is likely to be."""
+
+    model: ModelIdentity
+    probability: FloatArray  # (slice, row, column), 0-1
+    hematoma: Mask  # (slice, row, column): probability thresholded and cleaned
+    followup: PredictedFollowUp | None = None

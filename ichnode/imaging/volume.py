@@ -1,0 +1,68 @@
+"""Volume and AcquisitionGrid: HU on the slices as acquired, with the geometry that they really have.
+
+Arrays are (slice, row, column). Slices are sorted along the slice normal (cross product of row and column
+direction), so for an axial head from caudal to cranial. Positions are LPS patient coordinates in mm (PS3.3 C.7.6.2).
+Neither equal spacing nor a right angle between slice offset and slice plane (gantry tilt) is assumed.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AcquisitionGrid:
+    """Where the voxels of a series are. Shared by its volume, its masks and its results."""
+
+    rows: int
+    columns: int
+    positions_lps: NDArray[np.float64]  # (slice, 3): centre of the first pixel of each slice, mm
+    row_direction_lps: NDArray[np.float64]  # (3,): unit vector along which the column index grows
+    column_direction_lps: NDArray[np.float64]  # (3,): unit vector along which the row index grows
+    pixel_spacing_mm: tuple[float, float]  # between rows, between columns (PixelSpacing order)
+    slice_thickness_mm: NDArray[np.float64]  # (slice,): nominal, from SliceThickness
+    sop_instance_uids: tuple[str, ...]  # one a slice
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(slice, row, column)."""
+        return (len(self.sop_instance_uids), self.rows, self.columns)
+
+    @property
+    def normal_lps(self) -> NDArray[np.float64]:
+        """Unit slice normal, (3,)."""
+        return np.cross(self.row_direction_lps, self.column_direction_lps)
+
+    @property
+    def offsets_mm(self) -> NDArray[np.float64]:
+        """(slice,): distance of each slice plane along the normal, ascending."""
+        return self.positions_lps @ self.normal_lps
+
+    @property
+    def slice_extents_mm(self) -> NDArray[np.float64]:
+        """(slice,): how far each slice reaches along the normal: half-way to each neighbour, an end slice symmetric."""
+        gaps = np.diff(self.offsets_mm)
+        below = np.concatenate([gaps[:1], gaps])
+        above = np.concatenate([gaps, gaps[-1:]])
+        return (below + above) / 2
+
+    @property
+    def voxel_ml(self) -> NDArray[np.float64]:
+        """(slice,): volume of one voxel of each slice in mL."""
+        return self.slice_extents_mm * self.pixel_spacing_mm[0] * self.pixel_spacing_mm[1] / 1000
+
+    def volume_ml(self, mask: Mask) -> float:
+        """Volume of a (slice, row, column) mask in mL, from the real slice positions."""
+        return float(mask.sum(axis=(1, 2)) @ self.voxel_ml)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Volume:
+    """HU of one series on its acquisition grid."""
+
+    hu: FloatArray  # (slice, row, column); padding is -1024 or less
+    grid: AcquisitionGrid

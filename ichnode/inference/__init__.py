@@ -1,0 +1,1 @@
+"""From a volume to a prediction and findings: bundles, predictor, supervised child process."""

@@ -1,0 +1,1 @@
+"""From a prediction and findings to DICOM result objects."""
