@@ -2,6 +2,8 @@
 
     IchnodeError
     ├── ConfigError(problems)            the configuration is not usable; each problem is "section.key: reason"
+    ├── MalformedDataset(detail)         received bytes are not a data set in the syntax they claim
+    │   └── DatasetTooLarge              deflated bytes that inflate beyond the cap, or too many elements
     ├── NotStored(status, comment)       an instance is refused; what the C-STORE is answered
     ├── RefusedSeries(reason, detail)    a series cannot become an honest volume, or is not what a model reads
     ├── InferenceError(reason, detail)   a model, or the process it runs in, failed
@@ -23,6 +25,14 @@ class ConfigError(IchnodeError):
     def __init__(self, problems: tuple[str, ...]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class MalformedDataset(IchnodeError):
+    """Received bytes are not a complete data set in the transfer syntax that they claim."""
+
+
+class DatasetTooLarge(MalformedDataset):
+    """A deflated data set inflates beyond the cap, or a data set has too many elements or levels."""
 
 
 class NotStored(IchnodeError):

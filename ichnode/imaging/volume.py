@@ -25,7 +25,8 @@ class AcquisitionGrid:
     column_direction_lps: NDArray[np.float64]  # (3,): unit vector along which the row index grows
     pixel_spacing_mm: tuple[float, float]  # between rows, between columns (PixelSpacing order)
     slice_thickness_mm: NDArray[np.float64]  # (slice,): nominal, from SliceThickness
-    sop_instance_uids: tuple[str, ...]  # one a slice
+    sop_instance_uids: tuple[str, ...]  # one a slice; the same for all slices of an Enhanced CT instance
+    frame_numbers: tuple[int, ...]  # one a slice, from 1; always 1 for CT Image Storage
 
     @property
     def shape(self) -> tuple[int, int, int]:
