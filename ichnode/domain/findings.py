@@ -1,4 +1,4 @@
-"""What is said about a patient: findings with their measurements, estimates with their intervals, and by which model."""
+"""What is said about a patient: findings with measurements, estimates with intervals, and which model says so."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,9 +1,26 @@
-"""Instance, series and study as received, and when a study counts as complete, on which evidence."""
+"""Instance, series and study as received, and when a study counts as complete, on which evidence.
+
+The end of an association proves nothing by itself (PS3.4 B.4): a study counts as complete
+
+- at once when a declared number of instances is here (NumberOfStudyRelatedInstances, NumberOfSeriesRelatedInstances,
+  ImagesInAcquisition);
+- after `SETTLE_S` when every CT series is gapless and every association that carried it was released;
+- after `quiet_s` without a new instance, unless a declared number of the study or series is still missing;
+- after `max_wait_s` in any event.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+from ichnode.domain.geometry import is_gapless
+from ichnode.domain.sop_classes import ANALYSABLE
 
 HeaderValue = str | int | float | tuple[str, ...] | tuple[int, ...] | tuple[float, ...]
+
+SETTLE_S = 2.0  # a released sender that goes on in a new association does so within this time
+MIN_INSTANCES_PER_ASSOCIATION = 2  # a sender with one association an instance tells nothing by releasing it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +46,98 @@ class Series:
     study_instance_uid: str
     instances: tuple[Instance, ...]
 
+    def values(self, keyword: str) -> set[HeaderValue]:
+        """The different values of `keyword` among the instances that have it."""
+        return {i.header[keyword] for i in self.instances if keyword in i.header}
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True)
 class StudySnapshot:
     """An immutable study as of an instant."""
 
     study_instance_uid: str
     series: tuple[Series, ...]
+
+    @cached_property
+    def instances(self) -> tuple[Instance, ...]:
+        """Every instance of the study."""
+        return tuple(instance for series in self.series for instance in series.instances)
+
+
+class Evidence(StrEnum):
+    """How we know that all instances are here; stands on the snapshot row."""
+
+    EXPECTED_COUNT = "expected_count"
+    GAPLESS_GEOMETRY = "gapless_geometry"
+    QUIET = "quiet"
+    MAX_WAIT = "max_wait"
+    ON_DISK = "on_disk"  # read from a folder, not received
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """What is known about how a study arrived, beside its instances."""
+
+    first_received_at: float
+    last_received_at: float
+    unreleased: bool  # an association that carried the study is open, was aborted or was lost
+
+
+def evidence_of_completeness(
+    snapshot: StudySnapshot, arrival: Arrival, *, now: float, quiet_s: float, max_wait_s: float
+) -> Evidence | None:
+    """Why the study counts as complete at `now` (seconds since the epoch), or None while it does not."""
+    quiet_for = now - arrival.last_received_at
+    declared = _declared_counts(snapshot)
+    if declared.all_met:
+        return Evidence.EXPECTED_COUNT
+    if now - arrival.first_received_at >= max_wait_s:
+        return Evidence.MAX_WAIT
+    if declared.some_missing:
+        return None
+    if quiet_for >= min(SETTLE_S, quiet_s) and not arrival.unreleased and _is_gapless(snapshot):
+        return Evidence.GAPLESS_GEOMETRY
+    return Evidence.QUIET if quiet_for >= quiet_s else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Declared:
+    all_met: bool
+    some_missing: bool
+
+
+def _declared_counts(snapshot: StudySnapshot) -> _Declared:
+    """ImagesInAcquisition proves presence when met but not absence when unmet: scanners fill it unreliably."""
+    study = _largest(snapshot.instances, "NumberOfStudyRelatedInstances")
+    if study:
+        return _Declared(len(snapshot.instances) >= study, len(snapshot.instances) < study)
+    met, missing = [], False
+    for series in snapshot.series:
+        in_series = _largest(series.instances, "NumberOfSeriesRelatedInstances")
+        in_acquisition = _largest(series.instances, "ImagesInAcquisition")
+        one_acquisition = len(series.values("AcquisitionNumber")) <= 1
+        count = len(series.instances)
+        missing = missing or 0 < count < in_series
+        met.append(count >= in_series > 0 or (one_acquisition and count >= in_acquisition > 1))
+    return _Declared(bool(met) and all(met), missing)
+
+
+def _largest(instances: tuple[Instance, ...], keyword: str) -> int:
+    """The largest whole number that any instance gives for `keyword`; 0 when none does."""
+    values = (instance.header.get(keyword) for instance in instances)
+    return max((v for v in values if isinstance(v, int)), default=0)
+
+
+def _is_gapless(snapshot: StudySnapshot) -> bool:
+    per_association: dict[int, int] = {}
+    for instance in snapshot.instances:
+        per_association[instance.association_id] = per_association.get(instance.association_id, 0) + 1
+    if min(per_association.values()) < MIN_INSTANCES_PER_ASSOCIATION:
+        return False
+    image_series = [s for s in snapshot.series if s.instances[0].sop_class_uid in ANALYSABLE and not _is_localizer(s)]
+    return bool(image_series) and all(is_gapless([i.header for i in s.instances]) for s in image_series)
+
+
+def _is_localizer(series: Series) -> bool:
+    image_type = series.instances[0].header.get("ImageType", ())
+    return isinstance(image_type, tuple) and "LOCALIZER" in image_type

@@ -1,0 +1,292 @@
+"""Settings: the whole configuration, read once from TOML and the environment, frozen; unknown keys are refused.
+
+Every key can also be set as ICHNODE_SECTION__KEY (lists by index: ICHNODE_DESTINATIONS__0__HOST); the environment
+wins. Without a file the defaults below hold. Parts of the node receive plain values, never Settings.
+"""
+
+import hashlib
+import ipaddress
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydicom.datadict import tag_for_keyword
+
+from ichnode.domain.identity import is_ae_title
+from ichnode.domain.rules import Rule, parse_match
+from ichnode.errors import ConfigError
+
+PIPELINES = ("hematoma",)
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+def _ae_title(value: str) -> str:
+    if not is_ae_title(value):
+        raise ValueError("an AE title has 1 to 16 printable ASCII characters and no backslash")
+    return value
+
+
+class Node(_Section):
+    """Who we are on the DICOM network, and where everything is kept."""
+
+    ae_title: str = "ICHNODE"
+    host: str = "0.0.0.0"
+    port: Port = 11112
+    data_dir: Path = Path("ichnode-data")
+    lenient: bool = False  # store data sets that do not parse exactly, marked, instead of refusing them
+    max_associations: Annotated[int, Field(ge=1)] = 32
+    reserve_mb: Annotated[int, Field(ge=0)] = 500  # below this much free space (or 5 % of the disk) C-STORE gets 0xA700
+
+    _check_ae_title = field_validator("ae_title")(_ae_title)
+
+
+class Source(_Section):
+    """Who may send: a calling AE title, optionally only from one address or network."""
+
+    ae_title: str
+    host: str | None = None
+
+    _check_ae_title = field_validator("ae_title")(_ae_title)
+
+    @field_validator("host")
+    @classmethod
+    def _check_host(cls, value: str | None) -> str | None:
+        if value is not None:
+            ipaddress.ip_network(value, strict=False)
+        return value
+
+
+class Destination(_Section):
+    """Where results go, by C-STORE."""
+
+    name: Annotated[str, Field(min_length=1)]
+    ae_title: str
+    host: Annotated[str, Field(min_length=1)]
+    port: Annotated[int, Field(ge=1, le=65535)]
+    connect_timeout_s: Seconds = 10
+    response_timeout_s: Seconds = 60
+
+    _check_ae_title = field_validator("ae_title")(_ae_title)
+
+
+class Completeness(_Section):
+    """When a study counts as complete."""
+
+    quiet_s: Annotated[float, Field(ge=0)] = 10
+    max_wait_s: Seconds = 600
+
+
+class RuleSettings(_Section):
+    """One [[rules]] table."""
+
+    name: Annotated[str, Field(min_length=1)]
+    match: dict[str, Any] = {}
+    run: tuple[Literal["hematoma"], ...] = ("hematoma",)
+    send_to: tuple[str, ...] = ()
+    priority: Literal["stat", "routine"] = "routine"
+    report_ignored: bool = False
+    prefer_thickness_mm: Annotated[float, Field(gt=0)] = 5.0
+
+    @field_validator("match")
+    @classmethod
+    def _check_match(cls, value: dict[str, Any]) -> dict[str, Any]:
+        parse_match(value, _is_keyword)
+        return value
+
+    def as_rule(self) -> Rule:
+        """The rule that the domain decides with."""
+        return Rule(**(self.model_dump() | {"match": parse_match(self.match, _is_keyword)}))
+
+
+class Database(_Section):
+    """Where the ledger is."""
+
+    url: str = "sqlite:///{data_dir}/ichnode.db"
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, value: str) -> str:
+        if not value.startswith("sqlite:///"):
+            raise ValueError("only sqlite:/// is supported")
+        return value
+
+
+class Web(_Section):
+    """The HTTP endpoint: metrics, health, jobs."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8042
+
+
+class Inference(_Section):
+    """Where and how long models run."""
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda:\d+)$")] = "auto"
+    deadline_s: Seconds = 120
+    memory_limit_mb: Annotated[int, Field(ge=1024)] | None = None
+    hematoma_bundle: str = "hematoma-baseline"
+    bundles_dir: Path | None = None  # searched before the bundles that come with ichnode
+
+
+class Results(_Section):
+    """Which objects are written, and how."""
+
+    write: tuple[
+        Literal[
+            "segmentation",
+            "measurement_report",
+            "outline_report",
+            "summary_page",
+            "predicted_segmentation",
+            "predicted_series",
+            "prediction_report",
+        ],
+        ...,
+    ] = (
+        "segmentation",
+        "measurement_report",
+        "outline_report",
+        "summary_page",
+        "predicted_segmentation",
+        "predicted_series",
+        "prediction_report",
+    )
+    segmentation_series_number: int = 9101
+    predicted_segmentation_series_number: int = 9102
+    measurement_report_series_number: int = 9103
+    outline_report_series_number: int = 9104
+    summary_page_series_number: int = 9105
+    predicted_series_series_number: int = 9106
+    prediction_report_series_number: int = 9107
+    followup_sop: Literal["sc", "ct"] = "sc"
+    report_sop: Literal["comprehensive_3d", "comprehensive", "enhanced"] = "comprehensive_3d"
+    device_serial_number: str = "ichnode-1"
+
+
+class Delivery(_Section):
+    """How often a destination that does not answer is tried."""
+
+    first_retry_s: Seconds = 5
+    max_retry_s: Seconds = 600
+    max_attempts: Annotated[int, Field(ge=1)] = 100
+
+
+class Settings(_Section):
+    """The whole configuration."""
+
+    node: Node = Node()
+    sources: tuple[Source, ...] = ()
+    destinations: tuple[Destination, ...] = ()
+    completeness: Completeness = Completeness()
+    rules: tuple[RuleSettings, ...] = ()
+    database: Database = Database()
+    web: Web = Web()
+    inference: Inference = Inference()
+    results: Results = Results()
+    delivery: Delivery = Delivery()
+
+    @model_validator(mode="after")
+    def _check_names(self) -> "Settings":
+        names = [d.name for d in self.destinations]
+        problems = [f"destinations.name: {n!r} stands twice" for n in sorted(set(names)) if names.count(n) > 1]
+        rule_names = [r.name for r in self.rules]
+        problems += [f"rules.name: {n!r} stands twice" for n in sorted(set(rule_names)) if rule_names.count(n) > 1]
+        for i, rule in enumerate(self.rules):
+            problems += [f"rules.{i}.send_to: no destination is named {n!r}" for n in rule.send_to if n not in names]
+        if problems:
+            raise ConfigError(tuple(problems))
+        return self
+
+    @property
+    def database_url(self) -> str:
+        """The URL with `data_dir` filled in."""
+        return self.database.url.format(data_dir=self.node.data_dir)
+
+    @property
+    def decision_rules(self) -> tuple[Rule, ...]:
+        """The configured rules; without any, one that analyses every non-contrast head CT and sends everywhere."""
+        default = RuleSettings(name="head-ct", send_to=tuple(d.name for d in self.destinations))
+        return tuple(rule.as_rule() for rule in self.rules or (default,))
+
+    @property
+    def results_sha256(self) -> str:
+        """Hash of what shapes result objects; part of their UIDs, so that other settings give other objects."""
+        shaping = {"results": self.results.model_dump(), "bundle": self.inference.hematoma_bundle}
+        return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
+
+
+def load_settings(file: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings from `file` (None: defaults) and the environment. Raises ConfigError with every problem found."""
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values = tomllib.loads(file.read_text("utf-8"))
+        except OSError as problem:
+            raise ConfigError((f"{file}: {problem.strerror}",)) from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+            raise ConfigError((f"{file}: not TOML: {problem}",)) from None
+    for name, text in sorted((os.environ if environment is None else environment).items()):
+        if name.startswith("ICHNODE_") and "__" in name:
+            _put(values, name.removeprefix("ICHNODE_").lower().split("__"), _parsed(text), name)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as problem:
+        raise ConfigError(tuple(_described(e) for e in problem.errors())) from None
+
+
+def example() -> str:
+    """The commented example configuration."""
+    return files("ichnode").joinpath("example.toml").read_text("utf-8")
+
+
+def _is_keyword(name: str) -> bool:
+    return tag_for_keyword(name) is not None
+
+
+def _described(error: Any) -> str:
+    where = ".".join(map(str, error["loc"])) or "configuration"
+    message = "unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
+    if where.endswith(".match") and (named := re.match(r"(\w+): (.*)", message)):
+        return f"{where}.{named[1]}: {named[2]}"
+    return f"{where}: {message}"
+
+
+def _parsed(text: str) -> Any:
+    """An environment value: TOML where it reads as TOML, else the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _put(values: Any, path: list[str], value: Any, variable: str) -> None:
+    """Set a nested key; list elements by index, one past the end appends."""
+    for depth, key in enumerate(path):
+        last = depth == len(path) - 1
+        if isinstance(values, list):
+            if not key.isdigit() or int(key) > len(values):
+                raise ConfigError((f"{variable}: {key!r} is no index from 0 to {len(values)}",))
+            if int(key) == len(values):
+                values.append({})
+            if last:
+                values[int(key)] = value
+            else:
+                values = values[int(key)]
+        elif isinstance(values, dict):
+            if last:
+                values[key] = value
+            else:
+                values = values.setdefault(key, [] if path[depth + 1].isdigit() else {})
+        else:
+            raise ConfigError((f"{variable}: {'.'.join(path[:depth])} is a value, not a section",))

@@ -1,0 +1,179 @@
+"""Intake: what was received, from whom, and which studies wait for a snapshot."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import Engine, case, func, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from ichnode.domain.study import Arrival, Instance, Series, StudySnapshot
+from ichnode.storage.schema import associations, conflicts, instances, studies
+
+
+class Kept(Enum):
+    """What became of a received instance."""
+
+    NEW = auto()
+    DUPLICATE = auto()  # the same bytes were here already
+    CONFLICT = auto()  # other bytes are here under the same SOP Instance UID; the first are kept and used
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingStudy:
+    """A study with instances that no snapshot has yet."""
+
+    study_instance_uid: str
+    last_instance_id: int
+    arrival: Arrival
+
+
+class Intake:
+    """The tables that receiving writes and assembling reads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def open_association(self, *, calling_ae_title: str, peer: str, at: float) -> int:
+        """A row for a new association; its id."""
+        row = {"calling_ae_title": calling_ae_title, "peer": peer, "opened_at": at}
+        with self._engine.begin() as db:
+            return int(db.execute(insert(associations).values(row).returning(associations.c.id)).scalar_one())
+
+    def close_association(self, association_id: int, *, ending: str, at: float) -> None:
+        """How an association ended: "released" or "aborted"."""
+        with self._engine.begin() as db:
+            db.execute(
+                update(associations)
+                .where(associations.c.id == association_id, associations.c.ending.is_(None))
+                .values(ending=ending, closed_at=at)
+            )
+
+    def close_lost_associations(self, *, at: float) -> None:
+        """At start: associations that a killed process left open."""
+        with self._engine.begin() as db:
+            db.execute(update(associations).where(associations.c.ending.is_(None)).values(ending="lost", closed_at=at))
+
+    def keep(self, instance: Instance, *, sha256: str, size_bytes: int) -> Kept:
+        """Commit the row of a stored instance; the same bytes again change nothing. Atomic, also between processes."""
+        values = {
+            "sop_instance_uid": instance.sop_instance_uid,
+            "sop_class_uid": instance.sop_class_uid,
+            "series_instance_uid": instance.series_instance_uid,
+            "study_instance_uid": instance.study_instance_uid,
+            "transfer_syntax_uid": instance.transfer_syntax_uid,
+            "sha256": sha256,
+            "file": instance.file,
+            "size_bytes": size_bytes,
+            "header": dict(instance.header),
+            "association_id": instance.association_id,
+            "received_at": instance.received_at,
+        }
+        with self._engine.begin() as db:
+            new_id = db.execute(
+                upsert(instances).values(values).on_conflict_do_nothing().returning(instances.c.id)
+            ).scalar_one_or_none()
+            if new_id is not None:
+                db.execute(_study_waits(instance, new_id))
+                return Kept.NEW
+            first = select(instances.c.sha256).where(instances.c.sop_instance_uid == instance.sop_instance_uid)
+            if db.execute(first).scalar_one() == sha256:
+                return Kept.DUPLICATE
+            db.execute(
+                insert(conflicts).values(
+                    sop_instance_uid=instance.sop_instance_uid,
+                    file=instance.file,
+                    association_id=instance.association_id,
+                    received_at=instance.received_at,
+                )
+            )
+            return Kept.CONFLICT
+
+    def waiting_studies(self) -> list[WaitingStudy]:
+        """Studies with instances that no snapshot has, the longest waiting first."""
+        unreleased = (
+            select(associations.c.id)
+            .join(instances, instances.c.association_id == associations.c.id)
+            .where(
+                instances.c.study_instance_uid == studies.c.study_instance_uid,
+                func.coalesce(associations.c.ending, "open") != "released",
+            )
+            .exists()
+        )
+        query = select(studies, unreleased.label("unreleased")).where(studies.c.waiting)
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+            return [
+                WaitingStudy(
+                    study_instance_uid=row.study_instance_uid,
+                    last_instance_id=row.last_instance_id,
+                    arrival=Arrival(
+                        first_received_at=row.first_received_at,
+                        last_received_at=row.last_received_at,
+                        unreleased=row.unreleased,
+                    ),
+                )
+                for row in db.execute(query.order_by(studies.c.first_received_at))
+            ]
+
+    def snapshot(self, study_instance_uid: str, *, last_instance_id: int) -> StudySnapshot:
+        """The study as of `last_instance_id`, series in order of UID, instances in order of receipt."""
+        query = (
+            select(instances)
+            .where(instances.c.study_instance_uid == study_instance_uid, instances.c.id <= last_instance_id)
+            .order_by(instances.c.series_instance_uid, instances.c.id)
+        )
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+            rows = [row._mapping for row in db.execute(query)]
+        return StudySnapshot(
+            study_instance_uid=study_instance_uid,
+            series=tuple(
+                Series(
+                    series_instance_uid=uid,
+                    study_instance_uid=study_instance_uid,
+                    instances=tuple(_instance(row) for row in group),
+                )
+                for uid, group in groupby(rows, key=lambda row: str(row["series_instance_uid"]))
+            ),
+        )
+
+    def files(self) -> set[str]:
+        """Every file that a row names."""
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+            return {*db.execute(select(instances.c.file)).scalars(), *db.execute(select(conflicts.c.file)).scalars()}
+
+
+def _study_waits(instance: Instance, instance_id: int) -> Any:
+    """The study has an instance that no snapshot has; the wait starts with the first such one."""
+    at = instance.received_at
+    statement = upsert(studies).values(
+        study_instance_uid=instance.study_instance_uid,
+        first_received_at=at,
+        last_received_at=at,
+        last_instance_id=instance_id,
+        waiting=True,
+    )
+    return statement.on_conflict_do_update(
+        index_elements=["study_instance_uid"],
+        set_={
+            "first_received_at": case((studies.c.waiting, studies.c.first_received_at), else_=at),
+            "last_received_at": at,
+            "last_instance_id": instance_id,
+            "waiting": True,
+        },
+    )
+
+
+def _instance(row: Mapping[Any, Any]) -> Instance:
+    return Instance(
+        sop_instance_uid=row["sop_instance_uid"],
+        sop_class_uid=row["sop_class_uid"],
+        series_instance_uid=row["series_instance_uid"],
+        study_instance_uid=row["study_instance_uid"],
+        transfer_syntax_uid=row["transfer_syntax_uid"],
+        file=row["file"],
+        header={k: tuple(v) if isinstance(v, list) else v for k, v in row["header"].items()},
+        association_id=row["association_id"],
+        received_at=row["received_at"],
+    )

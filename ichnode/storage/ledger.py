@@ -1,0 +1,419 @@
+"""Ledger: jobs, the guarded transitions between their states, and the events that tell their story.
+
+A state changes only by an UPDATE that also tests the state it starts from, in one transaction with its event row. So
+work may be offered twice, but is done once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, func, insert, select, update
+
+from ichnode.domain.job import MAX_ATTEMPTS, TRANSITIONS, UNFINISHED, Job, JobState
+from ichnode.errors import StaleClaim
+from ichnode.storage.schema import deliveries, events, jobs, results, snapshots, studies
+
+_PRIORITY_RANK = {"stat": 0, "routine": 1}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedJob:
+    """What a decision wants done with one series."""
+
+    series_instance_uid: str
+    state: JobState  # READY or IGNORED
+    decision: str
+    reason: str
+    detail: str
+    rule: str | None
+    run: tuple[str, ...]
+    send_to: tuple[str, ...]
+    priority: str
+    report_ignored: bool
+    input_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultFile:
+    """A composed result object on the disk."""
+
+    role: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    file: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One transition of a job."""
+
+    at: float
+    from_state: str | None
+    to_state: str
+    detail: str
+
+
+class Ledger:
+    """The truth about every job."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def record_decisions(
+        self,
+        study_instance_uid: str,
+        planned: Sequence[PlannedJob],
+        *,
+        last_instance_id: int,
+        last_received_at: float,
+        evidence: str,
+        at: float,
+    ) -> bool:
+        """Take the snapshot and open its jobs, all or nothing. False when a later instance came in the meantime.
+
+        A series whose planned input equals that of its newest job keeps that job. Any other job of the series that is
+        not finished is superseded, and its undelivered results are cancelled.
+        """
+        with self._engine.begin() as db:
+            taken = db.execute(
+                update(studies)
+                .where(
+                    studies.c.study_instance_uid == study_instance_uid,
+                    studies.c.last_instance_id == last_instance_id,
+                    studies.c.waiting,
+                )
+                .values(waiting=False)
+            )
+            if taken.rowcount != 1:
+                return False
+            snapshot_id = db.execute(
+                insert(snapshots)
+                .values(
+                    study_instance_uid=study_instance_uid,
+                    last_instance_id=last_instance_id,
+                    evidence=evidence,
+                    taken_at=at,
+                    last_received_at=last_received_at,
+                )
+                .returning(snapshots.c.id)
+            ).scalar_one()
+            for plan in planned:
+                _open_job(db, study_instance_uid, snapshot_id, plan, at)
+        return True
+
+    def claim(self, *, at: float) -> Job | None:
+        """Take the next ready job, STAT first, then the oldest; its attempt is counted before the work starts."""
+        with self._engine.begin() as db:
+            job_id = db.execute(
+                select(jobs.c.id)
+                .where(jobs.c.state == JobState.READY)
+                .order_by(jobs.c.priority_rank, jobs.c.id)
+                .limit(1)
+            ).scalar_one_or_none()
+            if job_id is None:
+                return None
+            move_job(db, job_id, JobState.ANALYSING, at=at, detail="", attempts=jobs.c.attempts + 1)
+            return _job(db, job_id)
+
+    def finish_analysis(
+        self,
+        job: Job,
+        composed: Sequence[ResultFile],
+        *,
+        findings: Mapping[str, Any],
+        seconds: Mapping[str, float],
+        at: float,
+    ) -> None:
+        """Results are on the disk: fill the outbox and move on. Raises StaleClaim when the job was taken away."""
+        to_deliver = composed and job.send_to
+        with self._engine.begin() as db:
+            _expect(db, job.id, JobState.ANALYSING)
+            for result in composed:
+                _add_result(db, job, result, at)
+            move_job(
+                db,
+                job.id,
+                JobState.DELIVERING if to_deliver else JobState.DONE,
+                at=at,
+                detail=f"{len(composed)} results",
+                findings=dict(findings),
+                seconds=dict(seconds),
+            )
+
+    def refuse(self, job: Job, *, reason: str, detail: str, at: float) -> None:
+        """A gate refused the series."""
+        with self._engine.begin() as db:
+            _expect(db, job.id, JobState.ANALYSING)
+            move_job(db, job.id, JobState.REFUSED, at=at, detail=detail, reason=reason)
+
+    def fail_attempt(self, job: Job, *, reason: str, detail: str, at: float) -> JobState:
+        """An attempt failed: try again, or park the job after the last attempt. The state it is in now."""
+        with self._engine.begin() as db:
+            _expect(db, job.id, JobState.ANALYSING)
+            last = job.attempts >= MAX_ATTEMPTS
+            state = JobState.FAILED if last else JobState.READY
+            move_job(db, job.id, state, at=at, detail=f"attempt {job.attempts}: {detail}", reason=reason)
+            return state
+
+    def recover(self, *, at: float) -> int:
+        """At start: jobs that a killed process was analysing become ready, or are parked; how many there were."""
+        with self._engine.begin() as db:
+            rows = db.execute(select(jobs.c.id, jobs.c.attempts).where(jobs.c.state == JobState.ANALYSING)).all()
+            for row in rows:
+                if row.attempts >= MAX_ATTEMPTS:
+                    why = "the node was killed during every attempt"
+                    move_job(db, row.id, JobState.FAILED, at=at, detail=why, reason="killed")
+                else:
+                    move_job(db, row.id, JobState.READY, at=at, detail="the node was stopped during the attempt")
+            return len(rows)
+
+    def give_back(self, job: Job, *, at: float) -> None:
+        """At stop: the attempt was ended on purpose, and does not count."""
+        with self._engine.begin() as db:
+            _expect(db, job.id, JobState.ANALYSING)
+            move_job(db, job.id, JobState.READY, at=at, detail="parked: the node stops", attempts=jobs.c.attempts - 1)
+
+    def retry(self, job_id: int, *, at: float) -> JobState | None:
+        """Revive a failed, refused or dropped job; its new state, or None when there is nothing to retry."""
+        with self._engine.begin() as db:
+            state = _state(db, job_id)
+            undelivered = deliveries.c.job_id == job_id, deliveries.c.state.in_(["refused", "dead"])
+            if state == JobState.FAILED and db.execute(select(deliveries.c.id).where(*undelivered)).first():
+                revived = {"state": "pending", "attempts": 0, "next_attempt_at": at}
+                db.execute(update(deliveries).where(*undelivered).values(revived))
+                new = JobState.DELIVERING
+            elif state in (JobState.FAILED, JobState.REFUSED, JobState.DROPPED):
+                new = JobState.READY
+            else:
+                return None
+            move_job(db, job_id, new, at=at, detail="retried by hand", attempts=0)
+            return new
+
+    def drop(self, job_id: int, *, at: float) -> bool:
+        """End an unfinished job by hand; False when it is not there or finished."""
+        with self._engine.begin() as db:
+            if _state(db, job_id) not in UNFINISHED:
+                return False
+            _cancel_deliveries(db, job_id)
+            move_job(db, job_id, JobState.DROPPED, at=at, detail="dropped by hand")
+            return True
+
+    def job(self, job_id: int) -> Job | None:
+        """One job, or None."""
+        with self._reading() as db:
+            return _job(db, job_id)
+
+    def list_jobs(self, *, state: JobState | None = None, limit: int = 200) -> list[Job]:
+        """The newest jobs first."""
+        query = _JOB_QUERY.order_by(jobs.c.id.desc()).limit(limit)
+        if state is not None:
+            query = query.where(jobs.c.state == state)
+        with self._reading() as db:
+            return [_as_job(row._mapping) for row in db.execute(query)]
+
+    def events(self, job_id: int) -> list[Event]:
+        """The story of a job, oldest first."""
+        query = select(events).where(events.c.job_id == job_id).order_by(events.c.id)
+        with self._reading() as db:
+            return [
+                Event(at=row.at, from_state=row.from_state, to_state=row.to_state, detail=row.detail)
+                for row in db.execute(query)
+            ]
+
+    def results(self, job_id: int) -> list[ResultFile]:
+        """The result objects of a job."""
+        with self._reading() as db:
+            rows = db.execute(select(results).where(results.c.job_id == job_id).order_by(results.c.id))
+            return [_result_file(row._mapping) for row in rows]
+
+    def seconds(self, job_id: int) -> dict[str, float]:
+        """How long each step of the analysis took."""
+        with self._reading() as db:
+            return db.execute(select(jobs.c.seconds).where(jobs.c.id == job_id)).scalar_one_or_none() or {}
+
+    def last_received_at(self, job: Job) -> float:
+        """When the last instance of the job's snapshot came in."""
+        with self._reading() as db:
+            query = select(snapshots.c.last_received_at).where(snapshots.c.id == job.snapshot_id)
+            return float(db.execute(query).scalar_one())
+
+    def snapshot_end(self, job: Job) -> int:
+        """The id of the last instance of the job's snapshot."""
+        with self._reading() as db:
+            query = select(snapshots.c.last_instance_id).where(snapshots.c.id == job.snapshot_id)
+            return int(db.execute(query).scalar_one())
+
+    def predecessor(self, job: Job, role: str) -> ResultFile | None:
+        """The newest delivered result of `role` that an earlier job of the study under the same rule has sent."""
+        query = (
+            select(results)
+            .join(jobs, jobs.c.id == results.c.job_id)
+            .join(deliveries, deliveries.c.result_id == results.c.id)
+            .where(
+                jobs.c.study_instance_uid == job.study_instance_uid,
+                jobs.c.rule == job.rule,
+                jobs.c.id < job.id,
+                results.c.role == role,
+                deliveries.c.state == "delivered",
+            )
+            .order_by(results.c.id.desc())
+            .limit(1)
+        )
+        with self._reading() as db:
+            row = db.execute(query).first()
+            return _result_file(row._mapping) if row else None
+
+    def count_by_state(self) -> dict[JobState, int]:
+        """How many jobs are in each state, states without a job included."""
+        with self._reading() as db:
+            rows = db.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)).all()
+        counted = {state: count for state, count in rows}
+        return {state: counted.get(state, 0) for state in JobState}
+
+    def _reading(self) -> Connection:
+        return self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+
+
+_JOB_QUERY = select(jobs, snapshots.c.evidence).join(snapshots, snapshots.c.id == jobs.c.snapshot_id)
+
+
+def _open_job(db: Connection, study_instance_uid: str, snapshot_id: int, plan: PlannedJob, at: float) -> None:
+    newest = db.execute(
+        select(jobs.c.id, jobs.c.state, jobs.c.input_sha256)
+        .where(jobs.c.study_instance_uid == study_instance_uid, jobs.c.series_instance_uid == plan.series_instance_uid)
+        .order_by(jobs.c.id.desc())
+        .limit(1)
+    ).first()
+    if newest and newest.input_sha256 == plan.input_sha256:
+        return
+    if newest and newest.state in UNFINISHED:
+        _cancel_deliveries(db, newest.id)
+        move_job(db, newest.id, JobState.SUPERSEDED, at=at, detail="instances arrived after its snapshot")
+    job_id = db.execute(
+        insert(jobs)
+        .values(
+            snapshot_id=snapshot_id,
+            study_instance_uid=study_instance_uid,
+            series_instance_uid=plan.series_instance_uid,
+            state=plan.state,
+            decision=plan.decision,
+            reason=plan.reason,
+            detail=plan.detail,
+            rule=plan.rule,
+            run=list(plan.run),
+            send_to=list(plan.send_to),
+            priority=plan.priority,
+            priority_rank=_PRIORITY_RANK[plan.priority],
+            report_ignored=plan.report_ignored,
+            input_sha256=plan.input_sha256,
+            supersedes=newest.id if newest else None,
+            attempts=0,
+            created_at=at,
+            updated_at=at,
+        )
+        .returning(jobs.c.id)
+    ).scalar_one()
+    opened = {"job_id": job_id, "at": at, "to_state": plan.state, "detail": f"{plan.reason}: {plan.detail}"}
+    db.execute(insert(events).values(opened))
+
+
+def move_job(
+    db: Connection, job_id: int, to: JobState, *, at: float, detail: str, reason: str | None = None, **also: Any
+) -> None:
+    """One guarded transition with its event; StaleClaim when the table of transitions does not allow it.
+
+    With `reason` the job shows reason and detail from now on; else only the event has the detail.
+    """
+    start = _state(db, job_id)
+    if start is None or to not in TRANSITIONS[start]:
+        raise StaleClaim(f"job {job_id} is {start}; it cannot become {to}")
+    if reason is not None:
+        also |= {"reason": reason, "detail": detail}
+    moved = db.execute(
+        update(jobs).where(jobs.c.id == job_id, jobs.c.state == start).values(state=to, updated_at=at, **also)
+    )
+    if moved.rowcount != 1:
+        raise StaleClaim(f"job {job_id} is no longer {start}")
+    db.execute(insert(events).values(job_id=job_id, at=at, from_state=start, to_state=to, detail=detail))
+
+
+def _expect(db: Connection, job_id: int, state: JobState) -> None:
+    if (now := _state(db, job_id)) != state:
+        raise StaleClaim(f"job {job_id} is {now}, not {state}")
+
+
+def _state(db: Connection, job_id: int) -> JobState | None:
+    state = db.execute(select(jobs.c.state).where(jobs.c.id == job_id)).scalar_one_or_none()
+    return JobState(state) if state else None
+
+
+def _add_result(db: Connection, job: Job, result: ResultFile, at: float) -> None:
+    result_id = db.execute(
+        insert(results)
+        .values(
+            job_id=job.id,
+            role=result.role,
+            sop_instance_uid=result.sop_instance_uid,
+            sop_class_uid=result.sop_class_uid,
+            series_instance_uid=result.series_instance_uid,
+            file=result.file,
+        )
+        .returning(results.c.id)
+    ).scalar_one()
+    for destination in job.send_to:
+        db.execute(
+            insert(deliveries).values(
+                job_id=job.id,
+                result_id=result_id,
+                destination=destination,
+                state="pending",
+                attempts=0,
+                next_attempt_at=at,
+            )
+        )
+
+
+def _cancel_deliveries(db: Connection, job_id: int) -> None:
+    waiting = deliveries.c.job_id == job_id, deliveries.c.state.in_(["pending", "dead"])
+    db.execute(update(deliveries).where(*waiting).values(state="cancelled"))
+
+
+def _job(db: Connection, job_id: int) -> Job | None:
+    row = db.execute(_JOB_QUERY.where(jobs.c.id == job_id)).first()
+    return _as_job(row._mapping) if row else None
+
+
+def _as_job(row: Mapping[Any, Any]) -> Job:
+    return Job(
+        id=row["id"],
+        study_instance_uid=row["study_instance_uid"],
+        series_instance_uid=row["series_instance_uid"],
+        state=JobState(row["state"]),
+        decision=row["decision"],
+        reason=row["reason"],
+        detail=row["detail"],
+        rule=row["rule"],
+        run=tuple(row["run"]),
+        send_to=tuple(row["send_to"]),
+        priority=row["priority"],
+        report_ignored=row["report_ignored"],
+        evidence=row["evidence"],
+        snapshot_id=row["snapshot_id"],
+        supersedes=row["supersedes"],
+        attempts=row["attempts"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        findings=row["findings"],
+    )
+
+
+def _result_file(row: Mapping[Any, Any]) -> ResultFile:
+    return ResultFile(
+        role=row["role"],
+        sop_instance_uid=row["sop_instance_uid"],
+        sop_class_uid=row["sop_class_uid"],
+        series_instance_uid=row["series_instance_uid"],
+        file=row["file"],
+    )

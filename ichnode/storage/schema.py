@@ -1,0 +1,183 @@
+"""The tables of the ledger, and the engine that opens them safely.
+
+Times are seconds since the epoch, UTC. Nothing here knows the domain: `ledger.py` turns rows into domain objects.
+The tables are created and changed by the Alembic migrations beside this file; this metadata is what they lead to.
+"""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Engine,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    create_engine,
+    event,
+)
+
+metadata = MetaData()
+
+associations = Table(
+    "associations",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("calling_ae_title", Text, nullable=False),
+    Column("peer", Text, nullable=False),
+    Column("opened_at", Float, nullable=False),
+    Column("closed_at", Float),
+    Column("ending", Text),  # released, aborted, lost; NULL while open
+)
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("id", Integer, primary_key=True),  # order of receipt
+    Column("sop_instance_uid", Text, nullable=False, unique=True),
+    Column("sop_class_uid", Text, nullable=False),
+    Column("series_instance_uid", Text, nullable=False),
+    Column("study_instance_uid", Text, nullable=False),
+    Column("transfer_syntax_uid", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("file", Text, nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    Column("header", JSON, nullable=False),  # imaging.header.KEPT
+    Column("association_id", ForeignKey("associations.id"), nullable=False),
+    Column("received_at", Float, nullable=False),
+    Index("ix_instances_study", "study_instance_uid", "id"),
+)
+
+conflicts = Table(  # same SOP Instance UID, other bytes: kept aside, never used
+    "conflicts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("sop_instance_uid", Text, nullable=False),
+    Column("file", Text, nullable=False),
+    Column("association_id", ForeignKey("associations.id"), nullable=False),
+    Column("received_at", Float, nullable=False),
+)
+
+studies = Table(
+    "studies",
+    metadata,
+    Column("study_instance_uid", Text, primary_key=True),
+    Column("first_received_at", Float, nullable=False),  # of the instances since the last snapshot
+    Column("last_received_at", Float, nullable=False),
+    Column("last_instance_id", Integer, nullable=False),
+    Column("waiting", Boolean, nullable=False),  # instances arrived that no snapshot has
+    Index("ix_studies_waiting", "waiting"),
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_instance_uid", Text, nullable=False, index=True),
+    Column("last_instance_id", Integer, nullable=False),  # the snapshot holds the study's instances up to this one
+    Column("evidence", Text, nullable=False),
+    Column("taken_at", Float, nullable=False),
+    Column("last_received_at", Float, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("snapshot_id", ForeignKey("snapshots.id"), nullable=False),
+    Column("study_instance_uid", Text, nullable=False),
+    Column("series_instance_uid", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("decision", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("rule", Text),
+    Column("run", JSON, nullable=False),
+    Column("send_to", JSON, nullable=False),
+    Column("priority", Text, nullable=False),
+    Column("priority_rank", Integer, nullable=False),  # 0 stat, 1 routine
+    Column("report_ignored", Boolean, nullable=False),
+    Column("input_sha256", Text, nullable=False),  # instances, rule and result settings: same input, same job
+    Column("supersedes", ForeignKey("jobs.id")),
+    Column("attempts", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("findings", JSON),
+    Column("seconds", JSON),  # how long reading, inference and composing took
+    Index("ix_jobs_state", "state", "priority_rank", "id"),
+    Index("ix_jobs_series", "study_instance_uid", "series_instance_uid"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job_id", ForeignKey("jobs.id"), nullable=False, index=True),
+    Column("at", Float, nullable=False),
+    Column("from_state", Text),
+    Column("to_state", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+)
+
+results = Table(
+    "results",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job_id", ForeignKey("jobs.id"), nullable=False, index=True),
+    Column("role", Text, nullable=False),
+    Column("sop_instance_uid", Text, nullable=False),
+    Column("sop_class_uid", Text, nullable=False),
+    Column("series_instance_uid", Text, nullable=False),
+    Column("file", Text, nullable=False),
+    UniqueConstraint("job_id", "sop_instance_uid"),
+)
+
+deliveries = Table(  # the outbox: one row for each result and destination
+    "deliveries",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job_id", ForeignKey("jobs.id"), nullable=False, index=True),
+    Column("result_id", ForeignKey("results.id"), nullable=False),
+    Column("destination", Text, nullable=False),
+    Column("state", Text, nullable=False),  # pending, delivered, refused, dead, cancelled
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", Float, nullable=False),
+    Column("status", Integer),  # of the last C-STORE response
+    Column("error", Text),
+    Column("delivered_at", Float),
+    UniqueConstraint("result_id", "destination"),
+    Index("ix_deliveries_due", "destination", "state", "next_attempt_at"),
+)
+
+
+def open_engine(url: str) -> Engine:
+    """An engine whose commits survive a power cut, with the tables migrated to the newest form.
+
+    SQLite runs with WAL, synchronous=FULL, foreign keys and a wait of 10 s for a lock. Transactions begin
+    IMMEDIATE, so a guarded update never fails half-way on a lock that it finds too late.
+    """
+    Path(url.removeprefix("sqlite:///")).absolute().parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": 10, "check_same_thread": False}, pool_size=64, max_overflow=64)
+    event.listen(engine, "connect", _set_pragmas)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    config = Config()
+    config.set_main_option("script_location", str(files("ichnode.storage").joinpath("migrations")))
+    config.attributes["engine"] = engine
+    command.upgrade(config, "head")
+    return engine
+
+
+def _set_pragmas(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver begins nothing by itself; the "begin" listener does
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+        connection.execute(f"PRAGMA {pragma}")
