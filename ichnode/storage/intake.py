@@ -138,10 +138,10 @@ class Intake:
             ),
         )
 
-    def files(self) -> set[str]:
-        """Every file that a row names."""
+    def stored_bytes(self) -> int:
+        """Size of all instance files together."""
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
-            return {*db.execute(select(instances.c.file)).scalars(), *db.execute(select(conflicts.c.file)).scalars()}
+            return int(db.execute(select(func.coalesce(func.sum(instances.c.size_bytes), 0))).scalar_one())
 
 
 def _study_waits(instance: Instance, instance_id: int) -> Any:

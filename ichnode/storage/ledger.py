@@ -70,11 +70,11 @@ class Ledger:
         last_received_at: float,
         evidence: str,
         at: float,
-    ) -> bool:
-        """Take the snapshot and open its jobs, all or nothing. False when a later instance came in the meantime.
+    ) -> tuple[PlannedJob, ...] | None:
+        """Take the snapshot and open its jobs, all or nothing. None when a later instance came in the meantime.
 
         A series whose planned input equals that of its newest job keeps that job. Any other job of the series that is
-        not finished is superseded, and its undelivered results are cancelled.
+        not finished is superseded, and its undelivered results are cancelled. Returned are the plans that became jobs.
         """
         with self._engine.begin() as db:
             taken = db.execute(
@@ -87,7 +87,7 @@ class Ledger:
                 .values(waiting=False)
             )
             if taken.rowcount != 1:
-                return False
+                return None
             snapshot_id = db.execute(
                 insert(snapshots)
                 .values(
@@ -99,9 +99,7 @@ class Ledger:
                 )
                 .returning(snapshots.c.id)
             ).scalar_one()
-            for plan in planned:
-                _open_job(db, study_instance_uid, snapshot_id, plan, at)
-        return True
+            return tuple(plan for plan in planned if _open_job(db, study_instance_uid, snapshot_id, plan, at))
 
     def claim(self, *, at: float) -> Job | None:
         """Take the next ready job, STAT first, then the oldest; its attempt is counted before the work starts."""
@@ -122,25 +120,24 @@ class Ledger:
         job: Job,
         composed: Sequence[ResultFile],
         *,
-        findings: Mapping[str, Any],
+        findings: Mapping[str, Any] | None,
         seconds: Mapping[str, float],
         at: float,
-    ) -> None:
-        """Results are on the disk: fill the outbox and move on. Raises StaleClaim when the job was taken away."""
+        refusal: tuple[str, str] | None = None,
+    ) -> JobState:
+        """Results are on the disk: fill the outbox and move on. Raises StaleClaim when the job was taken away.
+
+        `refusal` (reason, detail) says that the result is a report of why the series was not analysed.
+        """
         to_deliver = composed and job.send_to
         with self._engine.begin() as db:
             _expect(db, job.id, JobState.ANALYSING)
             for result in composed:
                 _add_result(db, job, result, at)
-            move_job(
-                db,
-                job.id,
-                JobState.DELIVERING if to_deliver else JobState.DONE,
-                at=at,
-                detail=f"{len(composed)} results",
-                findings=dict(findings),
-                seconds=dict(seconds),
-            )
+            state = JobState.DELIVERING if to_deliver else JobState.DONE
+            reason, detail = refusal or (None, f"{len(composed)} results")
+            move_job(db, job.id, state, at=at, detail=detail, reason=reason, findings=findings, seconds=dict(seconds))
+        return state
 
     def refuse(self, job: Job, *, reason: str, detail: str, at: float) -> None:
         """A gate refused the series."""
@@ -279,7 +276,8 @@ class Ledger:
 _JOB_QUERY = select(jobs, snapshots.c.evidence).join(snapshots, snapshots.c.id == jobs.c.snapshot_id)
 
 
-def _open_job(db: Connection, study_instance_uid: str, snapshot_id: int, plan: PlannedJob, at: float) -> None:
+def _open_job(db: Connection, study_instance_uid: str, snapshot_id: int, plan: PlannedJob, at: float) -> bool:
+    """A job for the plan; False when the newest job of the series has the same input."""
     newest = db.execute(
         select(jobs.c.id, jobs.c.state, jobs.c.input_sha256)
         .where(jobs.c.study_instance_uid == study_instance_uid, jobs.c.series_instance_uid == plan.series_instance_uid)
@@ -287,7 +285,7 @@ def _open_job(db: Connection, study_instance_uid: str, snapshot_id: int, plan: P
         .limit(1)
     ).first()
     if newest and newest.input_sha256 == plan.input_sha256:
-        return
+        return False
     if newest and newest.state in UNFINISHED:
         _cancel_deliveries(db, newest.id)
         move_job(db, newest.id, JobState.SUPERSEDED, at=at, detail="instances arrived after its snapshot")
@@ -317,6 +315,7 @@ def _open_job(db: Connection, study_instance_uid: str, snapshot_id: int, plan: P
     ).scalar_one()
     opened = {"job_id": job_id, "at": at, "to_state": plan.state, "detail": f"{plan.reason}: {plan.detail}"}
     db.execute(insert(events).values(opened))
+    return True
 
 
 def move_job(

@@ -30,7 +30,10 @@ class Delivery:
 
 
 class Outbox:
-    """The tables that delivering reads and writes."""
+    """The tables that delivering reads and writes.
+
+    What settles a delivery returns the state that its job gets by it, or None while other deliveries are open.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -60,17 +63,17 @@ class Outbox:
             query = _DELIVERY_QUERY.where(deliveries.c.job_id == job_id).order_by(deliveries.c.id)
             return [_delivery(row._mapping) for row in db.execute(query)]
 
-    def delivered(self, delivery: Delivery, *, status: int, at: float) -> None:
+    def delivered(self, delivery: Delivery, *, status: int | None, at: float) -> JobState | None:
         """The destination took it."""
-        self._settle(delivery, state="delivered", status=status, error=None, delivered_at=at, at=at)
+        return self._settle(delivery, state="delivered", status=status, error=None, delivered_at=at, at=at)
 
-    def refused(self, delivery: Delivery, *, status: int | None, error: str, at: float) -> None:
+    def refused(self, delivery: Delivery, *, status: int | None, error: str, at: float) -> JobState | None:
         """The destination will never take it as it is."""
-        self._settle(delivery, state="refused", status=status, error=error, at=at)
+        return self._settle(delivery, state="refused", status=status, error=error, at=at)
 
-    def dead(self, delivery: Delivery, *, status: int | None, error: str, at: float) -> None:
+    def dead(self, delivery: Delivery, *, status: int | None, error: str, at: float) -> JobState | None:
         """The last attempt failed; `jobs retry` revives it."""
-        self._settle(delivery, state="dead", status=status, error=error, at=at)
+        return self._settle(delivery, state="dead", status=status, error=error, at=at)
 
     def postponed(self, delivery: Delivery, *, status: int | None, error: str, until: float) -> None:
         """The attempt failed; try again later."""
@@ -90,7 +93,7 @@ class Outbox:
                 for delivery in batch:
                     self.dead(delivery, status=None, error=f"destination {name} is no longer configured", at=at)
 
-    def _settle(self, delivery: Delivery, *, at: float, **values: Any) -> None:
+    def _settle(self, delivery: Delivery, *, at: float, **values: Any) -> JobState | None:
         """Set the last word on one delivery, and on its job when it was the last one open."""
         with self._engine.begin() as db:
             _update(db, delivery, **values)
@@ -98,14 +101,13 @@ class Outbox:
             states = {state: count for state, count in db.execute(counted.group_by(deliveries.c.state))}
             job_state = db.execute(select(jobs.c.state).where(jobs.c.id == delivery.job_id)).scalar_one()
             if "pending" in states or job_state != JobState.DELIVERING:
-                return
-            if set(states) <= {"delivered"}:
+                return None
+            if set(states) == {"delivered"}:
                 move_job(db, delivery.job_id, JobState.DONE, at=at, detail="every destination took every result")
-            else:
-                open_ones = ", ".join(f"{count} {state}" for state, count in states.items() if state != "delivered")
-                move_job(
-                    db, delivery.job_id, JobState.FAILED, at=at, detail=f"delivery: {open_ones}", reason="delivery"
-                )
+                return JobState.DONE
+            undelivered = ", ".join(f"{count} {state}" for state, count in states.items() if state != "delivered")
+            move_job(db, delivery.job_id, JobState.FAILED, at=at, detail=undelivered, reason="delivery")
+            return JobState.FAILED
 
 
 _DELIVERY_QUERY = select(

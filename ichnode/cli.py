@@ -1,0 +1,301 @@
+"""The command line: parses and prints; the work is done elsewhere. Research use only."""
+
+import json
+import signal
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ichnode import __version__, logs
+from ichnode.config import Settings, example, load_settings
+from ichnode.domain.job import JobState
+from ichnode.errors import BundleError, ConfigError, IchnodeError
+from ichnode.storage.ledger import Ledger
+from ichnode.storage.outbox import Outbox
+from ichnode.storage.schema import open_engine
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    help="A DICOM node that returns hematoma results for non-contrast head CT. RESEARCH USE ONLY.",
+)
+jobs_app = typer.Typer(no_args_is_help=True, help="Look at jobs, revive or end them.")
+models_app = typer.Typer(no_args_is_help=True, help="The bundles that this node can run.")
+app.add_typer(jobs_app, name="jobs")
+app.add_typer(models_app, name="models")
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file; without it, the defaults.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+out = Console()
+
+
+@app.callback(invoke_without_command=True)
+def main(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    """A DICOM node that returns hematoma results for non-contrast head CT. RESEARCH USE ONLY."""
+    if version:
+        typer.echo(f"ichnode {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def serve(config: ConfigOption = None) -> None:
+    """Run the node until SIGTERM or Ctrl-C."""
+    from ichnode.node import Node
+
+    settings = _settings(config)
+    logs.set_up()
+    try:
+        node = Node(settings)
+        node.start()
+    except (IchnodeError, OSError) as problem:
+        _fail(str(problem))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: node.ask_to_stop())
+    print(f"ichnode ready: {settings.node.ae_title}@{settings.node.host}:{node.dicom_port}", flush=True)
+    dead = node.wait()
+    node.stop()
+    if dead:
+        _fail(f"stopped because a part died: {dead}")
+
+
+@app.command()
+def init(file: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("ichnode.toml")) -> None:
+    """Write a commented example configuration; an existing file is left alone."""
+    if file.exists():
+        _fail(f"{file} exists already")
+    file.write_text(example(), "utf-8")
+    typer.echo(f"wrote {file}; edit it, then: ichnode check --config {file} && ichnode serve --config {file}")
+
+
+@app.command()
+def check(config: ConfigOption = None) -> None:
+    """Say whether a configuration is valid, or what is wrong as `section.key: reason`."""
+    from ichnode.node import analyser_settings
+
+    settings = _settings(config)
+    try:
+        analyser_settings(settings)
+    except ConfigError as problem:
+        _fail(str(problem))
+    typer.echo("valid")
+
+
+@app.command()
+def demo(
+    out_dir: Annotated[Path, typer.Option("--out", help="Where the head CT and the results are written.")] = Path(
+        "ichnode-demo"
+    ),
+) -> None:
+    """Send a head CT with a known hematoma through a node and receive the results, all over real DICOM sockets."""
+    from ichnode.demo import run_demo
+
+    with out.status("a head CT travels to the node, and its results back ..."):
+        outcome = run_demo(out_dir)
+    table = Table(title="ichnode demo - RESEARCH USE ONLY", title_justify="left")
+    table.add_column("what")
+    table.add_column("value", overflow="fold")
+    table.add_row("hematoma in the phantom", f"{outcome.true_ml:.1f} mL")
+    found = "none" if outcome.found_ml is None else f"{outcome.found_ml:.1f} mL"
+    if outcome.range_ml:
+        found += f" ({outcome.range_ml[0]:.1f} to {outcome.range_ml[1]:.1f})"
+    table.add_row("hematoma found", found, end_section=True)
+    for step, seconds in outcome.seconds:
+        table.add_row(step, f"{seconds:.2f} s")
+    table.add_section()
+    for description, file in outcome.files:
+        table.add_row(description, str(file))
+    out.print(table)
+    for miss in outcome.misses:
+        typer.echo(f"miss: {miss}", err=True)
+    if outcome.misses:
+        raise typer.Exit(1)
+    typer.echo("passed: everything arrived, and the volume is right")
+
+
+@app.command()
+def analyze(
+    path: Annotated[Path, typer.Argument(help="A folder or file.", exists=True)],
+    out_dir: Annotated[Path, typer.Option("--out", help="Where the results are written.")],
+    config: ConfigOption = None,
+) -> None:
+    """Analyse the head CTs below PATH without any network, and write the results to a folder."""
+    from ichnode.node import analyser_settings
+    from ichnode.stages.offline import analyze_folder
+
+    settings = _settings(config)
+    logs.set_up()
+    try:
+        analyser = analyser_settings(settings)
+    except ConfigError as problem:
+        _fail(str(problem))
+    analysed = False
+    for report in analyze_folder(
+        path, out_dir, rules=settings.decision_rules, analyser=analyser, config_sha256=settings.results_sha256
+    ):
+        analysed = analysed or report.analysed
+        typer.echo(report.text)
+    if not analysed:
+        _fail(f"nothing below {path} was analysed")
+
+
+@app.command()
+def explain(
+    path: Annotated[Path, typer.Argument(help="A folder or file.", exists=True)],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say for every series below PATH: analyse or ignore, by which rule, and why."""
+    from ichnode.stages.offline import explain_folder
+
+    rows = explain_folder(path, _settings(config).decision_rules)
+    if as_json:
+        _print_json(rows)
+        return
+    table = Table("series", "description", "slices", "mm", "decision", "rule", "reason", "because", "gate", box=None)
+    for row in rows:
+        table.add_row(
+            str(row["series_number"]),
+            row["series_description"],
+            str(row["slice_count"]),
+            f"{row['thickness']:g}",
+            row["decision"],
+            row["rule"] or "-",
+            row["reason"],
+            row["detail"],
+            row["gate"] or "-",
+        )
+    out.print(table)
+
+
+@jobs_app.command("list")
+def jobs_list(
+    config: ConfigOption = None,
+    state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The newest jobs first."""
+    from ichnode.web.jobs import list_of_jobs
+
+    ledger, _ = _ledger(config)
+    rows = list_of_jobs(ledger, state=state)
+    if as_json:
+        _print_json(rows)
+        return
+    table = Table("job", "state", "decision", "reason", "rule", "mL", "updated", "series", box=None)
+    for row in rows:
+        volume = "-" if row["hematoma_ml"] is None else f"{row['hematoma_ml']:.1f}"
+        updated = datetime.fromtimestamp(row["updated_at"]).strftime("%Y-%m-%d %H:%M:%S")
+        cells = (row["state"], row["decision"], row["reason"], row["rule"] or "-", volume, updated)
+        table.add_row(str(row["id"]), *cells, row["series_instance_uid"])
+    out.print(table)
+
+
+@jobs_app.command("show")
+def jobs_show(job_id: int, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Everything about one job: findings, steps, events, deliveries."""
+    from ichnode.web.jobs import one_job
+
+    ledger, outbox = _ledger(config)
+    found = one_job(ledger, outbox, job_id)
+    if found is None:
+        _fail(f"there is no job {job_id}")
+    if as_json:
+        _print_json(found)
+        return
+    for key, value in found.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            out.print(f"[bold]{key}[/]")
+            for item in value:
+                out.print("  " + "  ".join(f"{k}={v}" for k, v in item.items() if v is not None), highlight=False)
+        else:
+            out.print(f"[bold]{key}[/] {value}", highlight=False)
+
+
+@jobs_app.command("retry")
+def jobs_retry(job_id: int, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Revive a failed, refused or dropped job, or its dead letters."""
+    ledger, _ = _ledger(config)
+    state = ledger.retry(job_id, at=time.time())
+    if state is None:
+        _fail(f"job {job_id} is not there, or has nothing to retry")
+    _print_json({"id": job_id, "state": state.value}) if as_json else typer.echo(f"job {job_id} is {state}")
+
+
+@jobs_app.command("drop")
+def jobs_drop(job_id: int, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """End an unfinished job; what is not delivered yet stays here."""
+    ledger, _ = _ledger(config)
+    if not ledger.drop(job_id, at=time.time()):
+        _fail(f"job {job_id} is not there, or finished")
+    _print_json({"id": job_id, "state": "dropped"}) if as_json else typer.echo(f"job {job_id} is dropped")
+
+
+@models_app.command("list")
+def models_list(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """The bundles that are found, and what they are for."""
+    rows = _bundles(config)
+    if as_json:
+        _print_json(rows)
+        return
+    table = Table("bundle", "version", "family", "trained on", "weights", "intended use", box=None)
+    for row in rows:
+        cells = ("version", "family", "trained_on", "weights_sha256", "intended_use")
+        table.add_row(row["name"], *(str(row.get(k, row.get("error", "")))[:60] for k in cells))
+    out.print(table)
+
+
+@models_app.command("verify")
+def models_verify(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Check the weights of every bundle against their hash; fails when one does not match."""
+    rows = _bundles(config)
+    if as_json:
+        _print_json(rows)
+    else:
+        for row in rows:
+            typer.echo(f"{row['name']}: {row.get('error') or 'verified ' + row['weights_sha256']}")
+    if any("error" in row for row in rows):
+        raise typer.Exit(1)
+
+
+def _bundles(config: Path | None) -> list[dict[str, Any]]:
+    from ichnode.inference.bundle import find_bundles, shipped_bundles, verify_bundle
+
+    own = _settings(config).inference.bundles_dir
+    rows: list[dict[str, Any]] = []
+    for name, folder in sorted(find_bundles([*([own] if own else []), shipped_bundles()]).items()):
+        try:
+            rows.append({"name": name, "folder": str(folder), **verify_bundle(folder).model_dump(mode="json")})
+        except BundleError as problem:
+            rows.append({"name": name, "folder": str(folder), "error": problem.detail})
+    return rows
+
+
+def _ledger(config: Path | None) -> tuple[Ledger, Outbox]:
+    settings = _settings(config)
+    if not Path(settings.database_url.removeprefix("sqlite:///")).exists():
+        _fail(f"there is no ledger at {settings.database_url}; has `ichnode serve` run with this configuration?")
+    engine = open_engine(settings.database_url)
+    return Ledger(engine), Outbox(engine)
+
+
+def _settings(config: Path | None) -> Settings:
+    try:
+        return load_settings(config)
+    except ConfigError as problem:
+        _fail(str(problem))
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, default=str))
+
+
+def _fail(message: str) -> NoReturn:
+    print(message, file=sys.stderr)
+    raise typer.Exit(1)

@@ -1,0 +1,112 @@
+"""The storage SCU: sends result files to a destination over one association, and says what became of each."""
+
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE, _config, evt
+from pynetdicom.presentation import build_context
+
+from ichnode.dicom.statuses import Verdict, verdict
+from ichnode.errors import DeliveryError
+
+_MAXIMUM_CONTEXTS = 128
+_REJECTED_PERMANENTLY = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """The application entity to send to."""
+
+    ae_title: str
+    host: str
+    port: int
+    connect_timeout_s: float = 10
+    response_timeout_s: float = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A DICOM file to send, Explicit VR Little Endian."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    file: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a destination made of one instance. `status` None: there was no response."""
+
+    verdict: Verdict
+    status: int | None
+    detail: str
+
+
+def send(peer: Peer, objects: Sequence[Outgoing], *, calling_ae_title: str) -> Iterator[Outcome]:
+    """Send `objects` in order; yields one outcome for each, as soon as it is known.
+
+    Raises DeliveryError when there is no association, or when it breaks: objects without an outcome were not taken.
+    """
+    _config.STORE_SEND_CHUNKED_DATASET = True  # stream the file instead of decoding and encoding it again
+    association = _associate(peer, objects, calling_ae_title)
+    try:
+        accepted = {context.abstract_syntax for context in association.accepted_contexts}
+        for number, outgoing in enumerate(objects, 1):
+            if outgoing.sop_class_uid not in accepted:
+                yield Outcome(verdict=Verdict.PERMANENT, status=None, detail="the destination refuses this SOP class")
+                continue
+            response = association.send_c_store(outgoing.file, msg_id=number)
+            if "Status" not in response:
+                raise DeliveryError(None, "no response within the time limit, or connection lost", permanent=False)
+            status = int(response.Status)
+            comment = str(response.get("ErrorComment", ""))
+            yield Outcome(verdict=verdict(status), status=status, detail=f"0x{status:04X} {comment}".strip())
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def echo(peer: Peer, *, calling_ae_title: str) -> None:
+    """C-ECHO. Raises DeliveryError when it does not succeed."""
+    association = _associate(peer, (), calling_ae_title)
+    try:
+        response = association.send_c_echo()
+        if response.get("Status") != 0x0000:
+            raise DeliveryError(None, "C-ECHO was not answered with success", permanent=False)
+    finally:
+        association.release()
+
+
+def _associate(peer: Peer, objects: Sequence[Outgoing], calling_ae_title: str) -> Any:
+    ae = AE(calling_ae_title)
+    ae.connection_timeout = ae.acse_timeout = peer.connect_timeout_s
+    ae.dimse_timeout = ae.network_timeout = peer.response_timeout_s
+    classes = sorted({o.sop_class_uid for o in objects}) or ["1.2.840.10008.1.1"]
+    contexts = [build_context(sop_class, ExplicitVRLittleEndian) for sop_class in classes[:_MAXIMUM_CONTEXTS]]
+    handlers: list[Any] = [(evt.EVT_CONN_OPEN, _no_delay), (evt.EVT_DATA_SENT, _quick_acknowledgement)]
+    association = ae.associate(
+        peer.host, peer.port, contexts=contexts, ae_title=peer.ae_title, evt_handlers=handlers, max_pdu=0
+    )
+    if association.is_established:
+        return association
+    if association.is_rejected:
+        rejection: Any = association.acceptor.primitive
+        permanent = rejection.result == _REJECTED_PERMANENTLY
+        raise DeliveryError(None, f"association rejected: {rejection.reason_str}", permanent=permanent)
+    if association.acceptor.primitive is not None and not association.accepted_contexts:
+        raise DeliveryError(None, "the destination accepts none of the SOP classes of the results", permanent=True)
+    raise DeliveryError(None, f"no association with {peer.host}:{peer.port}", permanent=False)
+
+
+def _no_delay(event: Any) -> None:
+    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _quick_acknowledgement(event: Any) -> None:
+    """A destination with Nagle's algorithm on holds its response until our delayed acknowledgement: send it now."""
+    transport = event.assoc.dul.socket
+    if transport is not None and transport.socket is not None and hasattr(socket, "TCP_QUICKACK"):
+        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)

@@ -1,0 +1,36 @@
+"""C-STORE statuses: what ichnode answers, and what it makes of the answers of others (PS3.4 B.2.3, PS3.7 C)."""
+
+from enum import Enum, IntEnum
+
+
+class StoreStatus(IntEnum):
+    """What a received C-STORE is answered."""
+
+    SUCCESS = 0x0000
+    INVALID_SOP_INSTANCE = 0x0117  # the SOP Instance UID is not a UID
+    OUT_OF_RESOURCES = 0xA700  # no room, or file or ledger cannot be written now: send again later
+    DOES_NOT_MATCH = 0xA900  # command, context and data set disagree, or Study or Series Instance UID is missing
+    CANNOT_UNDERSTAND = 0xC000  # not a complete data set in the negotiated transfer syntax
+    OTHER_BYTES_STORED = 0xC001  # other bytes are stored under this SOP Instance UID; these were put aside
+    INTERNAL_ERROR = 0xC211  # a fault of ichnode, in its log
+
+
+class Verdict(Enum):
+    """What a C-STORE response of a destination means for the delivery."""
+
+    DELIVERED = "delivered"
+    TRANSIENT = "transient"  # the same may succeed later
+    PERMANENT = "permanent"  # the same will never succeed
+
+
+_DUPLICATE_SOP_INSTANCE = 0x0111  # a resend after a lost response: it is there
+_TRANSIENT = frozenset({0x0110, 0x0213})  # processing failure, resource limitation
+
+
+def verdict(status: int) -> Verdict:
+    """Success, warnings (0001, Bxxx) and "duplicate" count as delivered; A7xx is worth another attempt."""
+    if status in (0x0000, 0x0001, _DUPLICATE_SOP_INSTANCE) or status >> 12 == 0xB:
+        return Verdict.DELIVERED
+    if status >> 8 == 0xA7 or status in _TRANSIENT:
+        return Verdict.TRANSIENT
+    return Verdict.PERMANENT

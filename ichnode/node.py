@@ -1,0 +1,266 @@
+"""Node: builds every part from the settings, starts them in order, watches them and stops them in reverse.
+
+The composition root: nothing is built anywhere else, and nothing at import.
+"""
+
+import fcntl
+import ipaddress
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from ichnode.config import Settings
+from ichnode.dicom.listener import AdmittedSource
+from ichnode.dicom.scp import StorageSCP
+from ichnode.dicom.scu import Peer
+from ichnode.errors import BundleError, ConfigError
+from ichnode.inference.bundle import find_bundles, shipped_bundles, verify_bundle
+from ichnode.inference.worker import Worker
+from ichnode.metrics import Metrics
+from ichnode.results.provenance import ResultProfile, Role
+from ichnode.stages.analyse import AnalyserSettings, AnalyseStage, Analysis, AnalysisRequest
+from ichnode.stages.assemble import AssembleStage
+from ichnode.stages.deliver import DeliverStage, RetryPolicy
+from ichnode.stages.loop import Loop
+from ichnode.stages.receive import ReceiveStage
+from ichnode.storage.files import FileStore
+from ichnode.storage.intake import Intake
+from ichnode.storage.ledger import Ledger
+from ichnode.storage.outbox import Outbox
+from ichnode.storage.schema import open_engine
+from ichnode.web.app import WebServer, create_app
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.25  # how soon an idle loop notices what no wake-up told it, a quiet timer for instance
+FINISH_S = 20.0  # at stop, how long a running analysis may still take before it is parked
+WORKER_START_S = 120.0
+
+
+class Node:
+    """One running ichnode. `start` returns once it listens; `wait` until `ask_to_stop`; then `stop`."""
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._stop = threading.Event()
+        data_dir = settings.node.data_dir.absolute()
+        data_dir.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(data_dir)
+        reserve_bytes = settings.node.reserve_mb * 1_000_000
+        self._store = FileStore(data_dir / "instances", reserve_bytes=reserve_bytes)
+        self._result_store = FileStore(data_dir / "results", reserve_bytes=reserve_bytes)
+        engine = open_engine(settings.database_url)
+        self.ledger, self.intake, self.outbox = Ledger(engine), Intake(engine), Outbox(engine)
+        self.metrics = Metrics(
+            sources=[source.ae_title for source in settings.sources], count_jobs=self.ledger.count_by_state
+        )
+        self._worker: Worker[AnalysisRequest, Analysis] = Worker(
+            analyser_settings(settings),
+            memory_limit_bytes=(settings.inference.memory_limit_mb or 0) * 1_000_000 or None,
+            start_timeout_s=WORKER_START_S,
+        )
+        self._delivering = [self._deliver_loop(name) for name in (d.name for d in settings.destinations)]
+        self._analysing = self._analyse_loop()
+        self._assembling = self._assemble_loop()
+        self._scp = self._storage_scp()
+        self._web = WebServer(
+            create_app(ledger=self.ledger, outbox=self.outbox, metrics=self.metrics, readiness=self.readiness),
+            host=settings.web.host,
+            port=settings.web.port,
+        )
+
+    @property
+    def dicom_port(self) -> int:
+        """The port that the SCP listens on."""
+        return self._scp.port
+
+    @property
+    def web_port(self) -> int:
+        """The port of the HTTP endpoint."""
+        return self._web.port
+
+    def start(self) -> None:
+        """Put right what a killed process left, then start the loops, and the listener last."""
+        now = self._clock()
+        self.intake.close_lost_associations(at=now)
+        recovered = self.ledger.recover(at=now)
+        swept = self._store.sweep() + self._result_store.sweep()
+        self.outbox.give_up_on_unknown([d.name for d in self._settings.destinations], at=now)
+        self.metrics.store_bytes.set(self.intake.stored_bytes())
+        log.info("recovered", extra={"count": recovered, "detail": f"{swept} leftover files removed"})
+        self._worker.start()
+        for loop in self._loops:
+            loop.start()
+        self._web.start()
+        self._scp.start()
+
+    def wait(self) -> str | None:
+        """Until someone asks to stop (None), or a part died (its name)."""
+        while not self._stop.wait(0.5):
+            dead = [name for name, alive in self._threads().items() if not alive]
+            if dead:
+                log.error("part_died", extra={"detail": ", ".join(dead)})
+                return ", ".join(dead)
+        return None
+
+    def ask_to_stop(self) -> None:
+        """Make `wait` return. Safe in a signal handler."""
+        self._stop.set()
+
+    def stop(self) -> None:
+        """Refuse new associations, finish what runs or park it, and close."""
+        self._stop.set()
+        self._scp.stop()
+        for loop in self._loops:
+            loop.ask_to_stop()
+        if not self._analysing.join(FINISH_S):
+            self._worker.kill()  # the analysis ends; its job goes back to ready
+        for loop in self._loops:
+            loop.join(2)
+        self._worker.stop()
+        self._web.stop()
+        os.close(self._lock)
+
+    def readiness(self) -> Mapping[str, str]:
+        """What is wrong with each part; "" where nothing is."""
+        parts = {name: "" if alive else "not running" for name, alive in self._threads().items()}
+        parts["disk"] = "" if self._store.has_room() else "below the reserve"
+        try:
+            self.ledger.count_by_state()
+            parts["database"] = ""
+        except SQLAlchemyError as problem:
+            parts["database"] = type(problem).__name__
+        return parts
+
+    @property
+    def _loops(self) -> tuple[Loop, ...]:
+        return (*self._delivering, self._analysing, self._assembling)
+
+    def _threads(self) -> dict[str, bool]:
+        return {
+            "listener": self._scp.alive,
+            "web": self._web.alive,
+            **{loop.name: loop.alive for loop in self._loops},
+        }
+
+    def _wake_delivering(self) -> None:
+        for loop in self._delivering:
+            loop.wake()
+
+    def _deliver_loop(self, name: str) -> Loop:
+        destination = next(d for d in self._settings.destinations if d.name == name)
+        delivery = self._settings.delivery
+        stage = DeliverStage(
+            name,
+            Peer(
+                ae_title=destination.ae_title,
+                host=destination.host,
+                port=destination.port,
+                connect_timeout_s=destination.connect_timeout_s,
+                response_timeout_s=destination.response_timeout_s,
+            ),
+            outbox=self.outbox,
+            ledger=self.ledger,
+            metrics=self.metrics,
+            retry=RetryPolicy(
+                first_s=delivery.first_retry_s, cap_s=delivery.max_retry_s, max_attempts=delivery.max_attempts
+            ),
+            calling_ae_title=self._settings.node.ae_title,
+            clock=self._clock,
+        )
+        return Loop(f"deliver {name}", stage.turn, idle_s=POLL_S)
+
+    def _analyse_loop(self) -> Loop:
+        stage = AnalyseStage(
+            worker=self._worker,
+            ledger=self.ledger,
+            intake=self.intake,
+            store=self._result_store,
+            metrics=self.metrics,
+            results_sha256=self._settings.results_sha256,
+            deadline_s=self._settings.inference.deadline_s,
+            clock=self._clock,
+            stopping=self._stop.is_set,
+            wake=self._wake_delivering,
+        )
+        return Loop("analyse", stage.turn, idle_s=POLL_S)
+
+    def _assemble_loop(self) -> Loop:
+        stage = AssembleStage(
+            intake=self.intake,
+            ledger=self.ledger,
+            metrics=self.metrics,
+            rules=self._settings.decision_rules,
+            results_sha256=self._settings.results_sha256,
+            quiet_s=self._settings.completeness.quiet_s,
+            max_wait_s=self._settings.completeness.max_wait_s,
+            clock=self._clock,
+            wake=self._analysing.wake,
+        )
+        return Loop("assemble", stage.turn, idle_s=POLL_S)
+
+    def _storage_scp(self) -> StorageSCP:
+        receive = ReceiveStage(
+            store=self._store,
+            intake=self.intake,
+            metrics=self.metrics,
+            lenient=self._settings.node.lenient,
+            clock=self._clock,
+            wake=self._assembling.wake,
+        )
+        node = self._settings.node
+        return StorageSCP(
+            receive,
+            ae_title=node.ae_title,
+            host=node.host,
+            port=node.port,
+            max_associations=node.max_associations,
+            admitted=[
+                AdmittedSource(
+                    ae_title=source.ae_title,
+                    network=ipaddress.ip_network(source.host, strict=False) if source.host else None,
+                )
+                for source in self._settings.sources
+            ],
+        )
+
+
+def analyser_settings(settings: Settings) -> AnalyserSettings:
+    """What the analysing process is built from. Raises ConfigError when the bundle cannot be used."""
+    inference, results = settings.inference, settings.results
+    folders = [*([inference.bundles_dir] if inference.bundles_dir else []), shipped_bundles()]
+    bundle = find_bundles(folders).get(inference.hematoma_bundle)
+    if bundle is None:
+        raise ConfigError((f"inference.hematoma_bundle: there is no bundle {inference.hematoma_bundle!r}",))
+    try:
+        verify_bundle(bundle)
+    except BundleError as problem:
+        raise ConfigError((f"inference.hematoma_bundle: {problem.detail}",)) from None
+    return AnalyserSettings(
+        bundle=bundle,
+        device=inference.device,
+        profile=ResultProfile(
+            objects=frozenset(results.write),
+            series_numbers={role.value: getattr(results, f"{role.value}_series_number") for role in Role},
+            followup_sop=results.followup_sop,
+            sr_class=results.report_sop,
+            device_serial_number=results.device_serial_number,
+        ),
+    )
+
+
+def _lock(data_dir: Path) -> int:
+    """Hold `data_dir` for this process: whoever held it before is dead, so its claims may be taken back."""
+    descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o640)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise ConfigError((f"node.data_dir: another ichnode runs on {data_dir}",)) from None
+    return descriptor

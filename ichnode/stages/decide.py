@@ -1,0 +1,74 @@
+"""Decide: the facts and the decision for every series of a snapshot."""
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.multival import MultiValue
+
+from ichnode.domain.facts import COMPUTED, SeriesFacts, facts_of
+from ichnode.domain.job import JobState
+from ichnode.domain.rules import Decision, Rule, decide
+from ichnode.domain.study import Series, StudySnapshot
+from ichnode.storage.ledger import PlannedJob
+
+
+def decide_study(snapshot: StudySnapshot, rules: Sequence[Rule]) -> tuple[tuple[SeriesFacts, Decision], ...]:
+    """Every series with its decision. Reads the tags that the rules name from one file of each series."""
+    keywords = {clause.field for rule in rules for clause in rule.match} - COMPUTED
+    facts = [facts_of(series, read_tags(Path(series.instances[0].file), keywords)) for series in snapshot.series]
+    return tuple(zip(facts, decide(facts, rules), strict=True))
+
+
+def read_tags(file: Path, keywords: Collection[str]) -> Mapping[str, Any]:
+    """The values of `keywords` in a DICOM file; absent and empty ones are left out."""
+    if not keywords:
+        return {}
+    header = dcmread(file, force=True, stop_before_pixels=True, specific_tags=sorted(keywords))
+    values = {keyword: header.get(keyword) for keyword in keywords}
+    return {
+        keyword: tuple(map(_plain, value)) if isinstance(value, MultiValue) else _plain(value)
+        for keyword, value in values.items()
+        if value not in (None, "")
+    }
+
+
+def plan(snapshot: StudySnapshot, rules: Sequence[Rule], *, results_sha256: str) -> tuple[PlannedJob, ...]:
+    """The job that each decision asks for."""
+    decided = decide_study(snapshot, rules)
+    return tuple(
+        _planned(series, decision, results_sha256)
+        for series, (_, decision) in zip(snapshot.series, decided, strict=True)
+    )
+
+
+def _planned(series: Series, decision: Decision, results_sha256: str) -> PlannedJob:
+    rule = decision.rule
+    acts = rule is not None and (decision.analyse or decision.report)
+    return PlannedJob(
+        series_instance_uid=series.series_instance_uid,
+        state=JobState.READY if acts else JobState.IGNORED,
+        decision="analyse" if decision.analyse else "ignore",
+        reason=decision.reason,
+        detail=decision.detail,
+        rule=rule.name if rule else None,
+        run=rule.run if rule and decision.analyse else (),
+        send_to=rule.send_to if rule and acts else (),
+        priority=rule.priority if rule else "routine",
+        report_ignored=bool(rule and rule.report_ignored),
+        input_sha256=_input_sha256(series, decision, results_sha256),
+    )
+
+
+def _input_sha256(series: Series, decision: Decision, results_sha256: str) -> str:
+    """What the job's outcome depends on: equal for a resent study, other for a late slice or another rule."""
+    rule = decision.rule.name if decision.rule else ""
+    uids = sorted(instance.sop_instance_uid for instance in series.instances)
+    words = [*uids, rule, str(decision.analyse), str(decision.report), decision.reason, results_sha256]
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, int | float) else str(value)

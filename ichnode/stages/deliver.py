@@ -1,0 +1,98 @@
+"""Deliver: the outbox of one destination, one job a turn over one association."""
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ichnode.dicom.scu import Outcome, Outgoing, Peer, send
+from ichnode.dicom.statuses import Verdict
+from ichnode.domain.job import JobState, retry_delay_s
+from ichnode.errors import DeliveryError
+from ichnode.metrics import Metrics
+from ichnode.storage.ledger import Ledger
+from ichnode.storage.outbox import Delivery, Outbox
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """When a delivery is tried again."""
+
+    first_s: float
+    cap_s: float
+    max_attempts: int
+
+
+class DeliverStage:
+    """Each destination has its own, in its own thread: a dead one delays nobody else."""
+
+    def __init__(
+        self,
+        destination: str,
+        peer: Peer,
+        *,
+        outbox: Outbox,
+        ledger: Ledger,
+        metrics: Metrics,
+        retry: RetryPolicy,
+        calling_ae_title: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self._destination = destination
+        self._peer = peer
+        self._outbox = outbox
+        self._ledger = ledger
+        self._metrics = metrics
+        self._retry = retry
+        self._calling_ae_title = calling_ae_title
+        self._clock = clock
+
+    def turn(self) -> bool:
+        """Send what is due of one job; whether there was anything."""
+        due = self._outbox.due(self._destination, at=self._clock())
+        if not due:
+            return False
+        objects = [
+            Outgoing(sop_class_uid=d.sop_class_uid, sop_instance_uid=d.sop_instance_uid, file=d.file) for d in due
+        ]
+        began, jitter = self._clock(), random.random()  # one for the turn: what failed together is tried together
+        open_ones = list(due)
+        try:
+            for outcome in send(self._peer, objects, calling_ae_title=self._calling_ae_title):
+                self._note(open_ones.pop(0), outcome, jitter)
+        except DeliveryError as problem:
+            log.warning("not_delivered", extra={"destination": self._destination, "detail": problem.detail})
+            self._not_sent(open_ones, problem, jitter)
+        self._metrics.stage_seconds.labels("deliver").observe(max(0.0, self._clock() - began))
+        return True
+
+    def _not_sent(self, deliveries: Sequence[Delivery], problem: DeliveryError, jitter: float) -> None:
+        verdict = Verdict.PERMANENT if problem.permanent else Verdict.TRANSIENT
+        for delivery in deliveries:
+            self._note(delivery, Outcome(verdict=verdict, status=problem.status, detail=problem.detail), jitter)
+
+    def _note(self, delivery: Delivery, outcome: Outcome, jitter: float) -> None:
+        now, status, detail = self._clock(), outcome.status, outcome.detail
+        label, job_state = outcome.verdict.value, None
+        if outcome.verdict is Verdict.DELIVERED:
+            job_state = self._outbox.delivered(delivery, status=status, at=now)
+        elif outcome.verdict is Verdict.PERMANENT:
+            job_state = self._outbox.refused(delivery, status=status, error=detail, at=now)
+        elif delivery.attempts + 1 >= self._retry.max_attempts:
+            label, job_state = "dead", self._outbox.dead(delivery, status=status, error=detail, at=now)
+        else:
+            retry = self._retry
+            delay = retry_delay_s(delivery.attempts + 1, first_s=retry.first_s, cap_s=retry.cap_s, jitter=jitter)
+            self._outbox.postponed(delivery, status=status, error=detail, until=now + delay)
+        self._metrics.deliveries.labels(self._destination, label).inc()
+        if job_state is not None:
+            self._job_ended(delivery.job_id, job_state, now)
+
+    def _job_ended(self, job_id: int, state: JobState, now: float) -> None:
+        job = self._ledger.job(job_id)
+        if job is not None and state is JobState.DONE:
+            waited = now - self._ledger.last_received_at(job)
+            self._metrics.last_image_to_result_seconds.observe(max(0.0, waited))
+        log.info("job_ended", extra={"job_id": job_id, "state": state, "destination": self._destination})

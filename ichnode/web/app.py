@@ -1,0 +1,86 @@
+"""The HTTP side of the node: /metrics, /livez, /readyz, /api/jobs, /api/jobs/{id}. Reads only."""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from ichnode.domain.job import JobState
+from ichnode.metrics import Metrics
+from ichnode.storage.ledger import Ledger
+from ichnode.storage.outbox import Outbox
+from ichnode.web.jobs import list_of_jobs, one_job
+
+
+def create_app(
+    *, ledger: Ledger, outbox: Outbox, metrics: Metrics, readiness: Callable[[], Mapping[str, str]]
+) -> Starlette:
+    """The application. `readiness` gives each part's trouble, "" where there is none."""
+
+    def metrics_page(_: Request) -> Response:
+        return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
+
+    def livez(_: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    def readyz(_: Request) -> Response:
+        parts = readiness()
+        ready = not any(parts.values())
+        return JSONResponse({part: trouble or "ok" for part, trouble in parts.items()}, 200 if ready else 503)
+
+    def jobs(request: Request) -> Response:
+        wanted = request.query_params.get("state")
+        if wanted is not None and wanted not in set(JobState):
+            return JSONResponse({"error": f"unknown state; known: {', '.join(JobState)}"}, 400)
+        return JSONResponse(list_of_jobs(ledger, state=JobState(wanted) if wanted else None))
+
+    def job(request: Request) -> Response:
+        found = one_job(ledger, outbox, request.path_params["id"])
+        return JSONResponse(found) if found else JSONResponse({"error": "no such job"}, 404)
+
+    return Starlette(
+        routes=[
+            Route("/metrics", metrics_page),
+            Route("/livez", livez),
+            Route("/readyz", readyz),
+            Route("/api/jobs", jobs),
+            Route("/api/jobs/{id:int}", job),
+        ]
+    )
+
+
+class WebServer:
+    """Serves an application from a thread of its own."""
+
+    def __init__(self, app: Any, *, host: str, port: int) -> None:
+        config = uvicorn.Config(app, host=host, port=port, log_level="critical", access_log=False)
+        self._socket = config.bind_socket()
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="web", daemon=True
+        )
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(self._socket.getsockname()[1])
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Answer from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the open answers."""
+        self._server.should_exit = True
+        self._thread.join(5)

@@ -1,0 +1,74 @@
+"""Jobs as plain values, for the API and the command line."""
+
+from typing import Any
+
+from ichnode.domain.job import Job, JobState
+from ichnode.storage.ledger import Ledger
+from ichnode.storage.outbox import Outbox
+
+
+def list_of_jobs(ledger: Ledger, *, state: JobState | None = None, limit: int = 200) -> list[dict[str, Any]]:
+    """The newest jobs first, one short record each."""
+    return [_short(job) for job in ledger.list_jobs(state=state, limit=limit)]
+
+
+def one_job(ledger: Ledger, outbox: Outbox, job_id: int) -> dict[str, Any] | None:
+    """Everything about one job: findings, steps, events, results and their deliveries."""
+    job = ledger.job(job_id)
+    if job is None:
+        return None
+    return {
+        **_short(job),
+        "send_to": list(job.send_to),
+        "run": list(job.run),
+        "supersedes": job.supersedes,
+        "findings": job.findings,
+        "seconds": ledger.seconds(job_id),
+        "events": [
+            {"at": e.at, "from_state": e.from_state, "to_state": e.to_state, "detail": e.detail}
+            for e in ledger.events(job_id)
+        ],
+        "results": [
+            {
+                "role": r.role,
+                "sop_instance_uid": r.sop_instance_uid,
+                "sop_class_uid": r.sop_class_uid,
+                "series_instance_uid": r.series_instance_uid,
+                "file": r.file,
+            }
+            for r in ledger.results(job_id)
+        ],
+        "deliveries": [
+            {
+                "destination": d.destination,
+                "role": d.role,
+                "sop_instance_uid": d.sop_instance_uid,
+                "state": d.state,
+                "attempts": d.attempts,
+                "status": None if d.status is None else f"0x{d.status:04X}",
+                "error": d.error,
+                "delivered_at": d.delivered_at,
+            }
+            for d in outbox.of_job(job_id)
+        ],
+    }
+
+
+def _short(job: Job) -> dict[str, Any]:
+    hematoma = (job.findings or {}).get("hematoma")
+    return {
+        "id": job.id,
+        "state": job.state.value,
+        "decision": job.decision,
+        "reason": job.reason,
+        "detail": job.detail,
+        "rule": job.rule,
+        "priority": job.priority,
+        "evidence": job.evidence,
+        "study_instance_uid": job.study_instance_uid,
+        "series_instance_uid": job.series_instance_uid,
+        "attempts": job.attempts,
+        "created_at": job.created_at,
+        "updated_at": job.updated_at,
+        "hematoma_ml": hematoma["volume_ml"] if hematoma else (0.0 if job.findings else None),
+    }

@@ -1,0 +1,111 @@
+"""Who may import whom: checked over every import statement, those inside functions included."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+EVERYWHERE = {"errors"}
+PARTS = {"dicom", "storage", "inference", "results", "imaging"}
+MAY_IMPORT = {
+    "domain": {"domain"},
+    "imaging": {"imaging", "domain"},
+    "inference": {"inference", "imaging", "domain", "models"},
+    "results": {"results", "imaging", "domain", "__init__"},
+    "dicom": {"dicom", "domain"},
+    "storage": {"storage", "domain"},
+    "stages": {"stages", "domain", "metrics", *PARTS},
+    "web": {"web", "domain", "metrics", "storage"},
+    "errors": set(),
+    "logs": set(),
+    "metrics": {"domain", "__init__"},
+    "config": {"domain"},
+    "phantom": {"domain"},
+    "node": {"config", "metrics", "stages", "web", "domain", *PARTS},
+    "demo": {"config", "node", "phantom", "stages", "domain", *PARTS},
+    "cli": {"config", "logs", "node", "demo", "stages", "web", "domain", "__init__", *PARTS},
+    "__init__": set(),
+    "__main__": {"cli"},
+    "models": {"models"},
+}
+MODELS_MAY_IMPORT_PACKAGES = {"torch", "monai", "SimpleITK", "numpy"}
+ONLY_BUNDLE_IMPORTS_MODELS = Path("ichnode/inference/bundle.py")
+
+
+def unit_of(path: Path) -> str:
+    """The layer a file belongs to: the folder, or the file itself at the top of ichnode."""
+    parts = path.relative_to(ROOT).parts
+    return "models" if parts[0] == "models" else Path(parts[1]).stem
+
+
+def imported_modules(path: Path):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def unit_of_module(module: str) -> str | None:
+    """The layer that a module name stands for; None for other packages."""
+    parts = module.split(".")
+    if parts[0] == "models":
+        return "models"
+    if parts[0] != "ichnode":
+        return None
+    return (
+        parts[1] if len(parts) > 1 and (ROOT / "ichnode" / parts[1]).with_suffix("").name in MAY_IMPORT else "__init__"
+    )
+
+
+def sources():
+    files = [*(ROOT / "ichnode").rglob("*.py"), *(ROOT / "models").rglob("*.py")]
+    return sorted(file for file in files if "migrations" not in file.parts)
+
+
+def test_every_folder_and_top_level_file_is_listed():
+    assert {unit_of(file) for file in sources()} <= set(MAY_IMPORT)
+
+
+def test_nobody_imports_what_its_layer_may_not():
+    wrong = [
+        f"{file.relative_to(ROOT)} imports {module}"
+        for file in sources()
+        for module in imported_modules(file)
+        if (unit := unit_of_module(module)) and unit not in MAY_IMPORT[unit_of(file)] | EVERYWHERE
+    ]
+    assert wrong == []
+
+
+def test_only_the_bundle_loader_imports_models():
+    importers = {
+        file.relative_to(ROOT)
+        for file in sources()
+        if unit_of(file) != "models" and any(m.split(".")[0] == "models" for m in imported_modules(file))
+    }
+    assert importers <= {ONLY_BUNDLE_IMPORTS_MODELS}
+
+
+def test_networks_need_torch_and_little_else():
+    packages = {
+        module.split(".")[0]
+        for file in (ROOT / "models").rglob("*.py")
+        for module in imported_modules(file)
+        if module.split(".")[0] != "models"
+    }
+    import sys
+
+    assert packages - set(sys.stdlib_module_names) <= MODELS_MAY_IMPORT_PACKAGES
+
+
+def test_the_domain_is_pure():
+    import sys
+
+    packages = {
+        module.split(".")[0] for file in sources() if unit_of(file) == "domain" for module in imported_modules(file)
+    }
+    assert packages - set(sys.stdlib_module_names) == {"ichnode"}
+
+
+def test_the_daemon_never_imports_training():
+    assert not [f for f in sources() for m in imported_modules(f) if m.split(".")[0] == "training"]

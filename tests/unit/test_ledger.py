@@ -1,0 +1,302 @@
+"""Jobs change state only along the table, once, and tell their story."""
+
+import pytest
+from sqlalchemy import text
+
+from ichnode.domain.job import TRANSITIONS, JobState
+from ichnode.domain.study import Instance
+from ichnode.errors import StaleClaim
+from ichnode.storage.intake import Intake, Kept
+from ichnode.storage.ledger import Ledger, PlannedJob, ResultFile
+from ichnode.storage.outbox import Outbox
+from ichnode.storage.schema import metadata, open_engine
+
+NOW = 1000.0
+
+
+@pytest.fixture
+def ledger(engine):
+    return Ledger(engine)
+
+
+@pytest.fixture
+def outbox(engine):
+    return Outbox(engine)
+
+
+@pytest.fixture
+def receive(engine):
+    """Receive one more instance of study "1"."""
+    intake = Intake(engine)
+    association = intake.open_association(calling_ae_title="CT", peer="127.0.0.1", at=NOW)
+
+    def receive(number=1, *, sha256="a", at=NOW):
+        instance = Instance(
+            sop_instance_uid=f"1.1.{number}",
+            sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+            series_instance_uid="1.1",
+            study_instance_uid="1",
+            transfer_syntax_uid="1.2.840.10008.1.2",
+            file=f"/{number}",
+            header={"InstanceNumber": number},
+            association_id=association,
+            received_at=at,
+        )
+        return intake.keep(instance, sha256=sha256, size_bytes=10)
+
+    return receive
+
+
+@pytest.fixture
+def decide(engine, ledger):
+    """Take a snapshot of study "1" with one planned job for its series."""
+
+    def decide(*, input_sha256="x", **plan):
+        waiting = Intake(engine).waiting_studies()[0]
+        fields = {
+            "series_instance_uid": "1.1",
+            "state": JobState.READY,
+            "decision": "analyse",
+            "reason": "chosen",
+            "detail": "",
+            "rule": "r",
+            "run": ("hematoma",),
+            "send_to": ("pacs", "archive"),
+            "priority": "routine",
+            "report_ignored": False,
+            "input_sha256": input_sha256,
+        }
+        return ledger.record_decisions(
+            "1",
+            [PlannedJob(**fields | plan)],
+            last_instance_id=waiting.last_instance_id,
+            last_received_at=NOW,
+            evidence="quiet",
+            at=NOW,
+        )
+
+    return decide
+
+
+def results(*roles):
+    return [
+        ResultFile(role=role, sop_instance_uid=f"2.{i}", sop_class_uid="3", series_instance_uid="4", file=f"/{role}")
+        for i, role in enumerate(roles)
+    ]
+
+
+def finish(ledger, job, *roles):
+    return ledger.finish_analysis(job, results(*roles), findings={"hematoma": None}, seconds={"read": 0.1}, at=NOW)
+
+
+def test_the_migrations_lead_to_the_tables_of_the_schema(engine, tmp_path):
+    with engine.connect() as db:
+        tables = set(db.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars())
+    assert tables - {"alembic_version"} == set(metadata.tables)
+    open_engine(f"sqlite:///{tmp_path}/ichnode.db")  # opening it again changes nothing
+
+
+def test_commits_are_synchronous_and_foreign_keys_hold(engine):
+    with engine.connect() as db:
+        pragmas = {p: db.execute(text(f"PRAGMA {p}")).scalar() for p in ("journal_mode", "synchronous", "foreign_keys")}
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+def test_the_same_bytes_again_change_nothing_and_other_bytes_are_a_conflict(engine, receive, decide):
+    assert receive() is Kept.NEW
+    decide()
+    assert receive() is Kept.DUPLICATE
+    assert receive(sha256="b") is Kept.CONFLICT
+    assert Intake(engine).waiting_studies() == []
+
+
+def test_only_one_claim_gets_a_job(ledger, receive, decide):
+    receive()
+    decide()
+    job = ledger.claim(at=NOW)
+    assert (job.state, job.attempts) == (JobState.ANALYSING, 1)
+    assert ledger.claim(at=NOW) is None
+
+
+def test_stat_overtakes_routine(engine, ledger, receive):
+    receive()
+    waiting = Intake(engine).waiting_studies()[0]
+    plans = [
+        PlannedJob(
+            series_instance_uid=f"1.{priority}",
+            state=JobState.READY,
+            decision="analyse",
+            reason="chosen",
+            detail="",
+            rule="r",
+            run=(),
+            send_to=(),
+            priority=priority,
+            report_ignored=False,
+            input_sha256=priority,
+        )
+        for priority in ("routine", "stat")
+    ]
+    ledger.record_decisions(
+        "1", plans, last_instance_id=waiting.last_instance_id, last_received_at=NOW, evidence="quiet", at=NOW
+    )
+    assert [ledger.claim(at=NOW).priority for _ in plans] == ["stat", "routine"]
+
+
+def test_an_instance_that_comes_in_while_deciding_makes_the_snapshot_fail(engine, ledger, receive):
+    receive(1)
+    seen = Intake(engine).waiting_studies()[0]
+    receive(2)
+    taken = ledger.record_decisions(
+        "1", [], last_instance_id=seen.last_instance_id, last_received_at=NOW, evidence="quiet", at=NOW
+    )
+    assert taken is None
+    assert Intake(engine).waiting_studies()[0].last_instance_id > seen.last_instance_id
+
+
+def test_an_instance_after_the_snapshot_makes_the_study_wait_again_from_then(engine, receive, decide):
+    receive(1, at=NOW)
+    decide()
+    receive(2, at=NOW + 50)
+    assert Intake(engine).waiting_studies()[0].arrival.first_received_at == NOW + 50
+
+
+def test_the_same_input_decided_again_opens_no_second_job(ledger, receive, decide):
+    receive(1)
+    assert len(decide()) == 1
+    receive(2)
+    assert decide() == ()
+    assert len(ledger.list_jobs()) == 1
+
+
+def test_other_input_supersedes_an_unfinished_job_and_cancels_its_deliveries(ledger, outbox, receive, decide):
+    receive(1)
+    decide()
+    old = ledger.claim(at=NOW)
+    finish(ledger, old, "segmentation")
+    receive(2)
+    decide(input_sha256="y")
+    new = ledger.list_jobs()[0]
+    assert ledger.job(old.id).state is JobState.SUPERSEDED
+    assert {d.state for d in outbox.of_job(old.id)} == {"cancelled"}
+    assert new.supersedes == old.id
+
+
+def test_the_result_of_a_superseded_analysis_is_not_used(ledger, receive, decide):
+    receive(1)
+    decide()
+    old = ledger.claim(at=NOW)
+    receive(2)
+    decide(input_sha256="y")
+    with pytest.raises(StaleClaim):
+        finish(ledger, old, "segmentation")
+    assert ledger.results(old.id) == []
+
+
+def test_results_fill_the_outbox_for_each_destination_and_the_job_is_done_when_all_took_them(
+    ledger, outbox, receive, decide
+):
+    receive()
+    decide()
+    job = ledger.claim(at=NOW)
+    assert finish(ledger, job, "segmentation", "summary_page") is JobState.DELIVERING
+    for destination in ("pacs", "archive"):
+        due = outbox.due(destination, at=NOW)
+        assert [d.role for d in due] == ["segmentation", "summary_page"]
+        states = [outbox.delivered(d, status=0, at=NOW) for d in due]
+    assert states == [None, JobState.DONE]
+    assert [e.to_state for e in ledger.events(job.id)] == ["ready", "analysing", "delivering", "done"]
+
+
+def test_a_postponed_delivery_is_not_due_before_its_time(ledger, outbox, receive, decide):
+    receive()
+    decide(send_to=("pacs",))
+    finish(ledger, ledger.claim(at=NOW), "segmentation")
+    (delivery,) = outbox.due("pacs", at=NOW)
+    outbox.postponed(delivery, status=0xA700, error="full", until=NOW + 5)
+    assert outbox.due("pacs", at=NOW + 4) == []
+    assert outbox.due("pacs", at=NOW + 5)[0].attempts == 1
+
+
+def test_a_refused_delivery_fails_the_job_and_retry_revives_it_alone(ledger, outbox, receive, decide):
+    receive()
+    decide(send_to=("pacs",))
+    job = ledger.claim(at=NOW)
+    finish(ledger, job, "segmentation", "summary_page")
+    first, second = outbox.due("pacs", at=NOW)
+    outbox.refused(first, status=0xA900, error="no", at=NOW)
+    assert outbox.delivered(second, status=0, at=NOW) is JobState.FAILED
+    assert ledger.job(job.id).reason == "delivery"
+    assert ledger.retry(job.id, at=NOW) is JobState.DELIVERING
+    assert [d.id for d in outbox.due("pacs", at=NOW)] == [first.id]
+
+
+def test_a_failing_job_is_tried_three_times_and_then_parked(ledger, receive, decide):
+    receive()
+    decide()
+    states = [ledger.fail_attempt(ledger.claim(at=NOW), reason="crash", detail="SIGSEGV", at=NOW) for _ in range(3)]
+    assert states == [JobState.READY, JobState.READY, JobState.FAILED]
+    assert ledger.claim(at=NOW) is None
+    job = ledger.list_jobs()[0]
+    assert (job.reason, job.detail) == ("crash", "attempt 3: SIGSEGV")
+    assert ledger.retry(job.id, at=NOW) is JobState.READY
+
+
+def test_a_killed_node_takes_its_claims_back_at_start_until_the_last_attempt(ledger, receive, decide):
+    receive()
+    decide()
+    for _ in range(3):
+        ledger.claim(at=NOW)
+        assert ledger.recover(at=NOW) == 1
+    assert ledger.list_jobs()[0].state is JobState.FAILED
+
+
+def test_a_job_given_back_at_stop_has_not_used_an_attempt(ledger, receive, decide):
+    receive()
+    decide()
+    ledger.give_back(ledger.claim(at=NOW), at=NOW)
+    assert (ledger.list_jobs()[0].state, ledger.list_jobs()[0].attempts) == (JobState.READY, 0)
+
+
+def test_a_dropped_job_is_over_and_its_results_stay_here(ledger, outbox, receive, decide):
+    receive()
+    decide()
+    job = ledger.claim(at=NOW)
+    finish(ledger, job, "segmentation")
+    assert ledger.drop(job.id, at=NOW)
+    assert not ledger.drop(job.id, at=NOW)
+    assert outbox.due("pacs", at=NOW) == []
+
+
+def test_deliveries_to_a_destination_that_is_gone_become_dead_letters(ledger, outbox, receive, decide):
+    receive()
+    decide()
+    job = ledger.claim(at=NOW)
+    finish(ledger, job, "segmentation")
+    outbox.give_up_on_unknown(["archive"], at=NOW)
+    assert {d.destination: d.state for d in outbox.of_job(job.id)} == {"pacs": "dead", "archive": "pending"}
+
+
+def test_the_predecessor_is_the_newest_delivered_report_of_the_study(ledger, outbox, receive, decide):
+    receive(1)
+    decide(send_to=("pacs",))
+    first = ledger.claim(at=NOW)
+    assert ledger.predecessor(first, "measurement_report") is None
+    finish(ledger, first, "measurement_report")
+    outbox.delivered(outbox.due("pacs", at=NOW)[0], status=0, at=NOW)
+    receive(2)
+    decide(input_sha256="y")
+    second = ledger.claim(at=NOW)
+    assert ledger.predecessor(second, "measurement_report").sop_instance_uid == "2.0"
+
+
+def test_no_state_is_left_out_of_the_table():
+    assert set(TRANSITIONS) == set(JobState)
+    reachable = {JobState.READY, JobState.IGNORED} | {to for targets in TRANSITIONS.values() for to in targets}
+    assert reachable == set(JobState)
+
+
+def test_every_state_is_counted_also_without_a_job(ledger, receive, decide):
+    receive()
+    decide(state=JobState.IGNORED, decision="ignore", reason="localizer")
+    assert ledger.count_by_state() == {state: int(state is JobState.IGNORED) for state in JobState}
