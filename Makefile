@@ -1,0 +1,36 @@
+# One command each; every target sets up what it needs (Python 3.11 with venv, nothing else).
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH := torch==$(shell sed -n 's/^torch==//p' constraints.txt)
+
+.PHONY: demo test serve lint benchmark clean
+
+demo: $(VENV)/.installed            ## send a phantom head CT through a node and show its results
+	$(BIN)/ichnode demo
+
+test: $(VENV)/.installed-dev lint   ## everything that CI runs
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+benchmark: $(VENV)/.installed-dev   ## ratios to the peers that are installed
+	$(BIN)/python -m tests.benchmarks
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) ichnode-demo

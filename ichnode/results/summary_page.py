@@ -1,0 +1,159 @@
+"""One RGB page for every viewer: three slices with the hematoma outlined, the numbers beside them, the warning above.
+
+The page is Secondary Capture with burned-in text, for viewers that show neither segmentations nor reports.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from pydicom.dataset import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage
+
+from ichnode.domain.findings import Findings
+from ichnode.imaging.prediction import Prediction
+from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Mask, Volume
+from ichnode.results.key_slices import page_slice_indices
+from ichnode.results.provenance import (
+    MANUFACTURER,
+    RESEARCH_BANNER,
+    SOFTWARE_VERSION,
+    Provenance,
+    Result,
+    Role,
+    finish,
+)
+from ichnode.results.segmentation import HEMATOMA_RGB
+from ichnode.results.source_headers import direction_letter
+from ichnode.results.summary_text import AMBER, WHITE, Line, summary_lines
+
+PAGE_SIZE = 1024
+BANNER_HEIGHT = 48
+_LARGE, _SMALL, _GAP, _TOP = 620, 304, 12, BANNER_HEIGHT + 12
+_TEXT_LEFT = _LARGE + 3 * _GAP
+_TEXT_WIDTH = PAGE_SIZE - _TEXT_LEFT - _GAP
+_WINDOW_CENTER_HU, _WINDOW_WIDTH_HU = 40, 80  # brain window
+
+
+def compose_summary_page(
+    volume: Volume,
+    prediction: Prediction,
+    findings: Findings,
+    *,
+    headers: tuple[Dataset, ...],
+    provenance: Provenance,
+) -> Result:
+    """The page as a Secondary Capture instance."""
+    image_numbers = tuple(header.get("InstanceNumber") for header in headers)
+    pixels = render(volume, prediction, findings, image_numbers, provenance.patient_and_study)
+    dataset = Dataset()
+    dataset.SOPClassUID = SecondaryCaptureImageStorage
+    dataset.Modality = "OT"
+    dataset.ConversionType = "WSD"
+    dataset.ImageType = ["DERIVED", "SECONDARY"]
+    dataset.BodyPartExamined = "HEAD"
+    dataset.ImageComments = RESEARCH_BANNER
+    dataset.BurnedInAnnotation, dataset.RecognizableVisualFeatures = "YES", "YES"
+    dataset.SecondaryCaptureDeviceManufacturer = MANUFACTURER
+    dataset.SecondaryCaptureDeviceManufacturerModelName = MANUFACTURER
+    dataset.SecondaryCaptureDeviceSoftwareVersions = SOFTWARE_VERSION
+    dataset.PatientOrientation = None
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
+    dataset.Rows, dataset.Columns = pixels.shape[:2]
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
+    dataset.PixelData = pixels.tobytes()
+    return finish(dataset, Role.SUMMARY_PAGE, provenance)
+
+
+def render(
+    volume: Volume,
+    prediction: Prediction,
+    findings: Findings,
+    image_numbers: tuple[int | None, ...],
+    study: Dataset,
+) -> NDArray[np.uint8]:
+    """The page as (row, column, RGB); `image_numbers` are the Instance Numbers of the slices, for the captions."""
+    page = Image.new("RGB", (PAGE_SIZE, PAGE_SIZE))
+    draw = ImageDraw.Draw(page)
+    draw.rectangle((0, 0, PAGE_SIZE, BANNER_HEIGHT), fill=AMBER)
+    draw.text(
+        (PAGE_SIZE / 2, BANNER_HEIGHT / 2),
+        RESEARCH_BANNER,
+        fill=(0, 0, 0),
+        font=ImageFont.load_default(28),
+        anchor="mm",
+    )
+    mask = prediction.hematoma
+    largest, below, above = page_slice_indices(mask)
+    lower_row = _TOP + _LARGE + _GAP
+    for index, left, top, side in (
+        (largest, _GAP, _TOP, _LARGE),
+        (below, _GAP, lower_row, _SMALL),
+        (above, 2 * _GAP + _SMALL, lower_row, _SMALL),
+    ):
+        page.paste(_panel(volume.hu[index], mask[index], volume.grid, side), (left, top))
+        draw.text(
+            (left + 8, top + 6), f"Image {image_numbers[index] or '-'}", fill=WHITE, font=ImageFont.load_default(16)
+        )
+    models = (findings.model, prediction.followup.model) if prediction.followup else (findings.model,)
+    _write(draw, summary_lines(findings, tuple(dict.fromkeys(models)), study))
+    return np.asarray(page)
+
+
+def _panel(hu: FloatArray, mask: Mask, grid: AcquisitionGrid, side: int) -> Image.Image:
+    """One slice in a brain window, at its true proportions in a square of `side` pixels, the mask outlined."""
+    height_mm, width_mm = grid.rows * grid.pixel_spacing_mm[0], grid.columns * grid.pixel_spacing_mm[1]
+    scale = side / max(height_mm, width_mm)
+    size = (max(1, round(width_mm * scale)), max(1, round(height_mm * scale)))
+    grey = np.clip((hu - _WINDOW_CENTER_HU) / _WINDOW_WIDTH_HU + 0.5, 0, 1) * 255
+    slice_image = Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR).convert("RGB")
+    outline = _outline(
+        np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.NEAREST)) > 0
+    )
+    slice_image.paste(HEMATOMA_RGB, mask=Image.fromarray(outline.astype(np.uint8) * 255))
+    panel = Image.new("RGB", (side, side))
+    panel.paste(slice_image, ((side - size[0]) // 2, (side - size[1]) // 2))
+    _mark_directions(ImageDraw.Draw(panel), grid, side)
+    return panel
+
+
+def _outline(shown: Mask) -> Mask:
+    """A line of two pixels just outside the mask, so that it hides nothing of the hematoma."""
+    widened = Image.fromarray(shown.astype(np.uint8)).filter(ImageFilter.MaxFilter(5))
+    return (np.asarray(widened) > 0) & ~shown
+
+
+def _mark_directions(draw: ImageDraw.ImageDraw, grid: AcquisitionGrid, side: int) -> None:
+    """The patient directions at the edges; a small panel shows left and right only."""
+    font = ImageFont.load_default(24 if side == _LARGE else 18)
+    across, down = grid.row_direction_lps, grid.column_direction_lps
+    middle = side // 2
+    edges = [(-across, (8, middle), "lm"), (across, (side - 8, middle), "rm")]
+    if side == _LARGE:
+        edges += [(-down, (middle, 8), "mt"), (down, (middle, side - 8), "mb")]
+    for direction, place, anchor in edges:
+        draw.text(place, direction_letter(direction), fill=AMBER, font=font, anchor=anchor)
+
+
+def _write(draw: ImageDraw.ImageDraw, lines: list[Line]) -> None:
+    """The text column, each line wrapped to its width and its value right-aligned; what does not fit is left out."""
+    top = float(_TOP)
+    for line in lines:
+        font = ImageFont.load_default(line.size)
+        top += line.space_above
+        if line.value:
+            draw.text((_TEXT_LEFT + _TEXT_WIDTH, top), line.value, fill=line.colour, font=font, anchor="ra")
+        for part in _wrapped(line.text, font):
+            draw.text((_TEXT_LEFT, top), part, fill=line.colour, font=font)
+            top += line.size * 1.35
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+    """`text` in parts that fit the column."""
+    parts = [""]
+    for word in text.split():
+        longer = f"{parts[-1]} {word}".strip()
+        if parts[-1] and font.getlength(longer) > _TEXT_WIDTH:
+            parts.append(word)
+        else:
+            parts[-1] = longer
+    return parts

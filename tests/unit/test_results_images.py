@@ -1,0 +1,147 @@
+"""The predicted series and the summary page."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+
+from ichnode.phantom import IRREGULAR, TILTED, Geometry
+from ichnode.results.provenance import Role
+from ichnode.results.summary_page import BANNER_HEIGHT
+from tests.results_factory import PROFILE, SMALL, Case, phantom_case, shared_data
+
+
+def followup(case: Case) -> list[Dataset]:
+    return [result.dataset for result in case.results() if result.role == Role.PREDICTED_SERIES]
+
+
+def hu(dataset: Dataset) -> np.ndarray:
+    return dataset.pixel_array * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
+
+
+@pytest.mark.parametrize("geometry", [SMALL, replace(SMALL, tilt_deg=TILTED.tilt_deg)], ids=["regular", "tilted"])
+def test_the_predicted_series_keeps_order_geometry_and_hu(geometry: Geometry) -> None:
+    case = phantom_case(30, geometry)
+    series = followup(case)
+    prediction = case.prediction.followup
+    assert prediction is not None
+    assert len(series) == len(case.sources)
+    unchanged = ~(prediction.hematoma & ~case.mask)
+    for index, (dataset, source) in enumerate(zip(series, case.sources, strict=True)):
+        assert dataset.InstanceNumber == index + 1
+        assert dataset.FrameOfReferenceUID == source.FrameOfReferenceUID
+        np.testing.assert_allclose(dataset.ImagePositionPatient, source.ImagePositionPatient, atol=1e-6)
+        np.testing.assert_allclose(dataset.ImageOrientationPatient, source.ImageOrientationPatient, atol=1e-6)
+        assert dataset.SourceImageSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
+        same = unchanged[index]
+        np.testing.assert_array_equal(hu(dataset)[same], case.volume.hu[index][same])
+        assert (hu(dataset)[~same] == 64).all()
+
+
+def test_hu_of_a_real_unsigned_series_come_back_exactly() -> None:
+    case = Case(shared_data("philips_phantom_study/S2010"))
+    case.grow_by_pixels = 0
+    for index, dataset in enumerate(followup(case)):
+        np.testing.assert_array_equal(hu(dataset), case.volume.hu[index])
+
+
+@pytest.mark.parametrize(
+    ("configured", "sop_class"), [("sc", "1.2.840.10008.5.1.4.1.1.7"), ("ct", "1.2.840.10008.5.1.4.1.1.2")]
+)
+def test_the_predicted_series_says_that_it_is_synthetic(configured: str, sop_class: str) -> None:
+    case = phantom_case(30)
+    case.profile = replace(PROFILE, followup_sop=configured)
+    series = followup(case)
+    assert len({dataset.SOPInstanceUID for dataset in series}) == len(case.sources)
+    for dataset in series:
+        assert dataset.SOPClassUID == dataset.file_meta.MediaStorageSOPClassUID == sop_class
+        assert dataset.file_meta.MediaStorageSOPInstanceUID == dataset.SOPInstanceUID
+        assert dataset.ImageType[0] == "DERIVED"
+        assert dataset.SyntheticData == "YES"
+        assert "SYNTHETIC" in dataset.DerivationDescription
+        assert "RESEARCH" in dataset.DerivationDescription
+        assert "AcquisitionDate" not in dataset
+        assert "AcquisitionTime" not in dataset
+
+
+def test_an_enhanced_ct_gives_one_predicted_instance_a_frame() -> None:
+    case = phantom_case(30, replace(SMALL, offsets_mm=SMALL.offsets_mm[::-1]))
+    positions = case.volume.grid.positions_lps
+    case.become_enhanced()
+    for index, dataset in enumerate(followup(case)):
+        np.testing.assert_allclose(dataset.ImagePositionPatient, positions[index], atol=1e-6)
+        (source,) = dataset.SourceImageSequence
+        assert source.ReferencedFrameNumber == case.volume.grid.frame_numbers[index]
+
+
+def test_a_source_that_was_ever_lossy_gives_lossy_results() -> None:
+    case = phantom_case(30)
+    for source in case.sources:
+        source.LossyImageCompression, source.LossyImageCompressionRatio = "01", "10"
+    assert {dataset.LossyImageCompression for dataset in followup(case)} == {"01"}
+    assert case.result(Role.SEGMENTATION).LossyImageCompression == "01"
+
+
+def page(case: Case) -> np.ndarray:
+    pixels: np.ndarray = case.result(Role.SUMMARY_PAGE).pixel_array
+    return pixels
+
+
+def test_the_page_burns_in_the_research_banner() -> None:
+    dataset = phantom_case(30).result(Role.SUMMARY_PAGE)
+    assert dataset.BurnedInAnnotation == "YES"
+    assert "RescaleIntercept" not in dataset
+    banner = dataset.pixel_array[:BANNER_HEIGHT]
+    assert 0.02 < (banner.max(axis=2) < 100).mean() < 0.3  # black letters on a plain strip
+
+
+def test_the_page_outlines_the_hematoma_and_shows_none_where_there_is_none() -> None:
+    def outlined(case: Case) -> int:
+        red, green, blue = np.moveaxis(page(case)[:, :640].astype(int), -1, 0)
+        return int(((red > 220) & (green < 80) & (blue < 80)).sum())
+
+    assert outlined(phantom_case(30)) > 500
+    assert outlined(phantom_case(0)) == 0
+
+
+def test_the_page_shows_left_on_the_right_whatever_the_order_of_the_columns() -> None:
+    standard = phantom_case(30)
+    mirrored = phantom_case(30)
+    grid = mirrored.volume.grid
+    width = (grid.columns - 1) * grid.pixel_spacing_mm[1] * grid.row_direction_lps
+    mirrored.volume = replace(
+        mirrored.volume,
+        hu=mirrored.volume.hu[:, :, ::-1],
+        grid=replace(grid, positions_lps=grid.positions_lps + width, row_direction_lps=-grid.row_direction_lps),
+    )
+    mirrored.mask = mirrored.mask[:, :, ::-1]
+    letters = np.s_[350:390, 12:40]  # the letter at the left edge of the large panel
+    assert (page(standard)[letters] != page(mirrored)[letters]).any()
+
+
+def test_the_page_keeps_the_proportions_of_oblong_pixels() -> None:
+    case = phantom_case(0, replace(SMALL, offsets_mm=IRREGULAR.offsets_mm, thickness_mm=IRREGULAR.thickness_mm))
+    squeezed = phantom_case(0)
+    grid = squeezed.volume.grid
+    squeezed.volume = replace(
+        squeezed.volume,
+        hu=squeezed.volume.hu[:, ::2],
+        grid=replace(
+            grid, rows=grid.rows // 2, pixel_spacing_mm=(2 * grid.pixel_spacing_mm[0], grid.pixel_spacing_mm[1])
+        ),
+    )
+    squeezed.mask = squeezed.mask[:, ::2]
+
+    def height_over_width(case: Case) -> float:
+        rows, columns = np.nonzero(page(case)[90:650, 60:600].max(axis=2) > 200)  # the skull
+        return float(np.ptp(rows) / np.ptp(columns))
+
+    assert height_over_width(squeezed) == pytest.approx(height_over_width(case), rel=0.05)
+
+
+def test_a_page_without_estimates_and_one_with_long_notes_are_drawn() -> None:
+    case = phantom_case(30)
+    plain = page(phantom_case(30, followup=False))
+    case.estimates = tuple(replace(e, note="a long reason " * 20) for e in case.estimates)
+    assert (page(case) != plain).any()
