@@ -97,7 +97,10 @@ def demo(
     from ichnode.demo import run_demo
 
     with out.status("a head CT travels to the node, and its results back ..."):
-        outcome = run_demo(out_dir)
+        try:
+            outcome = run_demo(out_dir)
+        except IchnodeError as problem:
+            _fail(f"miss: {problem}")
     table = Table(title="ichnode demo - RESEARCH USE ONLY", title_justify="left")
     table.add_column("what")
     table.add_column("value", overflow="fold")

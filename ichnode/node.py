@@ -9,13 +9,13 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from ichnode.config import Settings
-from ichnode.dicom.listener import AdmittedSource
+from ichnode.dicom.listener import LOOPBACK_ONLY, AdmittedSource
 from ichnode.dicom.scp import StorageSCP
 from ichnode.dicom.scu import Peer
 from ichnode.errors import BundleError, ConfigError
@@ -221,13 +221,7 @@ class Node:
             host=node.host,
             port=node.port,
             max_associations=node.max_associations,
-            admitted=[
-                AdmittedSource(
-                    ae_title=source.ae_title,
-                    network=ipaddress.ip_network(source.host, strict=False) if source.host else None,
-                )
-                for source in self._settings.sources
-            ],
+            admitted=_admitted(self._settings),
         )
 
 
@@ -253,6 +247,17 @@ def analyser_settings(settings: Settings) -> AnalyserSettings:
             device_serial_number=results.device_serial_number,
         ),
     )
+
+
+def _admitted(settings: Settings) -> Sequence[AdmittedSource]:
+    """The configured sources; without any, this machine alone."""
+    sources = [
+        AdmittedSource(
+            ae_title=source.ae_title, network=ipaddress.ip_network(source.host, strict=False) if source.host else None
+        )
+        for source in settings.sources
+    ]
+    return sources or LOOPBACK_ONLY
 
 
 def _lock(data_dir: Path) -> int:

@@ -36,7 +36,7 @@ class AcquisitionGrid:
     @property
     def normal_lps(self) -> NDArray[np.float64]:
         """Unit slice normal, (3,)."""
-        return np.cross(self.row_direction_lps, self.column_direction_lps)
+        return np.asarray(np.cross(self.row_direction_lps, self.column_direction_lps))
 
     @property
     def offsets_mm(self) -> NDArray[np.float64]:

@@ -1,0 +1,164 @@
+"""Acquisition grid <-> canonical grid: axis-aligned, evenly spaced, the grid that models read. Both ways linear.
+
+The canonical axes run with the patient, as LPS does: z cranial, y posterior, x left. A place between two slices is
+interpolated between these, its slice origin too, so that gantry tilt and uneven gaps come out straight. The end slices
+reach half a gap outwards, where they are repeated; so do the outermost pixels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Mask, Volume
+
+OUTSIDE_HU = -1024.0
+_SLAB_VOXELS = 1 << 18  # few enough for their coordinates to stay in the processor's cache
+_NOWHERE = -9.0  # an index outside every array
+
+Vectors = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanonicalGrid:
+    """Voxel (k, j, i) is centred at origin + (i, j, k) * spacing, in LPS mm."""
+
+    shape: tuple[int, int, int]  # (z, y, x)
+    spacing_mm: tuple[float, float, float]  # (z, y, x)
+    origin_lps: tuple[float, float, float]  # (x, y, z): centre of the first voxel
+
+
+def canonical_grid_for(grid: AcquisitionGrid, spacing_mm: tuple[float, float, float]) -> CanonicalGrid:
+    """The box around everything acquired, to the edges of slices and pixels. `spacing_mm` is (z, y, x)."""
+    _, ends = _knots(grid)
+    rows, columns = (-0.5, grid.rows - 0.5), (-0.5, grid.columns - 0.5)
+    down, across = _pixel_steps(grid)
+    corners = np.array([end + r * down + c * across for end in (ends[0], ends[-1]) for r in rows for c in columns])
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    spacing = np.array(spacing_mm[::-1])
+    count = np.ceil((high - low) / spacing - 1e-6).astype(int)
+    x, y, z = (low + high - (count - 1) * spacing) / 2
+    return CanonicalGrid(
+        shape=(int(count[2]), int(count[1]), int(count[0])),
+        spacing_mm=spacing_mm,
+        origin_lps=(float(x), float(y), float(z)),
+    )
+
+
+def to_canonical(volume: Volume, canonical: CanonicalGrid) -> FloatArray:
+    """HU on the canonical grid, (z, y, x); -1024 where nothing was acquired."""
+    out = np.empty(canonical.shape, np.float32)
+    z, y, x = _axes(canonical)
+    planes = max(1, _SLAB_VOXELS // (len(y) * len(x)))
+    for first in range(0, len(z), planes):
+        slab = slice(first, first + planes)
+        world = (x[None, None, :], y[None, :, None], z[slab, None, None])
+        _interpolate(volume.hu, _acquisition_indices(volume.grid, world), OUTSIDE_HU, out[slab])
+    return out
+
+
+def to_acquisition(values: FloatArray | Mask, canonical: CanonicalGrid, grid: AcquisitionGrid) -> FloatArray:
+    """Canonical `values` (z, y, x) on the acquisition grid, (slice, row, column); 0 outside.
+
+    Works on the box around the nonzero values only, so a small finding in a series of many slices costs little.
+    """
+    out = np.zeros(grid.shape, np.float32)
+    box = _nonzero_box(values, canonical)
+    if box is None:
+        return out
+    values = np.asarray(values, np.float32)
+    down, across = _pixel_steps(grid)
+    for index, position in enumerate(grid.positions_lps):
+        rows, columns = _window(grid, index, box)
+        if rows.start >= rows.stop or columns.start >= columns.stop:
+            continue
+        r, c = np.arange(rows.start, rows.stop)[:, None], np.arange(columns.start, columns.stop)[None, :]
+        world = tuple(position[a] + _scaled(r, down[a]) + _scaled(c, across[a]) for a in range(3))
+        steps = zip(world[::-1], canonical.origin_lps[::-1], canonical.spacing_mm, strict=True)
+        indices = [(place - origin) / spacing for place, origin, spacing in steps]
+        _interpolate(values, indices, 0.0, out[index, rows, columns])
+    return out
+
+
+def _axes(canonical: CanonicalGrid) -> tuple[Vectors, Vectors, Vectors]:
+    """Centres of the voxels along z, y and x, mm."""
+    origin = canonical.origin_lps[::-1]
+    steps = zip(origin, canonical.spacing_mm, canonical.shape, strict=True)
+    z, y, x = (start + step * np.arange(count, dtype=np.float64) for start, step, count in steps)
+    return z, y, x
+
+
+def _pixel_steps(grid: AcquisitionGrid) -> tuple[Vectors, Vectors]:
+    """From one row to the next, and from one column to the next, LPS mm."""
+    return (
+        grid.column_direction_lps * grid.pixel_spacing_mm[0],
+        grid.row_direction_lps * grid.pixel_spacing_mm[1],
+    )
+
+
+def _knots(grid: AcquisitionGrid) -> tuple[Vectors, Vectors]:
+    """Slice indices with half a slice added at both ends, and the slice origins there, (slice + 2, 3)."""
+    first, last = grid.positions_lps[:2], grid.positions_lps[-2:]
+    below, above = first[0] - (first[1] - first[0]) / 2, last[1] + (last[1] - last[0]) / 2
+    count = len(grid.positions_lps)
+    return np.array([-0.5, *range(count), count - 0.5]), np.vstack([below, grid.positions_lps, above])
+
+
+def _scaled(axis: Vectors, factor: float) -> Vectors | float:
+    """`axis * factor`, but a plain 0 for no factor: what does not vary along an axis is not spread over it."""
+    return axis * factor if factor else 0.0
+
+
+def _acquisition_indices(grid: AcquisitionGrid, world: tuple[Vectors, Vectors, Vectors]) -> list[Vectors]:
+    """(slice, row, column) of places given as x, y and z that broadcast; NaN beyond the end slices."""
+    knots, origins = _knots(grid)
+
+    def along(direction: Vectors, places: tuple[Vectors | float, ...]) -> Vectors:
+        return np.asarray(sum(_scaled(np.asarray(p), d) for p, d in zip(places, direction, strict=True)))
+
+    offsets = along(grid.normal_lps, world)
+    slices = np.interp(offsets, origins @ grid.normal_lps, knots, left=np.nan, right=np.nan)
+    relative = tuple(
+        place - (np.interp(slices, knots, origin) if np.ptp(origin) else origin[0])
+        for place, origin in zip(world, origins.T, strict=True)
+    )
+    rows = along(grid.column_direction_lps, relative) / grid.pixel_spacing_mm[0]
+    return [slices, rows, along(grid.row_direction_lps, relative) / grid.pixel_spacing_mm[1]]
+
+
+def _interpolate(values: FloatArray, indices: list[Vectors], outside: float, out: FloatArray) -> None:
+    """Linear between voxels, nearest within half a voxel beyond the edge, `outside` elsewhere. Indices broadcast."""
+    coordinates = np.empty((3, *np.broadcast_shapes(*(i.shape for i in indices), out.shape)))
+    for axis, index in enumerate(indices):
+        size = values.shape[axis]
+        inside = (index >= -0.5) & (index <= size - 0.5)
+        coordinates[axis] = np.where(inside, np.clip(index, 0, size - 1), _NOWHERE)
+    ndimage.map_coordinates(values, coordinates.reshape(3, *out.shape), out, order=1, cval=outside, prefilter=False)  # type: ignore[attr-defined]  # scipy.ndimage names its functions at run time
+
+
+def _nonzero_box(values: FloatArray | Mask, canonical: CanonicalGrid) -> Vectors | None:
+    """The eight corners, LPS mm, of the box that the nonzero values reach; None when there are none."""
+    limits = []
+    for axis, centres in enumerate(_axes(canonical)):
+        used = np.flatnonzero(values.any(axis=tuple(a for a in range(3) if a != axis)))
+        if not len(used):
+            return None
+        step = canonical.spacing_mm[axis]
+        limits.append((centres[used[0]] - step, centres[used[-1]] + step))
+    z, y, x = limits
+    return np.array([(cx, cy, cz) for cx in x for cy in y for cz in z])
+
+
+def _window(grid: AcquisitionGrid, index: int, box: Vectors) -> tuple[slice, slice]:
+    """Rows and columns of a slice that can lie in `box`; empty where the slice passes it by."""
+    relative = box - grid.positions_lps[index]
+    heights = relative @ grid.normal_lps
+    if heights.min() > 0 or heights.max() < 0:
+        return slice(0, 0), slice(0, 0)
+    directions = ((grid.column_direction_lps, grid.rows), (grid.row_direction_lps, grid.columns))
+    windows = []
+    for (direction, size), spacing in zip(directions, grid.pixel_spacing_mm, strict=True):
+        reach = relative @ direction / spacing
+        windows.append(slice(max(0, int(np.floor(reach.min()))), min(size, int(np.ceil(reach.max())) + 1)))
+    return windows[0], windows[1]
