@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-MAX_ATTEMPTS = 3  # a job that kills its worker this often is parked
+MAX_ATTEMPTS = 3  # a job that fails, or kills its worker, this often is parked
+MAX_INTERRUPTIONS = 20  # a job during which the whole node died this often is parked, too
 
 
 class JobState(StrEnum):

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ichnode.domain.rules import Rule
 from ichnode.domain.study import StudySnapshot, evidence_of_completeness
@@ -38,10 +39,13 @@ class AssembleStage:
         self._max_wait_s = max_wait_s
         self._clock = clock
         self._wake = wake  # the analysing loop
+        self._listening_since: float | None = None  # nobody could send before: the quiet time starts anew
         self._seen: dict[str, tuple[int, StudySnapshot]] = {}  # the last snapshot read of each waiting study
 
     def turn(self) -> bool:
         """Take the snapshots that are due; whether there was one. A study that fails never stops the others."""
+        if self._listening_since is None:
+            self._listening_since = self._clock()
         waiting = self._intake.waiting_studies()
         names = {study.study_instance_uid for study in waiting}
         self._seen = {name: seen for name, seen in self._seen.items() if name in names}
@@ -56,8 +60,13 @@ class AssembleStage:
     def _take(self, study: WaitingStudy) -> bool:
         now = self._clock()
         snapshot = self._snapshot(study)
+        quiet_since = max(study.arrival.last_received_at, self._listening_since or now)
         evidence = evidence_of_completeness(
-            snapshot, study.arrival, now=now, quiet_s=self._quiet_s, max_wait_s=self._max_wait_s
+            snapshot,
+            replace(study.arrival, last_received_at=quiet_since),
+            now=now,
+            quiet_s=self._quiet_s,
+            max_wait_s=self._max_wait_s,
         )
         if evidence is None:
             return False

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
-from ichnode.domain.job import MAX_ATTEMPTS, TRANSITIONS, UNFINISHED, Job, JobState
+from ichnode.domain.job import MAX_ATTEMPTS, MAX_INTERRUPTIONS, TRANSITIONS, UNFINISHED, Job, JobState
 from ichnode.errors import StaleClaim
 from ichnode.storage.schema import deliveries, events, jobs, results, snapshots, studies
 
@@ -155,15 +155,19 @@ class Ledger:
             return state
 
     def recover(self, *, at: float) -> int:
-        """At start: jobs that a killed process was analysing become ready, or are parked; how many there were."""
+        """At start: jobs that a killed node was analysing become ready again; how many there were.
+
+        Such an attempt is not held against the job, unless it happens suspiciously often.
+        """
         with self._engine.begin() as db:
-            rows = db.execute(select(jobs.c.id, jobs.c.attempts).where(jobs.c.state == JobState.ANALYSING)).all()
+            rows = db.execute(select(jobs.c.id, jobs.c.interruptions).where(jobs.c.state == JobState.ANALYSING)).all()
             for row in rows:
-                if row.attempts >= MAX_ATTEMPTS:
-                    why = "the node was killed during every attempt"
-                    move_job(db, row.id, JobState.FAILED, at=at, detail=why, reason="killed")
+                count = {"interruptions": row.interruptions + 1, "attempts": jobs.c.attempts - 1}
+                if row.interruptions + 1 >= MAX_INTERRUPTIONS:
+                    why = f"the node died {MAX_INTERRUPTIONS} times during this job"
+                    move_job(db, row.id, JobState.FAILED, at=at, detail=why, reason="node_died", **count)
                 else:
-                    move_job(db, row.id, JobState.READY, at=at, detail="the node was stopped during the attempt")
+                    move_job(db, row.id, JobState.READY, at=at, detail="the node died during the attempt", **count)
             return len(rows)
 
     def give_back(self, job: Job, *, at: float) -> None:
@@ -185,7 +189,7 @@ class Ledger:
                 new = JobState.READY
             else:
                 return None
-            move_job(db, job_id, new, at=at, detail="retried by hand", attempts=0)
+            move_job(db, job_id, new, at=at, detail="retried by hand", attempts=0, interruptions=0)
             return new
 
     def drop(self, job_id: int, *, at: float) -> bool:
@@ -308,6 +312,7 @@ def _open_job(db: Connection, study_instance_uid: str, snapshot_id: int, plan: P
             input_sha256=plan.input_sha256,
             supersedes=newest.id if newest else None,
             attempts=0,
+            interruptions=0,
             created_at=at,
             updated_at=at,
         )

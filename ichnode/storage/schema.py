@@ -109,7 +109,8 @@ jobs = Table(
     Column("report_ignored", Boolean, nullable=False),
     Column("input_sha256", Text, nullable=False),  # instances, rule and result settings: same input, same job
     Column("supersedes", ForeignKey("jobs.id")),
-    Column("attempts", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),  # counted before the work starts
+    Column("interruptions", Integer, nullable=False),  # attempts that ended because the whole node did
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     Column("findings", JSON),

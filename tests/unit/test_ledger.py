@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import text
 
-from ichnode.domain.job import TRANSITIONS, JobState
+from ichnode.domain.job import MAX_INTERRUPTIONS, TRANSITIONS, JobState
 from ichnode.domain.study import Instance
 from ichnode.errors import StaleClaim
 from ichnode.storage.intake import Intake, Kept
@@ -242,13 +242,23 @@ def test_a_failing_job_is_tried_three_times_and_then_parked(ledger, receive, dec
     assert ledger.retry(job.id, at=NOW) is JobState.READY
 
 
-def test_a_killed_node_takes_its_claims_back_at_start_until_the_last_attempt(ledger, receive, decide):
+def test_a_killed_node_takes_its_claims_back_and_does_not_hold_the_attempt_against_the_job(ledger, receive, decide):
     receive()
     decide()
-    for _ in range(3):
-        ledger.claim(at=NOW)
+    for _ in range(MAX_INTERRUPTIONS - 1):
+        assert ledger.claim(at=NOW).attempts == 1
         assert ledger.recover(at=NOW) == 1
-    assert ledger.list_jobs()[0].state is JobState.FAILED
+    assert ledger.list_jobs()[0].state is JobState.READY
+
+
+def test_a_job_during_which_the_node_dies_again_and_again_is_parked(ledger, receive, decide):
+    receive()
+    decide()
+    for _ in range(MAX_INTERRUPTIONS):
+        ledger.claim(at=NOW)
+        ledger.recover(at=NOW)
+    job = ledger.list_jobs()[0]
+    assert (job.state, job.reason) == (JobState.FAILED, "node_died")
 
 
 def test_a_job_given_back_at_stop_has_not_used_an_attempt(ledger, receive, decide):

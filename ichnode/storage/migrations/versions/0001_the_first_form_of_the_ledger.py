@@ -104,6 +104,7 @@ def upgrade() -> None:
         sa.Column("input_sha256", sa.Text(), nullable=False),
         sa.Column("supersedes", sa.Integer(), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("interruptions", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("updated_at", sa.Float(), nullable=False),
         sa.Column("findings", sa.JSON(), nullable=True),

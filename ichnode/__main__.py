@@ -1,0 +1,5 @@
+"""`python -m ichnode`: the command line."""
+
+from ichnode.cli import app
+
+app()

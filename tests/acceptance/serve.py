@@ -1,0 +1,85 @@
+"""`ichnode serve` as a process of its own, as a PACS administrator runs it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from ichnode.domain.job import JobState
+from tests.acceptance.peers import free_port
+
+_ENDED = {s.value for s in JobState} - {JobState.READY, JobState.ANALYSING, JobState.DELIVERING}
+_pause = threading.Event()
+
+
+class Serve:
+    """One data folder and one configuration; the process may be killed and started again."""
+
+    def __init__(self, folder: Path, **sections: Any) -> None:
+        self.dicom_port, self.web_port = free_port(), free_port()
+        self.folder = folder
+        self.log = folder / "serve.log"
+        self.config = folder / "ichnode.toml"
+        self.config.write_text("")
+        node = {"host": "127.0.0.1", "port": self.dicom_port, "data_dir": str(folder / "data"), "reserve_mb": 0}
+        values = {"node": node, "web": {"port": self.web_port}, **sections}
+        self._environment = {
+            f"ICHNODE_{section}__{key}".upper(): _toml(value)
+            for section, content in values.items()
+            for key, value in (content.items() if isinstance(content, dict) else enumerate(content))
+        }
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> str:
+        """Start it and wait until it listens; the line that it then prints."""
+        command = [Path(sys.executable).with_name("ichnode"), "serve", "--config", self.config]
+        with self.log.open("a") as log:
+            self._process = subprocess.Popen(
+                command, env=os.environ | self._environment, stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        assert self._process.stdout
+        line = self._process.stdout.readline().strip()
+        assert line, self.log.read_text()
+        return line
+
+    def kill(self) -> None:
+        """SIGKILL, at once."""
+        assert self._process
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code; 30 s are allowed."""
+        assert self._process
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(30)
+
+    def get(self, path: str) -> Any:
+        answer = httpx.get(f"http://127.0.0.1:{self.web_port}{path}", trust_env=False)
+        answer.raise_for_status()
+        return answer.json()
+
+    def wait_for_jobs(self, count: int, *, timeout_s: float = 120) -> list[dict[str, Any]]:
+        """The jobs, once there are `count` and all have ended."""
+        jobs: list[dict[str, Any]] = []
+        for _ in range(int(timeout_s / 0.1)):
+            jobs = self.get("/api/jobs")
+            if len(jobs) >= count and all(job["state"] in _ENDED for job in jobs):
+                return jobs
+            _pause.wait(0.1)
+        raise AssertionError(f"{[(job['state'], job['reason']) for job in jobs]}\n{self.log.read_text()[-3000:]}")
+
+
+def _toml(value: Any) -> str:
+    """A value as the environment carries it."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)
