@@ -272,7 +272,7 @@ def _bundles(config: Path | None) -> list[dict[str, Any]]:
 
     own = _settings(config).inference.bundles_dir
     rows: list[dict[str, Any]] = []
-    for name, folder in sorted(find_bundles([*([own] if own else []), shipped_bundles()]).items()):
+    for name, folder in sorted(find_bundles([shipped_bundles(), *([own] if own else [])]).items()):
         try:
             rows.append({"name": name, "folder": str(folder), **verify_bundle(folder).model_dump(mode="json")})
         except BundleError as problem:

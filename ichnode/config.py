@@ -136,7 +136,7 @@ class Inference(_Section):
     deadline_s: Seconds = 120
     memory_limit_mb: Annotated[int, Field(ge=1024)] | None = None
     hematoma_bundle: str = "hematoma-baseline"
-    bundles_dir: Path | None = None  # searched before the bundles that come with ichnode
+    bundles_dir: Path | None = None  # its bundles win over those of the same name that come with ichnode
 
 
 class Results(_Section):

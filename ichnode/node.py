@@ -114,7 +114,7 @@ class Node:
         self._stop.set()
 
     def stop(self) -> None:
-        """Refuse new associations, finish what runs or park it, and close."""
+        """Refuse new associations, finish what runs or park it, and close. To be called once."""
         self._stop.set()
         self._scp.stop()
         for loop in self._loops:
@@ -228,7 +228,7 @@ class Node:
 def analyser_settings(settings: Settings) -> AnalyserSettings:
     """What the analysing process is built from. Raises ConfigError when the bundle cannot be used."""
     inference, results = settings.inference, settings.results
-    folders = [*([inference.bundles_dir] if inference.bundles_dir else []), shipped_bundles()]
+    folders = [shipped_bundles(), *([inference.bundles_dir] if inference.bundles_dir else [])]
     bundle = find_bundles(folders).get(inference.hematoma_bundle)
     if bundle is None:
         raise ConfigError((f"inference.hematoma_bundle: there is no bundle {inference.hematoma_bundle!r}",))

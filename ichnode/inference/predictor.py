@@ -19,7 +19,7 @@ def choose_device(wanted: str) -> str:
     if wanted == "auto":
         return "cuda:0" if torch.cuda.is_available() else "cpu"
     if wanted != "cpu" and not (wanted == "cuda:0" and torch.cuda.is_available()):
-        raise InferenceError("device", f"this machine has no device {wanted}")
+        raise InferenceError("error", f"this machine has no device {wanted}")
     return wanted
 
 

@@ -28,20 +28,24 @@ class Serve:
         self.config = folder / "ichnode.toml"
         self.config.write_text("")
         node = {"host": "127.0.0.1", "port": self.dicom_port, "data_dir": str(folder / "data"), "reserve_mb": 0}
-        values = {"node": node, "web": {"port": self.web_port}, **sections}
-        self._environment = {
-            f"ICHNODE_{section}__{key}".upper(): _toml(value)
-            for section, content in values.items()
-            for key, value in (content.items() if isinstance(content, dict) else enumerate(content))
-        }
+        self.sections = {"node": node, "web": {"port": self.web_port}, "destinations": [], **sections}
         self._process: subprocess.Popen[str] | None = None
+
+    def add_destination(self, **destination: Any) -> None:
+        """Before the start: one more place to send results to."""
+        self.sections["destinations"].append(destination)
 
     def start(self) -> str:
         """Start it and wait until it listens; the line that it then prints."""
+        environment = {
+            f"ICHNODE_{section}__{key}".upper(): _toml(value)
+            for section, content in self.sections.items()
+            for key, value in (content.items() if isinstance(content, dict) else enumerate(content))
+        }
         command = [Path(sys.executable).with_name("ichnode"), "serve", "--config", self.config]
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
-                command, env=os.environ | self._environment, stdout=subprocess.PIPE, stderr=log, text=True
+                command, env=os.environ | environment, stdout=subprocess.PIPE, stderr=log, text=True
             )
         assert self._process.stdout
         line = self._process.stdout.readline().strip()

@@ -1,0 +1,61 @@
+"""Orthanc sends a head CT to `ichnode serve`, takes the results back and shows them over DICOMweb."""
+
+import pytest
+from dicomweb_client.api import DICOMwebClient
+from pydicom import dcmread
+
+from ichnode.phantom import head_ct
+from tests.acceptance.orthanc import Orthanc
+from tests.acceptance.serve import Serve
+
+pytestmark = pytest.mark.acceptance
+
+
+@pytest.fixture(scope="module")
+def round_trip(tmp_path_factory):
+    """Orthanc with a phantom study and its results, and the source."""
+    folder = tmp_path_factory.mktemp("orthanc")
+    phantom = head_ct(hematoma_ml=40, seed=77)
+    files = []
+    for number, dataset in enumerate(phantom.datasets):
+        files.append(folder / f"{number:03d}.dcm")
+        dataset.save_as(files[-1], enforce_file_format=True)
+    serve = Serve(folder, completeness={"quiet_s": 1})
+    with Orthanc(folder / "orthanc", known={"ICHNODE": serve.dicom_port}) as orthanc:
+        serve.add_destination(name="pacs", ae_title=orthanc.ae_title, host="127.0.0.1", port=orthanc.dicom_port)
+        serve.start()
+        for file in files:
+            orthanc.post_file(file)
+        orthanc.post("modalities/ICHNODE/store", orthanc.get("studies"))
+        (job,) = serve.wait_for_jobs(1)
+        yield orthanc, serve, job, phantom
+        serve.stop()
+
+
+def test_orthanc_takes_every_result(round_trip):
+    _, serve, job, _ = round_trip
+    deliveries = serve.get(f"/api/jobs/{job['id']}")["deliveries"]
+    assert [(d["state"], d["status"]) for d in deliveries] == [("delivered", "0x0000")] * 4
+
+
+def test_what_comes_back_over_dicomweb_equals_what_was_sent(round_trip):
+    orthanc, serve, job, phantom = round_trip
+    client = DICOMwebClient(orthanc.dicomweb_url)
+    study = phantom.datasets[0].StudyInstanceUID
+    for result in serve.get(f"/api/jobs/{job['id']}")["results"]:
+        sent = dcmread(result["file"])
+        back = client.retrieve_instance(study, result["series_instance_uid"], result["sop_instance_uid"])
+        assert back == sent
+
+
+def test_the_study_in_the_pacs_holds_source_and_results_under_one_patient(round_trip):
+    orthanc, _, _, phantom = round_trip
+    assert orthanc.get("statistics")["CountInstances"] == len(phantom.datasets) + 4
+    assert orthanc.get("statistics")["CountStudies"] == orthanc.get("statistics")["CountPatients"] == 1
+
+
+def test_results_that_the_pacs_sends_back_are_ignored(round_trip):
+    orthanc, serve, _, _ = round_trip
+    orthanc.post("modalities/ICHNODE/store", orthanc.get("studies"))
+    jobs = serve.wait_for_jobs(5)
+    assert sorted((j["state"], j["reason"]) for j in jobs) == [("done", "chosen"), *[("ignored", "own_result")] * 4]

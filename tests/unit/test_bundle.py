@@ -1,0 +1,104 @@
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from ichnode.errors import BundleError
+from ichnode.inference.bundle import find_bundles, load_bundle, shipped_bundles, verify_bundle
+
+NAME = "hematoma-baseline"
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A copy of the shipped baseline that a test may damage."""
+    return Path(shutil.copytree(shipped_bundles() / NAME, tmp_path / NAME))
+
+
+def change(bundle: Path, **values: Any) -> None:
+    """Other values in the manifest; None deletes the key."""
+    manifest = json.loads((bundle / "manifest.json").read_text()) | values
+    (bundle / "manifest.json").write_text(json.dumps({k: v for k, v in manifest.items() if v is not None}))
+
+
+def test_every_shipped_bundle_is_found_and_verifies() -> None:
+    found = find_bundles([shipped_bundles()])
+    assert NAME in found
+    for name, folder in found.items():
+        assert verify_bundle(folder).name == name
+
+
+def test_a_sites_own_bundle_counts_before_the_shipped_one(bundle: Path) -> None:
+    assert find_bundles([shipped_bundles(), bundle.parent])[NAME] == bundle
+
+
+def test_a_configured_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="nowhere is not a folder"):
+        find_bundles([tmp_path / "nowhere"])
+
+
+def test_one_changed_byte_of_the_weights_is_noticed(bundle: Path) -> None:
+    weights = bytearray((bundle / "weights.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (bundle / "weights.safetensors").write_bytes(weights)
+    with pytest.raises(BundleError, match="was altered"):
+        load_bundle(bundle, "cpu")
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "weights.safetensors", "CARD.md"])
+def test_a_missing_file_is_named(bundle: Path, file: str) -> None:
+    (bundle / file).unlink()
+    with pytest.raises(BundleError, match=file):
+        verify_bundle(bundle)
+
+
+def test_an_empty_card_is_no_card(bundle: Path) -> None:
+    (bundle / "CARD.md").write_text("\n")
+    with pytest.raises(BundleError, match=r"CARD\.md is empty"):
+        verify_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"colour": "red"}, "colour"),
+        ({"version": None}, "version"),
+        ({"grid_spacing_mm": [2.5, 1.0, 0]}, "grid_spacing_mm.2"),
+        ({"thresholds": {"found": 0.5, "strict": 0.4, "lenient": 0.2}}, "lenient <= found <= strict"),
+        ({"windows": [[80, 0]]}, "windows.0"),
+        ({"architecture": "../os:system"}, "architecture"),
+        ({"family": "oracle"}, "family"),
+        ({"name": "other-name"}, "names its bundle other-name"),
+    ],
+)
+def test_a_manifest_that_is_not_understood_says_where(bundle: Path, values: dict[str, Any], named: str) -> None:
+    change(bundle, **values)
+    with pytest.raises(BundleError, match=named):
+        verify_bundle(bundle)
+
+
+@pytest.mark.parametrize("architecture", ["no_such_module:Net", "hematoma_baseline:Net", "hematoma_baseline:RULES"])
+def test_an_architecture_that_this_version_lacks_is_named(bundle: Path, architecture: str) -> None:
+    change(bundle, architecture=architecture)
+    with pytest.raises(BundleError, match=architecture):
+        verify_bundle(bundle)
+
+
+def test_weights_of_another_architecture_are_refused(bundle: Path) -> None:
+    save_file({"conv.weight": torch.zeros(1)}, bundle / "weights.safetensors")
+    change(bundle, weights_sha256=hashlib.sha256((bundle / "weights.safetensors").read_bytes()).hexdigest())
+    with pytest.raises(BundleError, match="do not fit"):
+        load_bundle(bundle, "cpu")
+
+
+def test_a_loaded_bundle_runs_the_numbers_of_its_weights_file_and_names_them() -> None:
+    bundle = load_bundle(shipped_bundles() / NAME, "cpu")
+    assert not bundle.network.training
+    assert bundle.identity.weights_sha256 == bundle.manifest.weights_sha256
+    assert bundle.identity.intended_use == "Research use only - not for clinical use"
+    assert bundle.identity.trained_on == "nothing"

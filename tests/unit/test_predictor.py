@@ -1,0 +1,100 @@
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ichnode.errors import InferenceError
+from ichnode.imaging.volume import Volume
+from ichnode.inference.bundle import Bundle, Manifest, shipped_bundles
+from ichnode.inference.predictor import Predictor, choose_device
+from ichnode.phantom import IRREGULAR, REGULAR, THIN, TILTED, Geometry
+from tests.volume_factory import grid_of, phantom_volume
+
+
+class Brightness(nn.Module):
+    """A network that finds everything above 52 HU inside a box of soft tissue, and remembers what it was given."""
+
+    seen: Tensor
+
+    def forward(self, x_bcdhw: Tensor) -> Tensor:
+        self.seen = x_bcdhw
+        return ((x_bcdhw[:, :1] > 52) & (x_bcdhw[:, :1] < 90)).float()
+
+
+def predictor(network: nn.Module, **values: Any) -> Predictor:
+    """The baseline's manifest, with other values, around another network."""
+    manifest = json.loads((shipped_bundles() / "hematoma-baseline" / "manifest.json").read_text()) | values
+    parsed = Manifest.model_validate(manifest)
+    return Predictor(Bundle(manifest=parsed, network=network, identity=parsed.identity), "cpu")
+
+
+def cubes(*sides: int) -> Volume:
+    """Cubes of 70 HU with these sides in pixels of 2 mm, side by side in air."""
+    grid = grid_of((12, 32, 96), slice_mm=2.0, pixel_spacing_mm=(2.0, 2.0))
+    hu = np.full(grid.shape, -1000, np.float32)
+    for number, side in enumerate(sides):
+        hu[1 : 1 + side, 4 : 4 + side, 4 + 30 * number : 4 + 30 * number + side] = 70
+    return Volume(hu=hu, grid=grid)
+
+
+@pytest.mark.parametrize("geometry", [REGULAR, TILTED, IRREGULAR, THIN])
+def test_a_prediction_lies_on_the_slices_as_acquired(geometry: Geometry) -> None:
+    volume = phantom_volume(hematoma_ml=40, geometry=geometry)
+    prediction = predictor(Brightness(), min_volume_ml=10).predict(volume)
+    truth = (volume.hu > 52) & (volume.hu < 90)
+    inside = prediction.hematoma & truth
+    assert prediction.hematoma.shape == volume.grid.shape
+    assert volume.grid.volume_ml(inside) == pytest.approx(40, rel=0.2)
+
+
+def test_components_below_the_minimum_volume_are_dropped() -> None:
+    volume = cubes(10, 3)  # 8 mL and 0.2 mL
+    kept = predictor(Brightness(), grid_spacing_mm=[2.0, 2.0, 2.0], min_volume_ml=1.0).predict(volume).hematoma
+    everything = predictor(Brightness(), grid_spacing_mm=[2.0, 2.0, 2.0], min_volume_ml=0).predict(volume).hematoma
+    assert volume.grid.volume_ml(kept) == pytest.approx(8.0)
+    assert volume.grid.volume_ml(everything) == pytest.approx(8.0 + 0.216)
+
+
+def test_the_minimum_is_measured_with_the_real_slice_extents() -> None:
+    volume = cubes(5)  # 1 mL
+    spread = Volume(hu=volume.hu, grid=grid_of(volume.grid.shape, slice_mm=4.0, pixel_spacing_mm=(2.0, 2.0)))  # 2 mL
+    network = predictor(Brightness(), grid_spacing_mm=[2.0, 2.0, 2.0], min_volume_ml=1.5)
+    assert not network.predict(volume).hematoma.any()
+    assert network.predict(spread).hematoma.any()
+
+
+def test_without_windows_the_network_sees_hu() -> None:
+    network = Brightness()
+    predictor(network).predict(cubes(10))
+    assert network.seen.shape[:2] == (1, 1)
+    assert network.seen.max() == 70
+    assert network.seen.min() < -900
+
+
+def test_each_window_is_a_channel_from_zero_to_one() -> None:
+    network = Brightness()
+    predictor(network, windows=[[0, 80], [-100, 300]]).predict(cubes(10))
+    assert network.seen.shape[:2] == (1, 2)
+    assert network.seen.amax(dim=(0, 2, 3, 4)).tolist() == pytest.approx([70 / 80, 170 / 400])
+    assert network.seen.amin(dim=(0, 2, 3, 4)).tolist() == [0, 0]
+
+
+def test_the_prediction_names_its_model() -> None:
+    prediction = predictor(Brightness(), version="9.9").predict(cubes(10))
+    assert (prediction.model.name, prediction.model.version) == ("hematoma-baseline", "9.9")
+
+
+def test_auto_is_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto") == choose_device("cuda:0") == "cuda:0"
+    assert choose_device("cpu") == "cpu"
+
+
+def test_a_gpu_that_is_absent_is_refused_and_never_replaced_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == "cpu"
+    with pytest.raises(InferenceError, match="cuda:0"):
+        choose_device("cuda:0")
