@@ -1,0 +1,20 @@
+"""`python -m tests.benchmarks [receive|read|write|end-to-end ...]`: one table each, everything where nothing is named."""
+
+import sys
+
+from tests.benchmarks import end_to_end, read_volume, receive, write_results
+from tests.benchmarks.table import show
+
+BENCHMARKS = {"receive": receive, "read": read_volume, "write": write_results, "end-to-end": end_to_end}
+
+
+def main(names: list[str]) -> None:
+    """Run the named benchmarks in turn."""
+    if unknown := set(names) - set(BENCHMARKS):
+        sys.exit(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    for name in names or BENCHMARKS:
+        show(BENCHMARKS[name].TITLE, BENCHMARKS[name].measure())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

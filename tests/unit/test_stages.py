@@ -1,0 +1,173 @@
+"""What the analysing and delivering stages make of failures; the child process and the network are stand-ins."""
+
+import pytest
+
+from ichnode.domain.job import Job, JobState
+from ichnode.errors import InferenceError, RefusedSeries, StaleClaim
+from ichnode.metrics import Metrics
+from ichnode.stages.analyse import AnalyseStage, Analysis, ComposedObject
+from ichnode.stages.loop import Loop
+from ichnode.storage.files import FileStore
+
+JOB = Job(
+    id=1,
+    study_instance_uid="1",
+    series_instance_uid="1.1",
+    state=JobState.ANALYSING,
+    decision="analyse",
+    reason="chosen",
+    detail="",
+    rule="r",
+    run=("hematoma",),
+    send_to=("pacs",),
+    priority="routine",
+    report_ignored=False,
+    evidence="quiet",
+    snapshot_id=1,
+    supersedes=None,
+    attempts=1,
+    created_at=0.0,
+    updated_at=0.0,
+)
+ANALYSIS = Analysis(
+    objects=(
+        ComposedObject(
+            role="summary_page",
+            sop_class_uid="1.2",
+            sop_instance_uid="1.3",
+            series_instance_uid="1.4",
+            encoded=b"DICM",
+        ),
+    ),
+    findings={"hematoma": None},
+    seconds={"read": 0.1, "infer": 0.2},
+    model="m",
+    device="cpu",
+)
+
+
+class RecordingLedger:
+    """Notes what the stage says of the job."""
+
+    def __init__(self, *, stale=False):
+        self.said = []
+        self._stale = stale
+
+    def claim(self, *, at):
+        return JOB
+
+    def finish_analysis(self, job, files, **_):
+        if self._stale:
+            raise StaleClaim("superseded")
+        self.said.append(("finished", [f.role for f in files]))
+        return JobState.DELIVERING
+
+    def refuse(self, job, *, reason, detail, at):
+        self.said.append(("refused", reason))
+
+    def fail_attempt(self, job, *, reason, detail, at):
+        self.said.append(("failed", reason))
+        return JobState.FAILED
+
+    def give_back(self, job, *, at):
+        self.said.append(("given back",))
+
+
+class StubWorker:
+    """Answers, or raises, what the test wants."""
+
+    def __init__(self, outcome):
+        self._outcome = outcome
+
+    def run(self, request, deadline_s):
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
+
+
+@pytest.fixture
+def take_turn(tmp_path, monkeypatch):
+    def take_turn(outcome, *, stopping=False, stale=False, store=None):
+        ledger = RecordingLedger(stale=stale)
+        store = store or FileStore(tmp_path / "results")
+        stage = AnalyseStage(
+            worker=StubWorker(outcome),
+            ledger=ledger,
+            intake=None,
+            store=store,
+            metrics=Metrics(sources=[], count_jobs=dict),
+            results_sha256="",
+            deadline_s=1,
+            clock=lambda: 0.0,
+            stopping=lambda: stopping,
+            wake=lambda: None,
+        )
+        monkeypatch.setattr(stage, "_request", lambda job: None)
+        worked = stage.turn()
+        return ledger.said, worked, sorted(f for f in (tmp_path / "results").rglob("*") if f.is_file())
+
+    return take_turn
+
+
+def test_an_analysis_is_kept_before_the_job_moves_on(take_turn):
+    said, worked, files = take_turn(ANALYSIS)
+    assert (said, worked) == ([("finished", ["summary_page"])], True)
+    assert [f.read_bytes() for f in files] == [b"DICM"]
+
+
+@pytest.mark.parametrize("reason", ["deadline", "crash", "memory", "error", "bundle"])
+def test_a_failing_child_fails_the_attempt_with_its_reason(take_turn, reason):
+    assert take_turn(InferenceError(reason, "why"))[0] == [("failed", reason)]
+
+
+def test_a_child_killed_because_the_node_stops_costs_no_attempt(take_turn):
+    assert take_turn(InferenceError("crash", "SIGKILL"), stopping=True)[0] == [("given back",)]
+
+
+def test_a_refused_series_is_no_failure(take_turn):
+    assert take_turn(RefusedSeries("no_brain", "0 mL"))[0] == [("refused", "no_brain")]
+
+
+def test_results_of_a_superseded_job_are_removed(take_turn):
+    said, worked, files = take_turn(ANALYSIS, stale=True)
+    assert (said, worked, files) == ([], True, [])
+
+
+def test_a_full_disk_gives_the_job_back_and_waits(take_turn, tmp_path):
+    class FullStore(FileStore):
+        def keep(self, parts):
+            raise OSError(28, "No space left on device")
+
+    said, worked, files = take_turn(ANALYSIS, store=FullStore(tmp_path / "results"))
+    assert (said, worked, files) == ([("given back",)], False, [])
+
+
+def test_no_job_is_taken_while_there_is_no_room_for_results(take_turn, tmp_path):
+    class NoRoom(FileStore):
+        def has_room(self):
+            return False
+
+    assert take_turn(ANALYSIS, store=NoRoom(tmp_path / "results"))[:2] == ([], False)
+
+
+def test_a_loop_survives_a_failing_turn_and_goes_on_when_woken():
+    from threading import Event
+
+    done, turns = Event(), []
+
+    def turn():
+        turns.append(len(turns))
+        if len(turns) == 1:
+            raise ValueError("once")
+        done.set()
+        return False
+
+    loop = Loop("test", turn, idle_s=60)
+    loop.start()
+    for _ in range(500):
+        loop.wake()
+        if done.wait(0.01):
+            break
+    loop.ask_to_stop()
+    assert loop.join(5)
+    assert len(turns) >= 2
