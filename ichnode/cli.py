@@ -79,11 +79,11 @@ def check(config: ConfigOption = None) -> None:
     """Say whether a configuration is valid, or what is wrong as `section.key: reason`."""
     from ichnode.node import analyser_settings
 
-    settings = _settings(config)
     try:
-        analyser_settings(settings)
+        analyser_settings(load_settings(config))
     except ConfigError as problem:
-        _fail(str(problem))
+        typer.echo(str(problem))
+        raise typer.Exit(1) from None
     typer.echo("valid")
 
 

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.25  # how soon an idle loop notices what no wake-up told it, a quiet timer for instance
 FINISH_S = 20.0  # at stop, how long a running analysis may still take before it is parked
+CLOSE_S = 4.0  # ... and how long everything else may then take; together less than the 30 s that are promised
 WORKER_START_S = 120.0
 
 
@@ -121,8 +122,9 @@ class Node:
             loop.ask_to_stop()
         if not self._analysing.join(FINISH_S):
             self._worker.kill()  # the analysis ends; its job goes back to ready
+        until = time.monotonic() + CLOSE_S
         for loop in self._loops:
-            loop.join(2)
+            loop.join(max(0.0, until - time.monotonic()))
         self._worker.stop()
         self._web.stop()
         os.close(self._lock)

@@ -70,8 +70,11 @@ COMPUTED = frozenset(
 )
 
 
-def facts_of(series: Series, tags: Mapping[str, Any]) -> SeriesFacts:
-    """The facts about `series`; `tags` holds the values of the tags that the rules name."""
+def facts_of(series: Series, tags: Mapping[str, Any], *, one_patient: bool) -> SeriesFacts:
+    """The facts about `series`; `tags` holds the values of the tags that the rules name.
+
+    `one_patient` says whether the whole study is of one patient.
+    """
     first = series.instances[0].header
     headers = [instance.header for instance in series.instances]
     frames = sum(h["NumberOfFrames"] if isinstance(h.get("NumberOfFrames"), int) else 1 for h in headers)  # type: ignore[misc]
@@ -86,7 +89,7 @@ def facts_of(series: Series, tags: Mapping[str, Any]) -> SeriesFacts:
         localizer=any("LOCALIZER" in _words(h, "ImageType") for h in headers)
         or bool(_LOCALIZER.search(_text(first, "SeriesDescription"))),
         derived=any(_words(h, "ImageType")[:1] == ("DERIVED",) for h in headers),
-        one_patient=len(series.values("PatientID")) <= 1,
+        one_patient=one_patient,
         slice_count=frames,
         thickness=float(median(thicknesses)) if thicknesses else 0.0,
         spacing=stack.spacing_mm if stack else 0.0,

@@ -1,6 +1,6 @@
 """Where the slices of a series lie, from header values alone: offsets along the normal, gaps, coverage, tilt.
 
-Plain arithmetic for decisions; the gate that refuses a series before its pixels are used is imaging.series_reader.
+Plain arithmetic for decisions; the gate that refuses a series before its pixels are used is imaging.series_gate.
 """
 
 from collections.abc import Mapping, Sequence

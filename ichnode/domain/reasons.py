@@ -21,7 +21,7 @@ class Reason(StrEnum):
     NOT_HEAD = "not_head"
     TOO_FEW_SLICES = "too_few_slices"
     BETTER_SERIES = "better_series"
-    # refused by the series gate (imaging.series_reader): it cannot become an honest volume
+    # refused by the series gate (imaging.series_gate): it cannot become an honest volume
     MISSING_SLICES = "missing_slices"
     DUPLICATE_POSITION = "duplicate_position"
     UNEVEN_SPACING = "uneven_spacing"
@@ -47,7 +47,7 @@ EXPLAINED: dict[Reason, str] = {
     Reason.NOT_CT_IMAGE: "is not CT Image Storage or Enhanced CT Image Storage",
     Reason.LOCALIZER: "is a localizer (scout)",
     Reason.DERIVED: "is derived, not original (reformat, projection, secondary)",
-    Reason.MIXED_PATIENTS: "holds instances of more than one patient",
+    Reason.MIXED_PATIENTS: "belongs to a study with instances of more than one patient",
     Reason.NO_RULE: "fits no rule",
     Reason.BONE_KERNEL: "is reconstructed with a sharp (bone) kernel",
     Reason.CONTRAST: "was acquired with contrast agent",

@@ -33,7 +33,7 @@ class Instance:
     study_instance_uid: str
     transfer_syntax_uid: str
     file: str  # absolute path; no part of it is received text
-    header: Mapping[str, HeaderValue]  # the keywords of imaging.header.KEPT, decoded at receipt
+    header: Mapping[str, HeaderValue]  # the keywords of imaging.keywords.KEPT, decoded at receipt
     association_id: int = 0  # 0: read from disk, no association
     received_at: float = 0.0  # seconds since the epoch
 
@@ -62,6 +62,11 @@ class StudySnapshot:
     def instances(self) -> tuple[Instance, ...]:
         """Every instance of the study."""
         return tuple(instance for series in self.series for instance in series.instances)
+
+    @property
+    def one_patient(self) -> bool:
+        """Whether no two instances name different patients."""
+        return len({value for series in self.series for value in series.values("PatientID")}) <= 1
 
 
 class Evidence(StrEnum):

@@ -18,7 +18,10 @@ from ichnode.storage.ledger import PlannedJob
 def decide_study(snapshot: StudySnapshot, rules: Sequence[Rule]) -> tuple[tuple[SeriesFacts, Decision], ...]:
     """Every series with its decision. Reads the tags that the rules name from one file of each series."""
     keywords = {clause.field for rule in rules for clause in rule.match} - COMPUTED
-    facts = [facts_of(series, read_tags(Path(series.instances[0].file), keywords)) for series in snapshot.series]
+    facts = [
+        facts_of(series, read_tags(Path(series.instances[0].file), keywords), one_patient=snapshot.one_patient)
+        for series in snapshot.series
+    ]
     return tuple(zip(facts, decide(facts, rules), strict=True))
 
 

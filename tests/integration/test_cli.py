@@ -43,9 +43,9 @@ def test_check_tells_section_key_and_reason(tmp_path):
     file.write_text('[node]\nport = "x"\n[inference]\nhematoma_bundle = "none"')
     outcome = ichnode("check", "--config", file)
     assert outcome.exit_code == 1
-    assert "node.port: " in outcome.stderr
+    assert outcome.stdout.startswith("node.port: ")
     file.write_text('[inference]\nhematoma_bundle = "none"')
-    assert "inference.hematoma_bundle: there is no bundle 'none'" in ichnode("check", "--config", file).stderr
+    assert "inference.hematoma_bundle: there is no bundle 'none'" in ichnode("check", "--config", file).stdout
 
 
 def test_models_are_listed_and_verified():

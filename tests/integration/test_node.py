@@ -176,6 +176,16 @@ def test_a_refused_series_gets_its_reason_and_no_result(node, pacs):
     assert results_for(pacs, phantom.datasets[0]) == []
 
 
+def test_two_patients_in_one_study_are_never_analysed(node, pacs):
+    phantom = head_ct(hematoma_ml=30, geometry=SMALL, seed=21)
+    for dataset in phantom.datasets[:3]:
+        dataset.PatientID = "SOMEONE-ELSE"
+    node.send(phantom.datasets)
+    (job,) = node.wait_for_jobs(phantom.datasets[0])
+    assert (job.state, job.reason) == (JobState.IGNORED, "mixed_patients")
+    assert results_for(pacs, phantom.datasets[0]) == []
+
+
 def test_the_http_side_shows_jobs_health_and_metrics(node):
     jobs = node.get("/api/jobs").json()
     one = node.get(f"/api/jobs/{jobs[-1]['id']}").json()
