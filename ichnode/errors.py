@@ -3,7 +3,7 @@
     IchnodeError
     ├── ConfigError(problems)            the configuration is not usable; each problem is "section.key: reason"
     ├── MalformedDataset(detail)         received bytes are not a data set in the syntax they claim
-    │   └── DatasetTooLarge              deflated bytes that inflate beyond the cap, or too many elements
+    │   └── DatasetTooLarge              deflated bytes that inflate beyond the cap
     ├── NotStored(status, comment)       an instance is refused; what the C-STORE is answered
     ├── RefusedSeries(reason, detail)    a series cannot become an honest volume, or is not what a model reads
     ├── InferenceError(reason, detail)   a model, or the process it runs in, failed
@@ -32,7 +32,7 @@ class MalformedDataset(IchnodeError):
 
 
 class DatasetTooLarge(MalformedDataset):
-    """A deflated data set inflates beyond the cap, or a data set has too many elements or levels."""
+    """A deflated data set inflates beyond the cap."""
 
 
 class NotStored(IchnodeError):

@@ -168,7 +168,7 @@ class HematomaBaseline(nn.Module):
         if not bool(mask.any()):
             return mask
         image = _image(mask, self._spacing_mm)
-        distance = sitk.SignedMaurerDistanceMap(image, False, False, True)  # type: ignore[no-untyped-call]
+        distance = sitk.SignedMaurerDistanceMap(image, False, False, True)
         return torch.from_numpy(sitk.GetArrayFromImage(distance) <= distance_mm).to(mask.device)
 
 
@@ -198,13 +198,13 @@ def _seen(bone: Tensor, axis: int) -> Tensor:
 
 def _image(mask: Tensor, spacing_mm: tuple[float, ...]) -> sitk.Image:
     image = sitk.GetImageFromArray(mask.cpu().numpy().astype(np.uint8))
-    image.SetSpacing(spacing_mm[::-1])  # type: ignore[no-untyped-call]
+    image.SetSpacing(spacing_mm[::-1])
     return image
 
 
 def _components(mask: Tensor) -> Tensor:
     """Labels from 1, largest first; 0 outside."""
-    labels = sitk.RelabelComponent(sitk.ConnectedComponent(_image(mask, (1, 1, 1))))  # type: ignore[no-untyped-call]
+    labels = sitk.RelabelComponent(sitk.ConnectedComponent(_image(mask, (1, 1, 1))))
     array: NDArray[np.int64] = sitk.GetArrayFromImage(labels).astype(np.int64)
     return torch.from_numpy(array).to(mask.device)
 
@@ -222,5 +222,5 @@ def _largest(mask: Tensor) -> Tensor:
 
 def _filled(mask: Tensor) -> Tensor:
     """Without holes in any axial slice."""
-    planes = [sitk.GetArrayFromImage(sitk.BinaryFillhole(_image(plane, (1, 1)))) for plane in mask]  # type: ignore[no-untyped-call]
+    planes = [sitk.GetArrayFromImage(sitk.BinaryFillhole(_image(plane, (1, 1)))) for plane in mask]
     return torch.from_numpy(np.stack(planes).astype(bool)).to(mask.device)

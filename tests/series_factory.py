@@ -37,7 +37,7 @@ from ichnode.phantom import REGULAR, Geometry, head_ct
 
 NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 COMPRESSED = (RLELossless, JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless)
-_GDCM_SYNTAX = {
+_GDCM_SYNTAX: dict[str, int] = {
     JPEGLossless: gdcm.TransferSyntax.JPEGLosslessProcess14,
     JPEGLosslessSV1: gdcm.TransferSyntax.JPEGLosslessProcess14_1,
 }
@@ -85,6 +85,11 @@ def moved(index: int, by_mm: Sequence[float]) -> Callable[[Datasets], Datasets]:
     return mutate
 
 
+def without(*indices: int) -> Callable[[Datasets], Datasets]:
+    """A mutation of a series: some slices lack."""
+    return lambda datasets: [ds for at, ds in enumerate(datasets) if at not in indices]
+
+
 def stored_values(dataset: Dataset) -> np.ndarray:
     return np.frombuffer(dataset.PixelData, "<i2").reshape(dataset.Rows, dataset.Columns)
 
@@ -98,10 +103,11 @@ def encoded(dataset: Dataset, transfer_syntax_uid: str = ExplicitVRLittleEndian)
     uid = UID(transfer_syntax_uid)
     if uid == ExplicitVRBigEndian and "PixelData" in dataset:
         dataset = altered(dataset, PixelData=np.frombuffer(dataset.PixelData, "<u2").byteswap().tobytes())
-    out = DicomIO(BytesIO())
+    buffer = BytesIO()
+    out = DicomIO(buffer)
     out.is_implicit_VR, out.is_little_endian = uid.is_implicit_VR, uid.is_little_endian
     write_dataset(out, dataset)
-    content = out.parent.getvalue()
+    content = buffer.getvalue()
     if uid == DeflatedExplicitVRLittleEndian:
         deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
         return deflater.compress(content) + deflater.flush()
@@ -117,9 +123,9 @@ def part10(dataset: Dataset, transfer_syntax_uid: str = ExplicitVRLittleEndian) 
         dataset = _compressed_by_gdcm(dataset, _GDCM_SYNTAX[transfer_syntax_uid])
     elif transfer_syntax_uid in COMPRESSED:
         dataset = _compressed_by_pydicom(dataset, transfer_syntax_uid)
-    out = DicomIO(BytesIO())
-    write_file_meta_info(out, meta, enforce_standard=True)
-    return bytes(128) + b"DICM" + out.parent.getvalue() + encoded(dataset, transfer_syntax_uid)
+    buffer = BytesIO()
+    write_file_meta_info(DicomIO(buffer), meta, enforce_standard=True)
+    return bytes(128) + b"DICM" + buffer.getvalue() + encoded(dataset, transfer_syntax_uid)
 
 
 def _compressed_by_pydicom(dataset: Dataset, transfer_syntax_uid: str) -> Dataset:

@@ -6,7 +6,7 @@ Contrast agent is not looked for: without a pair of scans, enhanced vessels and 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import binary_dilation, binary_erosion, generate_binary_structure, label  # type: ignore[attr-defined]
+from scipy.ndimage import binary_dilation, binary_erosion, generate_binary_structure, label
 
 from ichnode.domain.reasons import Reason
 from ichnode.errors import RefusedSeries

@@ -134,7 +134,7 @@ def _interpolate(values: FloatArray, indices: list[Vectors], outside: float, out
         size = values.shape[axis]
         inside = (index >= -0.5) & (index <= size - 0.5)
         coordinates[axis] = np.where(inside, np.clip(index, 0, size - 1), _NOWHERE)
-    ndimage.map_coordinates(values, coordinates.reshape(3, *out.shape), out, order=1, cval=outside, prefilter=False)  # type: ignore[attr-defined]  # scipy.ndimage names its functions at run time
+    ndimage.map_coordinates(values, coordinates.reshape(3, *out.shape), out, order=1, cval=outside, prefilter=False)
 
 
 def _nonzero_box(values: FloatArray | Mask, canonical: CanonicalGrid) -> Vectors | None:

@@ -15,7 +15,8 @@ from pydicom.uid import UID
 
 from ichnode.domain.study import HeaderValue
 from ichnode.errors import MalformedDataset
-from ichnode.imaging.header import KEPT, decode_value, inflate
+from ichnode.imaging.header import inflate
+from ichnode.imaging.keywords import KEPT, decode_value
 
 _TAGS: list[BaseTag | int] = [Tag(tag_for_keyword(keyword) or 0) for keyword in KEPT]
 _WHAT_PYDICOM_RAISES = (

@@ -49,7 +49,7 @@ class AcquisitionGrid:
         gaps = np.diff(self.offsets_mm)
         below = np.concatenate([gaps[:1], gaps])
         above = np.concatenate([gaps, gaps[-1:]])
-        return (below + above) / 2
+        return np.asarray((below + above) / 2)
 
     @property
     def voxel_ml(self) -> NDArray[np.float64]:

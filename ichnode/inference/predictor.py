@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from scipy.ndimage import label  # type: ignore[attr-defined]
+from scipy.ndimage import label
 from torch import Tensor
 
 from ichnode.errors import InferenceError

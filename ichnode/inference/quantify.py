@@ -2,7 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_opening, label  # type: ignore[attr-defined]
+from scipy.ndimage import binary_opening, label
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist, squareform
 

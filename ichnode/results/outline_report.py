@@ -83,7 +83,7 @@ def outer_contour(mask: Mask) -> NDArray[np.float64]:
     Returns (point, 2): column, row of the pixel corners where the outline turns, the first point repeated as the last.
     0, 0 is the top left corner of the top left pixel (PS3.3 C.18.6.1.2), so the outline encloses whole pixels.
     """
-    labels, count = ndimage.label(mask)  # type: ignore[attr-defined]
+    labels, count = ndimage.label(mask)
     largest = labels == 1 + int(np.argmax(np.bincount(labels.ravel(), minlength=count + 1)[1:]))
     inside = np.pad(largest, 1)
     row, column = np.argwhere(inside)[0]

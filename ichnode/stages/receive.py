@@ -83,7 +83,7 @@ class ReceiveStage:
             log.warning("malformed_dataset", extra={"source": request.source, "detail": str(problem)})
             if not self._lenient:
                 raise NotStored(StoreStatus.CANNOT_UNDERSTAND, str(problem)) from None
-            return {**salvage(request.encoded, request.transfer_syntax_uid), "Malformed": str(problem)}
+            return _salvaged(request, str(problem))
 
     def _keep_file(self, request: StoreRequest, header: dict[str, HeaderValue]) -> Path:
         meta = part10_header(
@@ -118,6 +118,14 @@ class ReceiveStage:
             file.unlink(missing_ok=True)
             log.error("row_not_written", extra={"detail": type(problem).__name__})
             raise NotStored(StoreStatus.OUT_OF_RESOURCES, "the ledger cannot be written now") from problem
+
+
+def _salvaged(request: StoreRequest, problem: str) -> dict[str, HeaderValue]:
+    """What can be read of a data set that does not parse, marked with the problem."""
+    try:
+        return {**salvage(request.encoded, request.transfer_syntax_uid), "Malformed": problem}
+    except MalformedDataset:
+        raise NotStored(StoreStatus.CANNOT_UNDERSTAND, problem) from None
 
 
 def _check(request: StoreRequest, header: dict[str, HeaderValue]) -> None:

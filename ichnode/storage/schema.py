@@ -52,7 +52,7 @@ instances = Table(
     Column("sha256", Text, nullable=False),
     Column("file", Text, nullable=False),
     Column("size_bytes", Integer, nullable=False),
-    Column("header", JSON, nullable=False),  # imaging.header.KEPT
+    Column("header", JSON, nullable=False),  # imaging.keywords.KEPT
     Column("association_id", ForeignKey("associations.id"), nullable=False),
     Column("received_at", Float, nullable=False),
     Index("ix_instances_study", "study_instance_uid", "id"),

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -19,7 +19,7 @@ _pause = threading.Event()
 
 
 class Serve:
-    """One data folder and one configuration; the process may be killed and started again."""
+    """One data folder and one configuration; the process may be killed and started again, and ends with the block."""
 
     def __init__(self, folder: Path, **sections: Any) -> None:
         self.dicom_port, self.web_port = free_port(), free_port()
@@ -30,6 +30,13 @@ class Serve:
         node = {"host": "127.0.0.1", "port": self.dicom_port, "data_dir": str(folder / "data"), "reserve_mb": 0}
         self.sections = {"node": node, "web": {"port": self.web_port}, "destinations": [], **sections}
         self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process and self._process.poll() is None:
+            self.kill()
 
     def add_destination(self, **destination: Any) -> None:
         """Before the start: one more place to send results to."""

@@ -21,12 +21,12 @@ def received(test_data, tmp_path_factory):
     bleeding = graft(plain, folder / "grafted", centre_lps_mm=PUTAMEN_LPS_MM, axes_mm=AXES_MM)
     with storescp(folder / "received", "STORESCP") as port:
         pacs = {"name": "pacs", "ae_title": "STORESCP", "host": "127.0.0.1", "port": port}
-        serve = Serve(folder, destinations=[pacs], completeness={"quiet_s": 1})
-        assert serve.start() == f"ichnode ready: ICHNODE@127.0.0.1:{serve.dicom_port}"
-        for files in (plain, bleeding):
-            storescu("127.0.0.1", serve.dicom_port, files, "ICHNODE", "CT1")
-        jobs = serve.wait_for_jobs(2)
-        assert serve.stop() == 0
+        with Serve(folder, destinations=[pacs], completeness={"quiet_s": 1}) as serve:
+            assert serve.start() == f"ichnode ready: ICHNODE@127.0.0.1:{serve.dicom_port}"
+            for files in (plain, bleeding):
+                storescu("127.0.0.1", serve.dicom_port, files, "ICHNODE", "CT1")
+            jobs = serve.wait_for_jobs(2)
+            assert serve.stop() == 0
     assert {job["state"] for job in jobs} == {"done"}
     studies = {"plain": dcmread(plain[0]).StudyInstanceUID, "bleeding": dcmread(bleeding[0]).StudyInstanceUID}
     files = [f for f in (folder / "received").iterdir() if f.is_file()]

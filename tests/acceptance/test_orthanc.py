@@ -21,7 +21,7 @@ def round_trip(tmp_path_factory):
         files.append(folder / f"{number:03d}.dcm")
         dataset.save_as(files[-1], enforce_file_format=True)
     serve = Serve(folder, completeness={"quiet_s": 1})
-    with Orthanc(folder / "orthanc", known={"ICHNODE": serve.dicom_port}) as orthanc:
+    with serve, Orthanc(folder / "orthanc", known={"ICHNODE": serve.dicom_port}) as orthanc:
         serve.add_destination(name="pacs", ae_title=orthanc.ae_title, host="127.0.0.1", port=orthanc.dicom_port)
         serve.start()
         for file in files:
@@ -29,7 +29,6 @@ def round_trip(tmp_path_factory):
         orthanc.post("modalities/ICHNODE/store", orthanc.get("studies"))
         (job,) = serve.wait_for_jobs(1)
         yield orthanc, serve, job, phantom
-        serve.stop()
 
 
 def test_orthanc_takes_every_result(round_trip):

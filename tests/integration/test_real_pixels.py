@@ -1,4 +1,4 @@
-"""The HU of real scanners are those that pydicom computes, bit for bit, also after DCMTK or OpenJPEG encoded them anew."""
+"""The HU of real scanners are those that pydicom computes, bit for bit, also when DCMTK or OpenJPEG encoded them."""
 
 import shutil
 import subprocess
@@ -77,9 +77,8 @@ def files(request: pytest.FixtureRequest, test_data: Path) -> list[Path]:
 def pydicom_hu(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """HU as float64, and where they are declared padding."""
     stored = dataset.pixel_array
-    return stored * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept), stored == dataset.get(
-        "PixelPaddingValue"
-    )
+    hu = stored * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
+    return hu, stored == dataset.get("PixelPaddingValue")
 
 
 @pytest.mark.parametrize("syntax", ENCODINGS, ids=lambda uid: uid.name)

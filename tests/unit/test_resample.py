@@ -76,11 +76,11 @@ def canonical_places(grid: CanonicalGrid) -> np.ndarray:
     """LPS mm of each voxel, (z, y, x, 3)."""
     z, y, x = np.indices(grid.shape)
     steps = np.stack([x, y, z], axis=-1) * np.array(grid.spacing_mm[::-1])
-    return steps + np.array(grid.origin_lps)
+    return np.asarray(steps + np.array(grid.origin_lps))
 
 
 def ellipsoid(places: np.ndarray) -> np.ndarray:
-    return ((((places - CENTRE) / SEMI_AXES) ** 2).sum(axis=-1) <= 1).astype(np.float32)
+    return np.asarray((((places - CENTRE) / SEMI_AXES) ** 2).sum(axis=-1) <= 1, np.float32)
 
 
 @all_grids
