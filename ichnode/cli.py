@@ -11,11 +11,14 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy import Engine
 
 from ichnode import __version__, logs
 from ichnode.config import Settings, example, load_settings
 from ichnode.domain.job import JobState
 from ichnode.errors import BundleError, ConfigError, IchnodeError
+from ichnode.storage.history import History
+from ichnode.storage.intake import Intake
 from ichnode.storage.ledger import Ledger
 from ichnode.storage.outbox import Outbox
 from ichnode.storage.schema import open_engine
@@ -186,8 +189,7 @@ def jobs_list(
     """The newest jobs first."""
     from ichnode.web.jobs import list_of_jobs
 
-    ledger, _ = _ledger(config)
-    rows = list_of_jobs(ledger, state=state)
+    rows = list_of_jobs(History(_engine(config)), state=state)
     if as_json:
         _print_json(rows)
         return
@@ -205,8 +207,8 @@ def jobs_show(job_id: int, config: ConfigOption = None, as_json: JsonOption = Fa
     """Everything about one job: findings, steps, events, deliveries."""
     from ichnode.web.jobs import one_job
 
-    ledger, outbox = _ledger(config)
-    found = one_job(ledger, outbox, job_id)
+    engine = _engine(config)
+    found = one_job(History(engine), Outbox(engine), Intake(engine), job_id)
     if found is None:
         _fail(f"there is no job {job_id}")
     if as_json:
@@ -224,7 +226,7 @@ def jobs_show(job_id: int, config: ConfigOption = None, as_json: JsonOption = Fa
 @jobs_app.command("retry")
 def jobs_retry(job_id: int, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Revive a failed, refused or dropped job, or its dead letters."""
-    ledger, _ = _ledger(config)
+    ledger = Ledger(_engine(config))
     state = ledger.retry(job_id, at=time.time())
     if state is None:
         _fail(f"job {job_id} is not there, or has nothing to retry")
@@ -234,7 +236,7 @@ def jobs_retry(job_id: int, config: ConfigOption = None, as_json: JsonOption = F
 @jobs_app.command("drop")
 def jobs_drop(job_id: int, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """End an unfinished job; what is not delivered yet stays here."""
-    ledger, _ = _ledger(config)
+    ledger = Ledger(_engine(config))
     if not ledger.drop(job_id, at=time.time()):
         _fail(f"job {job_id} is not there, or finished")
     _print_json({"id": job_id, "state": "dropped"}) if as_json else typer.echo(f"job {job_id} is dropped")
@@ -280,12 +282,11 @@ def _bundles(config: Path | None) -> list[dict[str, Any]]:
     return rows
 
 
-def _ledger(config: Path | None) -> tuple[Ledger, Outbox]:
+def _engine(config: Path | None) -> Engine:
     settings = _settings(config)
     if not Path(settings.database_url.removeprefix("sqlite:///")).exists():
         _fail(f"there is no ledger at {settings.database_url}; has `ichnode serve` run with this configuration?")
-    engine = open_engine(settings.database_url)
-    return Ledger(engine), Outbox(engine)
+    return open_engine(settings.database_url)
 
 
 def _settings(config: Path | None) -> Settings:

@@ -89,7 +89,7 @@ def run_demo(folder: Path) -> DemoOutcome:
         sent_s = time.perf_counter() - began
         job = _wait_for_job(node)
         waited_s = time.perf_counter() - began - sent_s
-        steps = node.ledger.seconds(job.id) if job else {}
+        steps = node.history.seconds(job.id) if job else {}
     misses = [f"{len(statuses)} instances sent, not all were taken"] * any(
         s.verdict is not Verdict.DELIVERED for s in statuses
     )
@@ -148,7 +148,7 @@ def _wait_for_job(node: Node) -> Any:
     deadline = time.monotonic() + TIMEOUT_S
     ended = {JobState.DONE, JobState.FAILED, JobState.REFUSED, JobState.IGNORED}
     while True:
-        job = next(iter(node.ledger.list_jobs()), None)
+        job = next(iter(node.history.list_jobs()), None)
         if (job and job.state in ended) or time.monotonic() > deadline:
             return job
         time.sleep(0.02)

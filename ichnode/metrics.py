@@ -26,6 +26,12 @@ class Metrics:
             ["source"],
             registry=self.registry,
         )
+        self.instances_refused = Counter(
+            "ichnode_instances_refused_total",
+            "C-STORE requests answered with failure",
+            ["status"],
+            registry=self.registry,
+        )
         self.series_decisions = Counter(
             "ichnode_series_decisions_total",
             "Series analysed, ignored or refused, by reason",

@@ -29,6 +29,7 @@ from ichnode.stages.deliver import DeliverStage, RetryPolicy
 from ichnode.stages.loop import Loop
 from ichnode.stages.receive import ReceiveStage
 from ichnode.storage.files import FileStore
+from ichnode.storage.history import History
 from ichnode.storage.intake import Intake
 from ichnode.storage.ledger import Ledger
 from ichnode.storage.outbox import Outbox
@@ -57,9 +58,10 @@ class Node:
         self._store = FileStore(data_dir / "instances", reserve_bytes=reserve_bytes)
         self._result_store = FileStore(data_dir / "results", reserve_bytes=reserve_bytes)
         engine = open_engine(settings.database_url)
-        self.ledger, self.intake, self.outbox = Ledger(engine), Intake(engine), Outbox(engine)
+        self.ledger, self.history = Ledger(engine), History(engine)
+        self.intake, self.outbox = Intake(engine), Outbox(engine)
         self.metrics = Metrics(
-            sources=[source.ae_title for source in settings.sources], count_jobs=self.ledger.count_by_state
+            sources=[source.ae_title for source in settings.sources], count_jobs=self.history.count_by_state
         )
         self._worker: Worker[AnalysisRequest, Analysis] = Worker(
             analyser_settings(settings),
@@ -71,7 +73,13 @@ class Node:
         self._assembling = self._assemble_loop()
         self._scp = self._storage_scp()
         self._web = WebServer(
-            create_app(ledger=self.ledger, outbox=self.outbox, metrics=self.metrics, readiness=self.readiness),
+            create_app(
+                history=self.history,
+                outbox=self.outbox,
+                intake=self.intake,
+                metrics=self.metrics,
+                readiness=self.readiness,
+            ),
             host=settings.web.host,
             port=settings.web.port,
         )
@@ -134,7 +142,7 @@ class Node:
         parts = {name: "" if alive else "not running" for name, alive in self._threads().items()}
         parts["disk"] = "" if self._store.has_room() else "below the reserve"
         try:
-            self.ledger.count_by_state()
+            self.history.count_by_state()
             parts["database"] = ""
         except SQLAlchemyError as problem:
             parts["database"] = type(problem).__name__
@@ -168,7 +176,7 @@ class Node:
                 response_timeout_s=destination.response_timeout_s,
             ),
             outbox=self.outbox,
-            ledger=self.ledger,
+            history=self.history,
             metrics=self.metrics,
             retry=RetryPolicy(
                 first_s=delivery.first_retry_s, cap_s=delivery.max_retry_s, max_attempts=delivery.max_attempts
@@ -182,6 +190,7 @@ class Node:
         stage = AnalyseStage(
             worker=self._worker,
             ledger=self.ledger,
+            history=self.history,
             intake=self.intake,
             store=self._result_store,
             metrics=self.metrics,

@@ -5,6 +5,7 @@
 - The calling AE title is admitted together with the address that it calls from.
 - TCP_NODELAY on every socket: without it each C-STORE waits about 40 ms for a delayed acknowledgement.
 - The listen queue is longer than pynetdicom's five.
+- Data transfer blocks on the socket instead of polling it (`transfer.py`).
 """
 
 import ipaddress
@@ -16,9 +17,9 @@ from typing import Any
 
 from pynetdicom import evt
 from pynetdicom.acse import ACSE
-from pynetdicom.dul import DULServiceProvider
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
+from ichnode.dicom.transfer import ParkedProvider, receive_in_bulk
 from ichnode.domain.identity import clean_ae_title
 
 BLANK = "(blank)"  # stands for an AE title of spaces or NULs; contains no valid configured title
@@ -69,14 +70,16 @@ class _Handler(RequestHandler):
 
     def _create_association(self) -> Any:
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        association = super()._create_association()
+        self.request.settimeout(self.ae.network_timeout)
+        association: Any = super()._create_association()
         association.daemon = True
-        association.dul.__class__ = _Provider  # it already holds the socket and its timers; only decoding differs
+        receive_in_bulk(association)
+        association.dul.__class__ = _Provider
         association.acse = _Negotiation(association, self.server.admitted, str(self.client_address[0]))
         return association
 
 
-class _Provider(DULServiceProvider):
+class _Provider(ParkedProvider):
     def _decode_pdu(self, bytestream: bytearray) -> Any:
         if bytestream[0] == _A_ASSOCIATE_RQ and len(bytestream) >= 42:
             for title in _TITLES:

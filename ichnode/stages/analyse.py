@@ -30,8 +30,9 @@ from ichnode.metrics import Metrics
 from ichnode.results.compose import compose_not_analysed, compose_results
 from ichnode.results.provenance import PredecessorReport, Result, ResultProfile, Role, RunContext
 from ichnode.storage.files import FileStore
+from ichnode.storage.history import History, ResultFile
 from ichnode.storage.intake import Intake
-from ichnode.storage.ledger import Ledger, ResultFile
+from ichnode.storage.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +128,7 @@ class AnalyseStage:
         *,
         worker: Worker[AnalysisRequest, Analysis],
         ledger: Ledger,
+        history: History,
         intake: Intake,
         store: FileStore,
         metrics: Metrics,
@@ -138,6 +140,7 @@ class AnalyseStage:
     ) -> None:
         self._worker = worker
         self._ledger = ledger
+        self._history = history
         self._intake = intake
         self._store = store
         self._metrics = metrics
@@ -170,7 +173,7 @@ class AnalyseStage:
         return True
 
     def _request(self, job: Job) -> AnalysisRequest:
-        snapshot = self._intake.snapshot(job.study_instance_uid, last_instance_id=self._ledger.snapshot_end(job))
+        snapshot = self._intake.snapshot(job.study_instance_uid, last_instance_id=self._history.snapshot_end(job))
         series = next(s for s in snapshot.series if s.series_instance_uid == job.series_instance_uid)
         return AnalysisRequest(
             series=series,
@@ -185,7 +188,7 @@ class AnalyseStage:
         )
 
     def _predecessor(self, job: Job) -> PredecessorReport | None:
-        report = self._ledger.predecessor(job, Role.MEASUREMENT_REPORT)
+        report = self._history.predecessor(job, Role.MEASUREMENT_REPORT)
         if report is None:
             return None
         return PredecessorReport(

@@ -10,7 +10,7 @@ from ichnode.dicom.statuses import Verdict
 from ichnode.domain.job import JobState, retry_delay_s
 from ichnode.errors import DeliveryError
 from ichnode.metrics import Metrics
-from ichnode.storage.ledger import Ledger
+from ichnode.storage.history import History
 from ichnode.storage.outbox import Delivery, Outbox
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class DeliverStage:
         peer: Peer,
         *,
         outbox: Outbox,
-        ledger: Ledger,
+        history: History,
         metrics: Metrics,
         retry: RetryPolicy,
         calling_ae_title: str,
@@ -43,7 +43,7 @@ class DeliverStage:
         self._destination = destination
         self._peer = peer
         self._outbox = outbox
-        self._ledger = ledger
+        self._history = history
         self._metrics = metrics
         self._retry = retry
         self._calling_ae_title = calling_ae_title
@@ -91,8 +91,8 @@ class DeliverStage:
             self._job_ended(delivery.job_id, job_state, now)
 
     def _job_ended(self, job_id: int, state: JobState, now: float) -> None:
-        job = self._ledger.job(job_id)
+        job = self._history.job(job_id)
         if job is not None and state is JobState.DONE:
-            waited = now - self._ledger.last_received_at(job)
+            waited = now - self._history.last_received_at(job)
             self._metrics.last_image_to_result_seconds.observe(max(0.0, waited))
         log.info("job_ended", extra={"job_id": job_id, "state": state, "destination": self._destination})

@@ -56,6 +56,14 @@ class ReceiveStage:
 
     def store(self, request: StoreRequest) -> None:
         """Keep the instance: file fsynced and published, row committed. Raises NotStored."""
+        try:
+            self._store_instance(request)
+        except NotStored as refusal:
+            self._metrics.instances_refused.labels(f"0x{refusal.status:04X}").inc()
+            raise
+        self._metrics.instance_received(request.source)
+
+    def _store_instance(self, request: StoreRequest) -> None:
         if not self._store.has_room():
             raise NotStored(StoreStatus.OUT_OF_RESOURCES, "too little free disk space")
         header = self._header(request)
@@ -70,7 +78,6 @@ class ReceiveStage:
         else:
             log.warning("other_bytes_under_known_uid", extra={"sop_instance_uid": request.sop_instance_uid})
             raise NotStored(StoreStatus.OTHER_BYTES_STORED, "other bytes are stored under this SOP Instance UID")
-        self._metrics.instance_received(request.source)
 
     def _header(self, request: StoreRequest) -> dict[str, HeaderValue]:
         if not is_uid(request.sop_instance_uid):

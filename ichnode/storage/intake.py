@@ -1,13 +1,17 @@
 """Intake: what was received, from whom, and which studies wait for a snapshot."""
 
+from collections import deque
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import groupby
+from threading import Lock
 from typing import Any
 
-from sqlalchemy import Engine, case, func, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, case, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.exc import SQLAlchemyError
 
 from ichnode.domain.study import Arrival, Instance, Series, StudySnapshot
 from ichnode.storage.schema import associations, conflicts, instances, studies
@@ -35,6 +39,8 @@ class Intake:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._arrived: deque[tuple[dict[str, Any], Future[Kept]]] = deque()  # rows that wait for a transaction
+        self._committing = Lock()
 
     def open_association(self, *, calling_ae_title: str, peer: str, at: float) -> int:
         """A row for a new association; its id."""
@@ -57,8 +63,11 @@ class Intake:
             db.execute(update(associations).where(associations.c.ending.is_(None)).values(ending="lost", closed_at=at))
 
     def keep(self, instance: Instance, *, sha256: str, size_bytes: int) -> Kept:
-        """Commit the row of a stored instance; the same bytes again change nothing. Atomic, also between processes."""
-        values = {
+        """Commit the row of a stored instance; the same bytes again change nothing. Atomic, also between processes.
+
+        Instances that arrive while another one is committed share the next transaction, and so one fsync.
+        """
+        row = {
             "sop_instance_uid": instance.sop_instance_uid,
             "sop_class_uid": instance.sop_class_uid,
             "series_instance_uid": instance.series_instance_uid,
@@ -71,25 +80,25 @@ class Intake:
             "association_id": instance.association_id,
             "received_at": instance.received_at,
         }
-        with self._engine.begin() as db:
-            new_id = db.execute(
-                upsert(instances).values(values).on_conflict_do_nothing().returning(instances.c.id)
-            ).scalar_one_or_none()
-            if new_id is not None:
-                db.execute(_study_waits(instance, new_id))
-                return Kept.NEW
-            first = select(instances.c.sha256).where(instances.c.sop_instance_uid == instance.sop_instance_uid)
-            if db.execute(first).scalar_one() == sha256:
-                return Kept.DUPLICATE
-            db.execute(
-                insert(conflicts).values(
-                    sop_instance_uid=instance.sop_instance_uid,
-                    file=instance.file,
-                    association_id=instance.association_id,
-                    received_at=instance.received_at,
-                )
-            )
-            return Kept.CONFLICT
+        kept: Future[Kept] = Future()
+        self._arrived.append((row, kept))
+        with self._committing:
+            if not kept.done():
+                self._commit_arrived()
+        return kept.result(timeout=0)
+
+    def _commit_arrived(self) -> None:
+        """One transaction for every row that waits; each learns what became of it, or why the transaction failed."""
+        batch = [self._arrived.popleft() for _ in range(len(self._arrived))]
+        try:
+            with self._engine.begin() as db:
+                outcomes = [_keep(db, row) for row, _ in batch]
+        except SQLAlchemyError as problem:
+            for _, kept in batch:
+                kept.set_exception(problem)
+        else:
+            for (_, kept), outcome in zip(batch, outcomes, strict=True):
+                kept.set_result(outcome)
 
     def waiting_studies(self) -> list[WaitingStudy]:
         """Studies with instances that no snapshot has, the longest waiting first."""
@@ -138,31 +147,57 @@ class Intake:
             ),
         )
 
+    def conflicts(self, study_instance_uid: str) -> list[str]:
+        """The SOP Instance UIDs of the study under which other bytes came in later and were put aside, in order."""
+        query = (
+            select(conflicts.c.sop_instance_uid)
+            .join(instances, instances.c.sop_instance_uid == conflicts.c.sop_instance_uid)
+            .where(instances.c.study_instance_uid == study_instance_uid)
+            .order_by(conflicts.c.id)
+        )
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+            return list(db.execute(query).scalars())
+
     def stored_bytes(self) -> int:
         """Size of all instance files together."""
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
             return int(db.execute(select(func.coalesce(func.sum(instances.c.size_bytes), 0))).scalar_one())
 
 
-def _study_waits(instance: Instance, instance_id: int) -> Any:
-    """The study has an instance that no snapshot has; the wait starts with the first such one."""
-    at = instance.received_at
-    statement = upsert(studies).values(
-        study_instance_uid=instance.study_instance_uid,
-        first_received_at=at,
-        last_received_at=at,
-        last_instance_id=instance_id,
+_KEEP = upsert(instances).on_conflict_do_nothing().returning(instances.c.id)
+_FIRST = select(instances.c.sha256).where(instances.c.sop_instance_uid == bindparam("sop_instance_uid"))
+_STUDY_WAITS = (  # the study has an instance that no snapshot has; the wait starts with the first such one
+    upsert(studies)
+    .values(
+        study_instance_uid=bindparam("study_instance_uid"),
+        first_received_at=bindparam("at"),
+        last_received_at=bindparam("at"),
+        last_instance_id=bindparam("instance_id"),
         waiting=True,
     )
-    return statement.on_conflict_do_update(
+    .on_conflict_do_update(
         index_elements=["study_instance_uid"],
         set_={
-            "first_received_at": case((studies.c.waiting, studies.c.first_received_at), else_=at),
-            "last_received_at": at,
-            "last_instance_id": instance_id,
+            "first_received_at": case((studies.c.waiting, studies.c.first_received_at), else_=bindparam("at")),
+            "last_received_at": bindparam("at"),
+            "last_instance_id": bindparam("instance_id"),
             "waiting": True,
         },
     )
+)
+
+
+def _keep(db: Connection, row: Mapping[str, Any]) -> Kept:
+    new_id = db.execute(_KEEP, row).scalar_one_or_none()
+    if new_id is not None:
+        waits = {"study_instance_uid": row["study_instance_uid"], "at": row["received_at"], "instance_id": new_id}
+        db.execute(_STUDY_WAITS, waits)
+        return Kept.NEW
+    if db.execute(_FIRST, {"sop_instance_uid": row["sop_instance_uid"]}).scalar_one() == row["sha256"]:
+        return Kept.DUPLICATE
+    columns = ("sop_instance_uid", "file", "association_id", "received_at")
+    db.execute(insert(conflicts), {column: row[column] for column in columns})
+    return Kept.CONFLICT
 
 
 def _instance(row: Mapping[Any, Any]) -> Instance:

@@ -1,4 +1,4 @@
-"""Ledger: jobs, the guarded transitions between their states, and the events that tell their story.
+"""Ledger: the guarded transitions of jobs between their states, each with the event that tells of it.
 
 A state changes only by an UPDATE that also tests the state it starts from, in one transaction with its event row. So
 work may be offered twice, but is done once.
@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, insert, select, update
+from sqlalchemy import Connection, Engine, insert, select, update
 
 from ichnode.domain.job import MAX_ATTEMPTS, MAX_INTERRUPTIONS, TRANSITIONS, UNFINISHED, Job, JobState
 from ichnode.errors import StaleClaim
+from ichnode.storage.history import ResultFile, read_job
 from ichnode.storage.schema import deliveries, events, jobs, results, snapshots, studies
 
 _PRIORITY_RANK = {"stat": 0, "routine": 1}
@@ -32,27 +33,6 @@ class PlannedJob:
     priority: str
     report_ignored: bool
     input_sha256: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResultFile:
-    """A composed result object on the disk."""
-
-    role: str
-    sop_instance_uid: str
-    sop_class_uid: str
-    series_instance_uid: str
-    file: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One transition of a job."""
-
-    at: float
-    from_state: str | None
-    to_state: str
-    detail: str
 
 
 class Ledger:
@@ -113,7 +93,7 @@ class Ledger:
             if job_id is None:
                 return None
             move_job(db, job_id, JobState.ANALYSING, at=at, detail="", attempts=jobs.c.attempts + 1)
-            return _job(db, job_id)
+            return read_job(db, job_id)
 
     def finish_analysis(
         self,
@@ -200,84 +180,6 @@ class Ledger:
             _cancel_deliveries(db, job_id)
             move_job(db, job_id, JobState.DROPPED, at=at, detail="dropped by hand")
             return True
-
-    def job(self, job_id: int) -> Job | None:
-        """One job, or None."""
-        with self._reading() as db:
-            return _job(db, job_id)
-
-    def list_jobs(self, *, state: JobState | None = None, limit: int = 200) -> list[Job]:
-        """The newest jobs first."""
-        query = _JOB_QUERY.order_by(jobs.c.id.desc()).limit(limit)
-        if state is not None:
-            query = query.where(jobs.c.state == state)
-        with self._reading() as db:
-            return [_as_job(row._mapping) for row in db.execute(query)]
-
-    def events(self, job_id: int) -> list[Event]:
-        """The story of a job, oldest first."""
-        query = select(events).where(events.c.job_id == job_id).order_by(events.c.id)
-        with self._reading() as db:
-            return [
-                Event(at=row.at, from_state=row.from_state, to_state=row.to_state, detail=row.detail)
-                for row in db.execute(query)
-            ]
-
-    def results(self, job_id: int) -> list[ResultFile]:
-        """The result objects of a job."""
-        with self._reading() as db:
-            rows = db.execute(select(results).where(results.c.job_id == job_id).order_by(results.c.id))
-            return [_result_file(row._mapping) for row in rows]
-
-    def seconds(self, job_id: int) -> dict[str, float]:
-        """How long each step of the analysis took."""
-        with self._reading() as db:
-            return db.execute(select(jobs.c.seconds).where(jobs.c.id == job_id)).scalar_one_or_none() or {}
-
-    def last_received_at(self, job: Job) -> float:
-        """When the last instance of the job's snapshot came in."""
-        with self._reading() as db:
-            query = select(snapshots.c.last_received_at).where(snapshots.c.id == job.snapshot_id)
-            return float(db.execute(query).scalar_one())
-
-    def snapshot_end(self, job: Job) -> int:
-        """The id of the last instance of the job's snapshot."""
-        with self._reading() as db:
-            query = select(snapshots.c.last_instance_id).where(snapshots.c.id == job.snapshot_id)
-            return int(db.execute(query).scalar_one())
-
-    def predecessor(self, job: Job, role: str) -> ResultFile | None:
-        """The newest delivered result of `role` that an earlier job of the study under the same rule has sent."""
-        query = (
-            select(results)
-            .join(jobs, jobs.c.id == results.c.job_id)
-            .join(deliveries, deliveries.c.result_id == results.c.id)
-            .where(
-                jobs.c.study_instance_uid == job.study_instance_uid,
-                jobs.c.rule == job.rule,
-                jobs.c.id < job.id,
-                results.c.role == role,
-                deliveries.c.state == "delivered",
-            )
-            .order_by(results.c.id.desc())
-            .limit(1)
-        )
-        with self._reading() as db:
-            row = db.execute(query).first()
-            return _result_file(row._mapping) if row else None
-
-    def count_by_state(self) -> dict[JobState, int]:
-        """How many jobs are in each state, states without a job included."""
-        with self._reading() as db:
-            rows = db.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)).all()
-        counted = {state: count for state, count in rows}
-        return {state: counted.get(state, 0) for state in JobState}
-
-    def _reading(self) -> Connection:
-        return self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-
-
-_JOB_QUERY = select(jobs, snapshots.c.evidence).join(snapshots, snapshots.c.id == jobs.c.snapshot_id)
 
 
 def _open_job(db: Connection, study_instance_uid: str, snapshot_id: int, plan: PlannedJob, at: float) -> bool:
@@ -382,42 +284,3 @@ def _add_result(db: Connection, job: Job, result: ResultFile, at: float) -> None
 def _cancel_deliveries(db: Connection, job_id: int) -> None:
     waiting = deliveries.c.job_id == job_id, deliveries.c.state.in_(["pending", "dead"])
     db.execute(update(deliveries).where(*waiting).values(state="cancelled"))
-
-
-def _job(db: Connection, job_id: int) -> Job | None:
-    row = db.execute(_JOB_QUERY.where(jobs.c.id == job_id)).first()
-    return _as_job(row._mapping) if row else None
-
-
-def _as_job(row: Mapping[Any, Any]) -> Job:
-    return Job(
-        id=row["id"],
-        study_instance_uid=row["study_instance_uid"],
-        series_instance_uid=row["series_instance_uid"],
-        state=JobState(row["state"]),
-        decision=row["decision"],
-        reason=row["reason"],
-        detail=row["detail"],
-        rule=row["rule"],
-        run=tuple(row["run"]),
-        send_to=tuple(row["send_to"]),
-        priority=row["priority"],
-        report_ignored=row["report_ignored"],
-        evidence=row["evidence"],
-        snapshot_id=row["snapshot_id"],
-        supersedes=row["supersedes"],
-        attempts=row["attempts"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        findings=row["findings"],
-    )
-
-
-def _result_file(row: Mapping[Any, Any]) -> ResultFile:
-    return ResultFile(
-        role=row["role"],
-        sop_instance_uid=row["sop_instance_uid"],
-        sop_class_uid=row["sop_class_uid"],
-        series_instance_uid=row["series_instance_uid"],
-        file=row["file"],
-    )

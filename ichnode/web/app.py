@@ -13,13 +13,14 @@ from starlette.routing import Route
 
 from ichnode.domain.job import JobState
 from ichnode.metrics import Metrics
-from ichnode.storage.ledger import Ledger
+from ichnode.storage.history import History
+from ichnode.storage.intake import Intake
 from ichnode.storage.outbox import Outbox
 from ichnode.web.jobs import list_of_jobs, one_job
 
 
 def create_app(
-    *, ledger: Ledger, outbox: Outbox, metrics: Metrics, readiness: Callable[[], Mapping[str, str]]
+    *, history: History, outbox: Outbox, intake: Intake, metrics: Metrics, readiness: Callable[[], Mapping[str, str]]
 ) -> Starlette:
     """The application. `readiness` gives each part's trouble, "" where there is none."""
 
@@ -38,10 +39,10 @@ def create_app(
         wanted = request.query_params.get("state")
         if wanted is not None and wanted not in set(JobState):
             return JSONResponse({"error": f"unknown state; known: {', '.join(JobState)}"}, 400)
-        return JSONResponse(list_of_jobs(ledger, state=JobState(wanted) if wanted else None))
+        return JSONResponse(list_of_jobs(history, state=JobState(wanted) if wanted else None))
 
     def job(request: Request) -> Response:
-        found = one_job(ledger, outbox, request.path_params["id"])
+        found = one_job(history, outbox, intake, request.path_params["id"])
         return JSONResponse(found) if found else JSONResponse({"error": "no such job"}, 404)
 
     return Starlette(

@@ -3,18 +3,19 @@
 from typing import Any
 
 from ichnode.domain.job import Job, JobState
-from ichnode.storage.ledger import Ledger
+from ichnode.storage.history import History
+from ichnode.storage.intake import Intake
 from ichnode.storage.outbox import Outbox
 
 
-def list_of_jobs(ledger: Ledger, *, state: JobState | None = None, limit: int = 200) -> list[dict[str, Any]]:
+def list_of_jobs(history: History, *, state: JobState | None = None, limit: int = 200) -> list[dict[str, Any]]:
     """The newest jobs first, one short record each."""
-    return [_short(job) for job in ledger.list_jobs(state=state, limit=limit)]
+    return [_short(job) for job in history.list_jobs(state=state, limit=limit)]
 
 
-def one_job(ledger: Ledger, outbox: Outbox, job_id: int) -> dict[str, Any] | None:
+def one_job(history: History, outbox: Outbox, intake: Intake, job_id: int) -> dict[str, Any] | None:
     """Everything about one job: findings, steps, events, results and their deliveries."""
-    job = ledger.job(job_id)
+    job = history.job(job_id)
     if job is None:
         return None
     return {
@@ -22,11 +23,12 @@ def one_job(ledger: Ledger, outbox: Outbox, job_id: int) -> dict[str, Any] | Non
         "send_to": list(job.send_to),
         "run": list(job.run),
         "supersedes": job.supersedes,
+        "conflicting_instances": intake.conflicts(job.study_instance_uid),  # other bytes under a known UID
         "findings": job.findings,
-        "seconds": ledger.seconds(job_id),
+        "seconds": history.seconds(job_id),
         "events": [
             {"at": e.at, "from_state": e.from_state, "to_state": e.to_state, "detail": e.detail}
-            for e in ledger.events(job_id)
+            for e in history.events(job_id)
         ],
         "results": [
             {
@@ -36,7 +38,7 @@ def one_job(ledger: Ledger, outbox: Outbox, job_id: int) -> dict[str, Any] | Non
                 "series_instance_uid": r.series_instance_uid,
                 "file": r.file,
             }
-            for r in ledger.results(job_id)
+            for r in history.results(job_id)
         ],
         "deliveries": [
             {

@@ -47,7 +47,7 @@ class RunningNode:
 
     def jobs(self, dataset: Dataset):
         """The jobs of the data set's study, oldest first."""
-        return [j for j in reversed(self.node.ledger.list_jobs()) if j.study_instance_uid == dataset.StudyInstanceUID]
+        return [j for j in reversed(self.node.history.list_jobs()) if j.study_instance_uid == dataset.StudyInstanceUID]
 
     def wait_for_jobs(self, dataset: Dataset, count: int = 1, *, timeout_s: float = 60, settled=True):
         for _ in range(int(timeout_s / 0.02)):
@@ -120,7 +120,7 @@ def test_a_head_ct_goes_in_and_its_results_come_out(node, pacs):
     assert job.findings["hematoma"]["volume_ml"] == pytest.approx(40, rel=0.15)
     results = results_for(pacs, phantom.datasets[0])
     assert {r.SeriesDescription.removeprefix("AI RESEARCH: ") for r in results} == ALL_RESULTS
-    assert [e.to_state for e in node.node.ledger.events(job.id)] == ["ready", "analysing", "delivering", "done"]
+    assert [e.to_state for e in node.node.history.events(job.id)] == ["ready", "analysing", "delivering", "done"]
 
 
 def test_the_same_study_again_makes_no_new_job_and_no_new_object(node, pacs):

@@ -85,6 +85,8 @@ def test_other_bytes_under_a_known_uid_are_put_aside_and_answered_with_failure(r
     assert first.read_bytes() == before
     assert len(receiving.files()) == 2
     assert len(receiving.received(ct.StudyInstanceUID)) == 1
+    assert receiving.intake.conflicts(ct.StudyInstanceUID) == [ct.SOPInstanceUID]
+    assert 'ichnode_instances_refused_total{status="0xC001"} 1.0' in receiving.metrics.page().decode()
 
 
 def changed(dataset, **values):

@@ -6,8 +6,9 @@ from sqlalchemy import text
 from ichnode.domain.job import MAX_INTERRUPTIONS, TRANSITIONS, JobState
 from ichnode.domain.study import Instance
 from ichnode.errors import StaleClaim
+from ichnode.storage.history import History, ResultFile
 from ichnode.storage.intake import Intake, Kept
-from ichnode.storage.ledger import Ledger, PlannedJob, ResultFile
+from ichnode.storage.ledger import Ledger, PlannedJob
 from ichnode.storage.outbox import Outbox
 from ichnode.storage.schema import metadata, open_engine
 
@@ -17,6 +18,11 @@ NOW = 1000.0
 @pytest.fixture
 def ledger(engine):
     return Ledger(engine)
+
+
+@pytest.fixture
+def history(engine):
+    return History(engine)
 
 
 @pytest.fixture
@@ -161,28 +167,28 @@ def test_an_instance_after_the_snapshot_makes_the_study_wait_again_from_then(eng
     assert Intake(engine).waiting_studies()[0].arrival.first_received_at == NOW + 50
 
 
-def test_the_same_input_decided_again_opens_no_second_job(ledger, receive, decide):
+def test_the_same_input_decided_again_opens_no_second_job(history, ledger, receive, decide):
     receive(1)
     assert len(decide()) == 1
     receive(2)
     assert decide() == ()
-    assert len(ledger.list_jobs()) == 1
+    assert len(history.list_jobs()) == 1
 
 
-def test_other_input_supersedes_an_unfinished_job_and_cancels_its_deliveries(ledger, outbox, receive, decide):
+def test_other_input_supersedes_an_unfinished_job_and_cancels_its_deliveries(history, ledger, outbox, receive, decide):
     receive(1)
     decide()
     old = ledger.claim(at=NOW)
     finish(ledger, old, "segmentation")
     receive(2)
     decide(input_sha256="y")
-    new = ledger.list_jobs()[0]
-    assert ledger.job(old.id).state is JobState.SUPERSEDED
+    new = history.list_jobs()[0]
+    assert history.job(old.id).state is JobState.SUPERSEDED
     assert {d.state for d in outbox.of_job(old.id)} == {"cancelled"}
     assert new.supersedes == old.id
 
 
-def test_the_result_of_a_superseded_analysis_is_not_used(ledger, receive, decide):
+def test_the_result_of_a_superseded_analysis_is_not_used(history, ledger, receive, decide):
     receive(1)
     decide()
     old = ledger.claim(at=NOW)
@@ -190,11 +196,11 @@ def test_the_result_of_a_superseded_analysis_is_not_used(ledger, receive, decide
     decide(input_sha256="y")
     with pytest.raises(StaleClaim):
         finish(ledger, old, "segmentation")
-    assert ledger.results(old.id) == []
+    assert history.results(old.id) == []
 
 
 def test_results_fill_the_outbox_for_each_destination_and_the_job_is_done_when_all_took_them(
-    ledger, outbox, receive, decide
+    history, ledger, outbox, receive, decide
 ):
     receive()
     decide()
@@ -205,7 +211,7 @@ def test_results_fill_the_outbox_for_each_destination_and_the_job_is_done_when_a
         assert [d.role for d in due] == ["segmentation", "summary_page"]
         states = [outbox.delivered(d, status=0, at=NOW) for d in due]
     assert states == [None, JobState.DONE]
-    assert [e.to_state for e in ledger.events(job.id)] == ["ready", "analysing", "delivering", "done"]
+    assert [e.to_state for e in history.events(job.id)] == ["ready", "analysing", "delivering", "done"]
 
 
 def test_a_postponed_delivery_is_not_due_before_its_time(ledger, outbox, receive, decide):
@@ -218,7 +224,7 @@ def test_a_postponed_delivery_is_not_due_before_its_time(ledger, outbox, receive
     assert outbox.due("pacs", at=NOW + 5)[0].attempts == 1
 
 
-def test_a_refused_delivery_fails_the_job_and_retry_revives_it_alone(ledger, outbox, receive, decide):
+def test_a_refused_delivery_fails_the_job_and_retry_revives_it_alone(history, ledger, outbox, receive, decide):
     receive()
     decide(send_to=("pacs",))
     job = ledger.claim(at=NOW)
@@ -226,46 +232,48 @@ def test_a_refused_delivery_fails_the_job_and_retry_revives_it_alone(ledger, out
     first, second = outbox.due("pacs", at=NOW)
     outbox.refused(first, status=0xA900, error="no", at=NOW)
     assert outbox.delivered(second, status=0, at=NOW) is JobState.FAILED
-    assert ledger.job(job.id).reason == "delivery"
+    assert history.job(job.id).reason == "delivery"
     assert ledger.retry(job.id, at=NOW) is JobState.DELIVERING
     assert [d.id for d in outbox.due("pacs", at=NOW)] == [first.id]
 
 
-def test_a_failing_job_is_tried_three_times_and_then_parked(ledger, receive, decide):
+def test_a_failing_job_is_tried_three_times_and_then_parked(history, ledger, receive, decide):
     receive()
     decide()
     states = [ledger.fail_attempt(ledger.claim(at=NOW), reason="crash", detail="SIGSEGV", at=NOW) for _ in range(3)]
     assert states == [JobState.READY, JobState.READY, JobState.FAILED]
     assert ledger.claim(at=NOW) is None
-    job = ledger.list_jobs()[0]
+    job = history.list_jobs()[0]
     assert (job.reason, job.detail) == ("crash", "attempt 3: SIGSEGV")
     assert ledger.retry(job.id, at=NOW) is JobState.READY
 
 
-def test_a_killed_node_takes_its_claims_back_and_does_not_hold_the_attempt_against_the_job(ledger, receive, decide):
+def test_a_killed_node_takes_its_claims_back_and_does_not_hold_the_attempt_against_the_job(
+    history, ledger, receive, decide
+):
     receive()
     decide()
     for _ in range(MAX_INTERRUPTIONS - 1):
         assert ledger.claim(at=NOW).attempts == 1
         assert ledger.recover(at=NOW) == 1
-    assert ledger.list_jobs()[0].state is JobState.READY
+    assert history.list_jobs()[0].state is JobState.READY
 
 
-def test_a_job_during_which_the_node_dies_again_and_again_is_parked(ledger, receive, decide):
+def test_a_job_during_which_the_node_dies_again_and_again_is_parked(history, ledger, receive, decide):
     receive()
     decide()
     for _ in range(MAX_INTERRUPTIONS):
         ledger.claim(at=NOW)
         ledger.recover(at=NOW)
-    job = ledger.list_jobs()[0]
+    job = history.list_jobs()[0]
     assert (job.state, job.reason) == (JobState.FAILED, "node_died")
 
 
-def test_a_job_given_back_at_stop_has_not_used_an_attempt(ledger, receive, decide):
+def test_a_job_given_back_at_stop_has_not_used_an_attempt(history, ledger, receive, decide):
     receive()
     decide()
     ledger.give_back(ledger.claim(at=NOW), at=NOW)
-    assert (ledger.list_jobs()[0].state, ledger.list_jobs()[0].attempts) == (JobState.READY, 0)
+    assert (history.list_jobs()[0].state, history.list_jobs()[0].attempts) == (JobState.READY, 0)
 
 
 def test_a_dropped_job_is_over_and_its_results_stay_here(ledger, outbox, receive, decide):
@@ -287,17 +295,17 @@ def test_deliveries_to_a_destination_that_is_gone_become_dead_letters(ledger, ou
     assert {d.destination: d.state for d in outbox.of_job(job.id)} == {"pacs": "dead", "archive": "pending"}
 
 
-def test_the_predecessor_is_the_newest_delivered_report_of_the_study(ledger, outbox, receive, decide):
+def test_the_predecessor_is_the_newest_delivered_report_of_the_study(history, ledger, outbox, receive, decide):
     receive(1)
     decide(send_to=("pacs",))
     first = ledger.claim(at=NOW)
-    assert ledger.predecessor(first, "measurement_report") is None
+    assert history.predecessor(first, "measurement_report") is None
     finish(ledger, first, "measurement_report")
     outbox.delivered(outbox.due("pacs", at=NOW)[0], status=0, at=NOW)
     receive(2)
     decide(input_sha256="y")
     second = ledger.claim(at=NOW)
-    assert ledger.predecessor(second, "measurement_report").sop_instance_uid == "2.0"
+    assert history.predecessor(second, "measurement_report").sop_instance_uid == "2.0"
 
 
 def test_no_state_is_left_out_of_the_table():
@@ -306,7 +314,7 @@ def test_no_state_is_left_out_of_the_table():
     assert reachable == set(JobState)
 
 
-def test_every_state_is_counted_also_without_a_job(ledger, receive, decide):
+def test_every_state_is_counted_also_without_a_job(history, ledger, receive, decide):
     receive()
     decide(state=JobState.IGNORED, decision="ignore", reason="localizer")
-    assert ledger.count_by_state() == {state: int(state is JobState.IGNORED) for state in JobState}
+    assert history.count_by_state() == {state: int(state is JobState.IGNORED) for state in JobState}

@@ -93,6 +93,7 @@ def take_turn(tmp_path, monkeypatch):
         stage = AnalyseStage(
             worker=StubWorker(outcome),
             ledger=ledger,
+            history=None,
             intake=None,
             store=store,
             metrics=Metrics(sources=[], count_jobs=dict),
