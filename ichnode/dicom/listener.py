@@ -10,6 +10,7 @@
 
 import ipaddress
 import socket
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from socketserver import TCPServer
@@ -70,7 +71,10 @@ class _Handler(RequestHandler):
 
     def _create_association(self) -> Any:
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.request.settimeout(self.ae.network_timeout)
+        for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # settimeout() would poll before every read
+            self.request.setsockopt(
+                socket.SOL_SOCKET, direction, struct.pack("ll", int(self.ae.network_timeout or 0), 0)
+            )
         association: Any = super()._create_association()
         association.daemon = True
         receive_in_bulk(association)

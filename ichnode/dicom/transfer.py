@@ -5,7 +5,7 @@ socket. In between (state 6 of PS3.8 9.2) the upper layer's thread is parked, an
 P-DATA-TF PDUs, lets pynetdicom's DIMSE serve each message, and sends the answer. Whatever else arrives is given back
 and ends this: a release, an abort, the end of the connection. So does an abort from another thread.
 
-Measured with 300 slices and a receiver that drops them: 1,100 instances/s instead of 250, and 0.5 ms of CPU each.
+Measured with 300 slices that are dropped: 1,100 to 1,400 instances/s instead of 250, for 0.5 ms of CPU each.
 """
 
 import logging
@@ -47,7 +47,7 @@ def receive_in_bulk(association: Any) -> None:
     association.dul.at_work = threading.Event()
     association.dul.socket.__class__ = RewindableSocket
     for event in _TRACED:  # pynetdicom's debug log of every message, formatted also when nobody reads it
-        for handler, _ in association.get_handlers(event):
+        for handler, _ in list(association.get_handlers(event)):
             association.unbind(event, handler)
 
 
@@ -110,10 +110,11 @@ class BulkAssociation(Association):
     def _run_reactor(self) -> None:
         connection: Any = self.dul.socket
         try:
-            with connection.socket.makefile("rb", _READ_AHEAD) as stream:
-                connection.given_back = self._serve(stream)
-        except (OSError, AttributeError):  # the connection broke or timed out; or was closed before it was opened here
-            pass
+            if (open_socket := connection.socket) is not None:
+                with open_socket.makefile("rb", _READ_AHEAD) as stream:
+                    connection.given_back = self._serve(stream)
+        except OSError:
+            pass  # the connection broke: pynetdicom will see the same
         except _BrokenPdu as problem:
             log.warning("broken_pdu", extra={"detail": str(problem)})
             self.dul.event_queue.put(_INVALID_PDU)
@@ -127,7 +128,7 @@ class BulkAssociation(Association):
     def _serve(self, stream: BufferedReader) -> bytes:
         """Serve messages until something else arrives; what was read of that."""
         while self.dul.event_queue.empty() and not self.dul.at_work.is_set():
-            head = stream.read(6)
+            head = stream.read(6) or b""  # None: the time is over
             if len(head) < 6:
                 return b""
             if head[0] != _DATA:
@@ -135,7 +136,7 @@ class BulkAssociation(Association):
             (length,) = struct.unpack_from(">L", head, 2)
             if length > (self.acceptor.maximum_length or length):
                 raise _BrokenPdu(f"a P-DATA-TF PDU has {length} bytes, more than {self.acceptor.maximum_length}")
-            body = stream.read(length)
+            body = stream.read(length) or b""
             if len(body) < length:
                 return b""
             self.dul._idle_timer.restart()

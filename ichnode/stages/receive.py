@@ -71,7 +71,7 @@ class ReceiveStage:
         file = self._keep_file(request, header)
         kept = self._keep_row(request, header, file)
         if kept is Kept.NEW:
-            self._metrics.store_bytes.inc(file.stat().st_size)
+            self._metrics.store_bytes.inc(len(request.encoded))
             self._wake()
         elif kept is Kept.DUPLICATE:
             file.unlink()

@@ -47,8 +47,7 @@ class FileStore:
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
             try:
-                for part in parts:
-                    _write_all(descriptor, part)
+                _write_all(descriptor, parts)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
@@ -78,10 +77,14 @@ class FileStore:
             return self._subfolder
 
 
-def _write_all(descriptor: int, part: bytes | memoryview) -> None:
-    rest = memoryview(part)
+def _write_all(descriptor: int, parts: Iterable[bytes | memoryview]) -> None:
+    rest = [memoryview(part) for part in parts]
     while rest:
-        rest = rest[os.write(descriptor, rest) :]
+        written = os.writev(descriptor, rest)
+        while rest and written >= len(rest[0]):
+            written -= len(rest.pop(0))
+        if rest:
+            rest[0] = rest[0][written:]
 
 
 def _sync_folder(folder: Path) -> None:

@@ -40,17 +40,17 @@ class Intake:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._arrived: deque[tuple[dict[str, Any], Future[Kept]]] = deque()  # rows that wait for a transaction
-        self._committing = Lock()
+        self._committing = Lock()  # one writer at a time: SQLite would let the others sleep between tries
 
     def open_association(self, *, calling_ae_title: str, peer: str, at: float) -> int:
         """A row for a new association; its id."""
         row = {"calling_ae_title": calling_ae_title, "peer": peer, "opened_at": at}
-        with self._engine.begin() as db:
+        with self._committing, self._engine.begin() as db:
             return int(db.execute(insert(associations).values(row).returning(associations.c.id)).scalar_one())
 
     def close_association(self, association_id: int, *, ending: str, at: float) -> None:
         """How an association ended: "released" or "aborted"."""
-        with self._engine.begin() as db:
+        with self._committing, self._engine.begin() as db:
             db.execute(
                 update(associations)
                 .where(associations.c.id == association_id, associations.c.ending.is_(None))

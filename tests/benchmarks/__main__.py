@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [receive|read|write|end-to-end ...]`: one table each, everything where nothing is named."""
+"""`python -m tests.benchmarks [receive|read|write|end-to-end ...]`: one table each; all where nothing is named."""
 
 import sys
 

@@ -109,17 +109,18 @@ def send(port: int, called: str, instances: list[Encoded], ready: threading.Barr
         return stored
 
 
+def encoded(content: bytes, sop_instance_uid: str) -> Encoded:
+    """The instance in the bytes of a Part 10 file."""
+    start = 144 + struct.unpack("<L", content[140:144])[0]
+    return Encoded(sop_instance_uid.encode(), content[start:])
+
+
 def load(folder: Path) -> list[Encoded]:
-    """Every file of `folder` as an encoded data set."""
+    """Every file of `folder`."""
     from pydicom import dcmread
 
-    instances = []
-    for file in sorted(folder.glob("*.dcm")):
-        content = file.read_bytes()
-        start = 144 + struct.unpack("<L", content[140:144])[0]
-        uid = dcmread(file, stop_before_pixels=True).SOPInstanceUID
-        instances.append(Encoded(str(uid).encode(), content[start:]))
-    return instances
+    files = sorted(folder.glob("*.dcm"))
+    return [encoded(file.read_bytes(), str(dcmread(file, stop_before_pixels=True).SOPInstanceUID)) for file in files]
 
 
 def main() -> None:

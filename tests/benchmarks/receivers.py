@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "acceptance"))
-
-from peers import answers_echo, child, free_port, program  # noqa: E402
+from tests.acceptance.peers import answers_echo, child, free_port, program
 
 PDU = 128 * 1024
 AE_TITLE = "BENCH"
@@ -132,7 +130,7 @@ def _receive_as_pynetdicom(port: int, folder: Path) -> None:
     ae.add_supported_context(Verification)
     ae.maximum_pdu_size = PDU
     ae.maximum_associations = 32
-    handlers = [(evt.EVT_CONN_OPEN, no_delay), (evt.EVT_C_STORE, store)]
+    handlers: list[Any] = [(evt.EVT_CONN_OPEN, no_delay), (evt.EVT_C_STORE, store)]
     ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
 
 

@@ -59,7 +59,9 @@ def show(title: str, rows: Sequence[Row]) -> None:
     for heading in ("goal", "note"):
         table.add_column(heading)
     for row in rows:
-        value = "not installed" if row.value is None else f"{row.value:.3g} {row.unit}"
+        value = (
+            "not installed" if row.value is None else f"{row.value:{'.0f' if row.value >= 100 else '.3g'}} {row.unit}"
+        )
         ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
         table.add_row(row.case, row.contestant, row.setting, value, ratio, row.goal, row.note)
     Console(width=180).print(table)
