@@ -42,7 +42,7 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     JobState.DONE: frozenset(),
     JobState.FAILED: frozenset({JobState.READY, JobState.DELIVERING, JobState.SUPERSEDED, JobState.DROPPED}),
     JobState.SUPERSEDED: frozenset(),
-    JobState.DROPPED: frozenset({JobState.READY}),
+    JobState.DROPPED: frozenset({JobState.READY, JobState.DELIVERING}),
 }
 
 UNFINISHED = frozenset({JobState.READY, JobState.ANALYSING, JobState.DELIVERING, JobState.FAILED})
@@ -57,8 +57,10 @@ class Job:
     series_instance_uid: str
     state: JobState
     decision: str  # "analyse" or "ignore"
-    reason: str  # a domain.reasons.Reason, or what failed
+    reason: str  # why it is where it is: the outcome where it is no plain success, else the decision's reason
     detail: str
+    decision_reason: str  # a domain.reasons.Reason
+    decision_detail: str
     rule: str | None
     run: tuple[str, ...]
     send_to: tuple[str, ...]

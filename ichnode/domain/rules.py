@@ -38,7 +38,9 @@ class Clause:
         return _OPERATORS[self.operator](value, self.operand)
 
     def __str__(self) -> str:
-        return f"{self.field} {self.operator} {getattr(self.operand, 'pattern', self.operand)!r}"
+        inner = isinstance(self.operand, tuple) and self.operand and isinstance(self.operand[0], Clause)
+        shown = " and ".join(map(str, self.operand)) if inner else repr(getattr(self.operand, "pattern", self.operand))
+        return f"{self.field} {self.operator} {shown}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +110,7 @@ def decide(series: Sequence[SeriesFacts], rules: Sequence[Rule]) -> tuple[Decisi
                     rule,
                     f"series {best.series_number} ({best.thickness:g} mm) is preferred",
                 )
-        if best is None and rule.report_ignored:
+        if rule.report_ignored and not any(d.analyse for d in decisions.values()):
             decisions |= {
                 f.series_instance_uid: _reported(decisions[f.series_instance_uid])
                 for f in series
@@ -236,7 +238,7 @@ def _same(value: Any, operand: Any) -> bool:
 def _as_number(value: Any) -> float | None:
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         return None
 
 

@@ -2,9 +2,9 @@
 
 The end of an association proves nothing by itself (PS3.4 B.4): a study counts as complete
 
-- at once when a declared number of instances is here (NumberOfStudyRelatedInstances, NumberOfSeriesRelatedInstances,
-  ImagesInAcquisition);
-- after `SETTLE_S` when every CT series is gapless and every association that carried it was released;
+- at once when the declared number of instances of the study is here (NumberOfStudyRelatedInstances);
+- after `SETTLE_S` when every association that carried it was released, and either each series has its declared number
+  (NumberOfSeriesRelatedInstances, ImagesInAcquisition) or every CT series is gapless;
 - after `quiet_s` without a new instance, unless a declared number of the study or series is still missing;
 - after `max_wait_s` in any event.
 """
@@ -76,7 +76,6 @@ class Evidence(StrEnum):
     GAPLESS_GEOMETRY = "gapless_geometry"
     QUIET = "quiet"
     MAX_WAIT = "max_wait"
-    ON_DISK = "on_disk"  # read from a folder, not received
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,20 +93,22 @@ def evidence_of_completeness(
     """Why the study counts as complete at `now` (seconds since the epoch), or None while it does not."""
     quiet_for = now - arrival.last_received_at
     declared = _declared_counts(snapshot)
-    if declared.all_met:
+    settled = quiet_for >= min(SETTLE_S, quiet_s) and not arrival.unreleased
+    if declared.study_met or (declared.every_series_met and settled):
         return Evidence.EXPECTED_COUNT
     if now - arrival.first_received_at >= max_wait_s:
         return Evidence.MAX_WAIT
     if declared.some_missing:
         return None
-    if quiet_for >= min(SETTLE_S, quiet_s) and not arrival.unreleased and _is_gapless(snapshot):
+    if settled and _is_gapless(snapshot):
         return Evidence.GAPLESS_GEOMETRY
     return Evidence.QUIET if quiet_for >= quiet_s else None
 
 
 @dataclass(frozen=True, slots=True)
 class _Declared:
-    all_met: bool
+    study_met: bool
+    every_series_met: bool  # says nothing of a series that has not begun to arrive
     some_missing: bool
 
 
@@ -115,7 +116,8 @@ def _declared_counts(snapshot: StudySnapshot) -> _Declared:
     """ImagesInAcquisition proves presence when met but not absence when unmet: scanners fill it unreliably."""
     study = _largest(snapshot.instances, "NumberOfStudyRelatedInstances")
     if study:
-        return _Declared(len(snapshot.instances) >= study, len(snapshot.instances) < study)
+        whole = len(snapshot.instances) >= study
+        return _Declared(study_met=whole, every_series_met=False, some_missing=not whole)
     met, missing = [], False
     for series in snapshot.series:
         in_series = _largest(series.instances, "NumberOfSeriesRelatedInstances")
@@ -124,7 +126,7 @@ def _declared_counts(snapshot: StudySnapshot) -> _Declared:
         count = len(series.instances)
         missing = missing or 0 < count < in_series
         met.append(count >= in_series > 0 or (one_acquisition and count >= in_acquisition > 1))
-    return _Declared(bool(met) and all(met), missing)
+    return _Declared(study_met=False, every_series_met=bool(met) and all(met), some_missing=missing)
 
 
 def _largest(instances: tuple[Instance, ...], keyword: str) -> int:

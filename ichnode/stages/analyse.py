@@ -4,6 +4,7 @@
 it claims a job, hands the series to the child under a deadline, keeps the results and moves the job on.
 """
 
+import errno
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -64,7 +65,7 @@ class Analysis:
 
     objects: tuple[ComposedObject, ...]
     findings: Mapping[str, Any] | None
-    seconds: Mapping[str, float]  # by step: load, read, infer, compose
+    seconds: Mapping[str, float]  # by step: read, infer, compose
     model: str
     device: str
     refusal: tuple[str, str] | None = None  # reason and detail, when the one object is a report of it
@@ -149,28 +150,49 @@ class AnalyseStage:
         self._clock = clock
         self._stopping = stopping
         self._wake = wake  # the delivering loops
+        self._claimed: Job | None = None  # while a turn works on it
 
     def turn(self) -> bool:
         """Analyse one job; whether there was one. No job is taken while there is no room for its results."""
-        job = self._ledger.claim(at=self._clock()) if self._store.has_room() else None
-        if job is None:
+        self._settle_unsettled()
+        self._claimed = self._ledger.claim(at=self._clock()) if self._store.has_room() else None
+        if self._claimed is None:
             return False
         try:
-            analysis = self._worker.run(self._request(job), self._deadline_s)
-            self._keep(job, analysis)
+            worked = self._analyse(self._claimed)
+        except StaleClaim:
+            log.info("claim_gone", extra={"job_id": self._claimed.id})
+            worked = True
+        self._claimed = None
+        return worked
+
+    def _analyse(self, job: Job) -> bool:
+        try:
+            self._keep(job, self._worker.run(self._request(job), self._deadline_s))
         except RefusedSeries as refusal:
             self._ledger.refuse(job, reason=refusal.reason, detail=refusal.detail, at=self._clock())
             self._metrics.series_decisions.labels("refuse", refusal.reason).inc()
             log.info("series_refused", extra={"job_id": job.id, "reason": refusal.reason, "detail": refusal.detail})
         except InferenceError as failure:
-            self._failed(job, failure)
+            if self._stopping():
+                self._ledger.give_back(job, detail="parked: the node stops", at=self._clock())
+            else:
+                self._failed(job, failure.reason, failure.detail)
         except OSError as problem:
-            log.error("results_not_written", extra={"job_id": job.id, "detail": problem.strerror})
-            self._ledger.give_back(job, at=self._clock())
+            if problem.errno != errno.ENOSPC:
+                raise
+            self._ledger.give_back(job, detail="no room for the results", at=self._clock())
             return False
-        except StaleClaim:
-            log.info("claim_gone", extra={"job_id": job.id})
         return True
+
+    def _settle_unsettled(self) -> None:
+        """A job that the turn before left claimed, by an error that nobody foresaw, must not stay so."""
+        if self._claimed is not None:
+            try:
+                self._failed(self._claimed, "error", "unexpected, see the log of ichnode")
+            except StaleClaim:
+                log.info("claim_gone", extra={"job_id": self._claimed.id})
+            self._claimed = None
 
     def _request(self, job: Job) -> AnalysisRequest:
         snapshot = self._intake.snapshot(job.study_instance_uid, last_instance_id=self._history.snapshot_end(job))
@@ -183,7 +205,7 @@ class AnalyseStage:
                 rule=job.rule or "",
                 predecessor=self._predecessor(job),
             ),
-            not_analysed=None if job.decision == "analyse" else (Reason(job.reason), job.detail),
+            not_analysed=(None if job.decision == "analyse" else (Reason(job.decision_reason), job.decision_detail)),
             report_refusal=job.report_ignored,
         )
 
@@ -200,6 +222,7 @@ class AnalyseStage:
 
     def _keep(self, job: Job, analysis: Analysis) -> None:
         files: list[ResultFile] = []
+        state: JobState | None = None
         try:
             for composed in analysis.objects:
                 file = self._store.keep([composed.encoded])
@@ -220,10 +243,10 @@ class AnalyseStage:
                 refusal=analysis.refusal,
                 at=self._clock(),
             )
-        except (OSError, StaleClaim):
-            for kept in files:
-                Path(kept.file).unlink()
-            raise
+        finally:
+            if state is None:
+                for kept in files:
+                    Path(kept.file).unlink()
         for step, seconds in analysis.seconds.items():
             self._metrics.stage_seconds.labels(step).observe(seconds)
         if "infer" in analysis.seconds:
@@ -231,14 +254,11 @@ class AnalyseStage:
         log.info("analysed", extra={"job_id": job.id, "state": state, "count": len(files)})
         self._wake()
 
-    def _failed(self, job: Job, failure: InferenceError) -> None:
-        if self._stopping():
-            self._ledger.give_back(job, at=self._clock())
-            return
-        state = self._ledger.fail_attempt(job, reason=failure.reason, detail=failure.detail, at=self._clock())
-        log.error("attempt_failed", extra={"job_id": job.id, "reason": failure.reason, "state": state})
+    def _failed(self, job: Job, reason: str, detail: str) -> None:
+        state = self._ledger.fail_attempt(job, reason=reason, detail=detail, at=self._clock())
+        log.error("attempt_failed", extra={"job_id": job.id, "reason": reason, "state": state})
         if state is JobState.FAILED:
-            self._metrics.series_decisions.labels("fail", failure.reason).inc()
+            self._metrics.series_decisions.labels("fail", reason).inc()
 
 
 class _StepClock:

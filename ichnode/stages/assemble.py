@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ichnode.domain.rules import Rule
-from ichnode.domain.study import StudySnapshot, evidence_of_completeness
+from ichnode.domain.study import Arrival, StudySnapshot, evidence_of_completeness
 from ichnode.metrics import Metrics
 from ichnode.stages.decide import plan
 from ichnode.storage.intake import Intake, WaitingStudy
@@ -60,13 +60,8 @@ class AssembleStage:
     def _take(self, study: WaitingStudy) -> bool:
         now = self._clock()
         snapshot = self._snapshot(study)
-        quiet_since = max(study.arrival.last_received_at, self._listening_since or now)
         evidence = evidence_of_completeness(
-            snapshot,
-            replace(study.arrival, last_received_at=quiet_since),
-            now=now,
-            quiet_s=self._quiet_s,
-            max_wait_s=self._max_wait_s,
+            snapshot, self._heard(study.arrival, now), now=now, quiet_s=self._quiet_s, max_wait_s=self._max_wait_s
         )
         if evidence is None:
             return False
@@ -89,6 +84,12 @@ class AssembleStage:
             self._metrics.series_decisions.labels(job.decision, job.reason).inc()
         self._wake()
         return True
+
+    def _heard(self, arrival: Arrival, now: float) -> Arrival:
+        """The arrival with times between the start of listening and now: downtime and clock steps are no silence."""
+        since = self._listening_since or now
+        first, last = (min(max(at, since), now) for at in (arrival.first_received_at, arrival.last_received_at))
+        return replace(arrival, first_received_at=first, last_received_at=last)
 
     def _snapshot(self, study: WaitingStudy) -> StudySnapshot:
         last_id, snapshot = self._seen.get(study.study_instance_uid, (0, None))

@@ -17,6 +17,11 @@ class Folder:
     studies: tuple[StudySnapshot, ...]
     unreadable: tuple[tuple[Path, str], ...]  # files that are no usable DICOM instance, and why
 
+    @property
+    def not_read(self) -> tuple[str, ...]:
+        """One line for each unreadable file."""
+        return tuple(f"{file}: not read: {problem}" for file, problem in self.unreadable)
+
 
 def read_folder(path: Path) -> Folder:
     """Every DICOM instance at or below `path`, as studies in order of UID. Duplicates of an instance count once."""

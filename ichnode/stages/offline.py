@@ -16,7 +16,7 @@ from ichnode.imaging.series_reader import read_volume
 from ichnode.results.provenance import RunContext
 from ichnode.stages.analyse import AnalyserSettings, Analysis, AnalysisRequest
 from ichnode.stages.decide import decide_study
-from ichnode.stages.folder import Folder, read_folder
+from ichnode.stages.folder import Folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +27,8 @@ class Report:
     analysed: bool = False
 
 
-def explain_folder(path: Path, rules: tuple[Rule, ...]) -> list[dict[str, Any]]:
-    """Every series below `path`: its decision, and for one to analyse also what the gates say to its pixels."""
+def explain_folder(folder: Folder, rules: tuple[Rule, ...]) -> list[dict[str, Any]]:
+    """Every series of `folder`: its decision, and for one to analyse also what the gates say to its pixels."""
     return [
         {
             "study_instance_uid": series.study_instance_uid,
@@ -43,17 +43,19 @@ def explain_folder(path: Path, rules: tuple[Rule, ...]) -> list[dict[str, Any]]:
             "detail": decision.detail,
             "gate": _gate(series) if decision.analyse else None,
         }
-        for series, facts, decision in _decided(read_folder(path), rules)
+        for series, facts, decision in _decided(folder, rules)
     ]
 
 
 def analyze_folder(
-    path: Path, out: Path, *, rules: tuple[Rule, ...], analyser: AnalyserSettings, config_sha256: str
+    folder: Folder, out: Path, *, rules: tuple[Rule, ...], analyser: AnalyserSettings, config_sha256: str
 ) -> Iterator[Report]:
-    """Analyse what the rules choose below `path`; results and findings go to one folder a series below `out`."""
-    folder = read_folder(path)
-    for file, problem in folder.unreadable:
-        yield Report(text=f"{file}: not read: {problem}")
+    """Analyse what the rules choose of `folder`; results and findings go to one folder a series below `out`.
+
+    A series that fails is reported like the others. Raises InferenceError when the analyser itself cannot be built.
+    """
+    for line in folder.not_read:
+        yield Report(text=line)
     run: Callable[[AnalysisRequest], Analysis] | None = None
     for series, facts, decision in _decided(folder, rules):
         name = f"series {facts.series_number}"
@@ -64,13 +66,15 @@ def analyze_folder(
         context = RunContext(run_at=datetime.now(), config_sha256=config_sha256, rule=decision.rule.name)
         try:
             analysis = run(AnalysisRequest(series=series, context=context))
+            target = _free_folder(out, facts.series_number)
+            _write(analysis, target)
         except RefusedSeries as refusal:
             yield Report(text=f"{name}: refused: {refusal.reason}: {refusal.detail}")
         except InferenceError as failure:
             yield Report(text=f"{name}: failed: {failure.reason}: {failure.detail}")
+        except (OSError, ValueError) as problem:
+            yield Report(text=f"{name}: failed: {problem}")
         else:
-            target = _free_folder(out, facts.series_number)
-            _write(analysis, target)
             yield Report(
                 text=f"{name}: {_summary(analysis)}; {len(analysis.objects)} results in {target}", analysed=True
             )
@@ -83,11 +87,13 @@ def _decided(folder: Folder, rules: tuple[Rule, ...]) -> Iterator[tuple[Series, 
 
 
 def _gate(series: Series) -> str:
-    """ "passed", or the reason and detail of the refusal."""
+    """ "passed", or the reason and detail of the refusal, or why its files cannot be read."""
     try:
         check_head(read_volume(series))
     except RefusedSeries as refusal:
         return f"{refusal.reason}: {refusal.detail}"
+    except (OSError, ValueError) as problem:
+        return f"not read: {problem}"
     return "passed"
 
 

@@ -76,7 +76,8 @@ class ReceiveStage:
         elif kept is Kept.DUPLICATE:
             file.unlink()
         else:
-            log.warning("other_bytes_under_known_uid", extra={"sop_instance_uid": request.sop_instance_uid})
+            if kept is Kept.KNOWN_CONFLICT:
+                file.unlink()
             raise NotStored(StoreStatus.OTHER_BYTES_STORED, "other bytes are stored under this SOP Instance UID")
 
     def _header(self, request: StoreRequest) -> dict[str, HeaderValue]:

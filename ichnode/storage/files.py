@@ -52,10 +52,11 @@ class FileStore:
             finally:
                 os.close(descriptor)
             temporary.rename(final)
+            _sync_folder(folder)
         except OSError:
             temporary.unlink(missing_ok=True)
+            final.unlink(missing_ok=True)
             raise
-        _sync_folder(folder)
         return final
 
     def sweep(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select
 
 from ichnode.domain.job import Job, JobState
-from ichnode.storage.schema import deliveries, events, jobs, results, snapshots
+from ichnode.storage.schema import deliveries, events, jobs, reading, results, snapshots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class History:
 
     def job(self, job_id: int) -> Job | None:
         """One job, or None."""
-        with self._reading() as db:
+        with reading(self._engine) as db:
             return read_job(db, job_id)
 
     def list_jobs(self, *, state: JobState | None = None, limit: int = 200) -> list[Job]:
@@ -47,13 +47,13 @@ class History:
         query = _JOB_QUERY.order_by(jobs.c.id.desc()).limit(limit)
         if state is not None:
             query = query.where(jobs.c.state == state)
-        with self._reading() as db:
+        with reading(self._engine) as db:
             return [_as_job(row._mapping) for row in db.execute(query)]
 
     def events(self, job_id: int) -> list[Event]:
         """The story of a job, oldest first."""
         query = select(events).where(events.c.job_id == job_id).order_by(events.c.id)
-        with self._reading() as db:
+        with reading(self._engine) as db:
             return [
                 Event(at=row.at, from_state=row.from_state, to_state=row.to_state, detail=row.detail)
                 for row in db.execute(query)
@@ -61,24 +61,24 @@ class History:
 
     def results(self, job_id: int) -> list[ResultFile]:
         """The result objects of a job."""
-        with self._reading() as db:
+        with reading(self._engine) as db:
             rows = db.execute(select(results).where(results.c.job_id == job_id).order_by(results.c.id))
             return [_result_file(row._mapping) for row in rows]
 
     def seconds(self, job_id: int) -> dict[str, float]:
         """How long each step of the analysis took."""
-        with self._reading() as db:
+        with reading(self._engine) as db:
             return db.execute(select(jobs.c.seconds).where(jobs.c.id == job_id)).scalar_one_or_none() or {}
 
     def last_received_at(self, job: Job) -> float:
         """When the last instance of the job's snapshot came in."""
-        with self._reading() as db:
+        with reading(self._engine) as db:
             query = select(snapshots.c.last_received_at).where(snapshots.c.id == job.snapshot_id)
             return float(db.execute(query).scalar_one())
 
     def snapshot_end(self, job: Job) -> int:
         """The id of the last instance of the job's snapshot."""
-        with self._reading() as db:
+        with reading(self._engine) as db:
             query = select(snapshots.c.last_instance_id).where(snapshots.c.id == job.snapshot_id)
             return int(db.execute(query).scalar_one())
 
@@ -98,19 +98,16 @@ class History:
             .order_by(results.c.id.desc())
             .limit(1)
         )
-        with self._reading() as db:
+        with reading(self._engine) as db:
             row = db.execute(query).first()
             return _result_file(row._mapping) if row else None
 
     def count_by_state(self) -> dict[JobState, int]:
         """How many jobs are in each state, states without a job included."""
-        with self._reading() as db:
+        with reading(self._engine) as db:
             rows = db.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)).all()
         counted = {state: count for state, count in rows}
         return {state: counted.get(state, 0) for state in JobState}
-
-    def _reading(self) -> Connection:
-        return self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
 
 
 _JOB_QUERY = select(jobs, snapshots.c.evidence).join(snapshots, snapshots.c.id == jobs.c.snapshot_id)
@@ -129,8 +126,10 @@ def _as_job(row: Mapping[Any, Any]) -> Job:
         series_instance_uid=row["series_instance_uid"],
         state=JobState(row["state"]),
         decision=row["decision"],
-        reason=row["reason"],
-        detail=row["detail"],
+        reason=row["outcome"] or row["reason"],
+        detail=row["outcome_detail"] if row["outcome"] else row["detail"],
+        decision_reason=row["reason"],
+        decision_detail=row["detail"],
         rule=row["rule"],
         run=tuple(row["run"]),
         send_to=tuple(row["send_to"]),

@@ -1,8 +1,9 @@
 """Intake: what was received, from whom, and which studies wait for a snapshot."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import groupby
@@ -12,9 +13,12 @@ from typing import Any
 from sqlalchemy import Connection, Engine, bindparam, case, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as LedgerTimeoutError
 
 from ichnode.domain.study import Arrival, Instance, Series, StudySnapshot
-from ichnode.storage.schema import associations, conflicts, instances, studies
+from ichnode.storage.schema import associations, conflicts, instances, reading, studies
+
+LOCK_TIMEOUT_S = 10.0
 
 
 class Kept(Enum):
@@ -23,6 +27,7 @@ class Kept(Enum):
     NEW = auto()
     DUPLICATE = auto()  # the same bytes were here already
     CONFLICT = auto()  # other bytes are here under the same SOP Instance UID; the first are kept and used
+    KNOWN_CONFLICT = auto()  # the same, and these bytes were put aside before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +50,12 @@ class Intake:
     def open_association(self, *, calling_ae_title: str, peer: str, at: float) -> int:
         """A row for a new association; its id."""
         row = {"calling_ae_title": calling_ae_title, "peer": peer, "opened_at": at}
-        with self._committing, self._engine.begin() as db:
+        with self._writing() as db:
             return int(db.execute(insert(associations).values(row).returning(associations.c.id)).scalar_one())
 
     def close_association(self, association_id: int, *, ending: str, at: float) -> None:
         """How an association ended: "released" or "aborted"."""
-        with self._committing, self._engine.begin() as db:
+        with self._writing() as db:
             db.execute(
                 update(associations)
                 .where(associations.c.id == association_id, associations.c.ending.is_(None))
@@ -82,14 +87,19 @@ class Intake:
         }
         kept: Future[Kept] = Future()
         self._arrived.append((row, kept))
-        with self._committing:
-            if not kept.done():
-                self._commit_arrived()
-        return kept.result(timeout=0)
+        try:
+            with self._turn_to_write():
+                if not kept.done():
+                    self._commit_arrived()
+        except LedgerTimeoutError:
+            if kept.cancel():
+                raise
+        return kept.result(timeout=LOCK_TIMEOUT_S)
 
     def _commit_arrived(self) -> None:
         """One transaction for every row that waits; each learns what became of it, or why the transaction failed."""
-        batch = [self._arrived.popleft() for _ in range(len(self._arrived))]
+        waiting = [self._arrived.popleft() for _ in range(len(self._arrived))]
+        batch = [(row, kept) for row, kept in waiting if kept.set_running_or_notify_cancel()]
         try:
             with self._engine.begin() as db:
                 outcomes = [_keep(db, row) for row, _ in batch]
@@ -99,6 +109,21 @@ class Intake:
         else:
             for (_, kept), outcome in zip(batch, outcomes, strict=True):
                 kept.set_result(outcome)
+
+    @contextmanager
+    def _turn_to_write(self) -> Iterator[None]:
+        """One writer at a time. Raises LedgerTimeoutError after LOCK_TIMEOUT_S, so that no sender waits longer."""
+        if not self._committing.acquire(timeout=LOCK_TIMEOUT_S):
+            raise LedgerTimeoutError("the ledger is busy")
+        try:
+            yield
+        finally:
+            self._committing.release()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self._turn_to_write(), self._engine.begin() as db:
+            yield db
 
     def waiting_studies(self) -> list[WaitingStudy]:
         """Studies with instances that no snapshot has, the longest waiting first."""
@@ -112,7 +137,7 @@ class Intake:
             .exists()
         )
         query = select(studies, unreleased.label("unreleased")).where(studies.c.waiting)
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+        with reading(self._engine) as db:
             return [
                 WaitingStudy(
                     study_instance_uid=row.study_instance_uid,
@@ -133,7 +158,7 @@ class Intake:
             .where(instances.c.study_instance_uid == study_instance_uid, instances.c.id <= last_instance_id)
             .order_by(instances.c.series_instance_uid, instances.c.id)
         )
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+        with reading(self._engine) as db:
             rows = [row._mapping for row in db.execute(query)]
         return StudySnapshot(
             study_instance_uid=study_instance_uid,
@@ -155,12 +180,12 @@ class Intake:
             .where(instances.c.study_instance_uid == study_instance_uid)
             .order_by(conflicts.c.id)
         )
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+        with reading(self._engine) as db:
             return list(db.execute(query).scalars())
 
     def stored_bytes(self) -> int:
         """Size of all instance files together."""
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+        with reading(self._engine) as db:
             return int(db.execute(select(func.coalesce(func.sum(instances.c.size_bytes), 0))).scalar_one())
 
 
@@ -195,9 +220,10 @@ def _keep(db: Connection, row: Mapping[str, Any]) -> Kept:
         return Kept.NEW
     if db.execute(_FIRST, {"sop_instance_uid": row["sop_instance_uid"]}).scalar_one() == row["sha256"]:
         return Kept.DUPLICATE
-    columns = ("sop_instance_uid", "file", "association_id", "received_at")
-    db.execute(insert(conflicts), {column: row[column] for column in columns})
-    return Kept.CONFLICT
+    columns = ("sop_instance_uid", "sha256", "file", "association_id", "received_at")
+    aside = upsert(conflicts).on_conflict_do_nothing().returning(conflicts.c.id)
+    new = db.execute(aside, {column: row[column] for column in columns}).scalar_one_or_none()
+    return Kept.CONFLICT if new is not None else Kept.KNOWN_CONFLICT
 
 
 def _instance(row: Mapping[Any, Any]) -> Instance:

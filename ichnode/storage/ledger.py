@@ -116,7 +116,10 @@ class Ledger:
                 _add_result(db, job, result, at)
             state = JobState.DELIVERING if to_deliver else JobState.DONE
             reason, detail = refusal or (None, f"{len(composed)} results")
-            move_job(db, job.id, state, at=at, detail=detail, reason=reason, findings=findings, seconds=dict(seconds))
+            values: dict[str, Any] = {"findings": findings, "seconds": dict(seconds)}
+            if refusal is None:
+                values["outcome"] = None  # of an earlier attempt
+            move_job(db, job.id, state, at=at, detail=detail, reason=reason, **values)
         return state
 
     def refuse(self, job: Job, *, reason: str, detail: str, at: float) -> None:
@@ -150,18 +153,19 @@ class Ledger:
                     move_job(db, row.id, JobState.READY, at=at, detail="the node died during the attempt", **count)
             return len(rows)
 
-    def give_back(self, job: Job, *, at: float) -> None:
-        """At stop: the attempt was ended on purpose, and does not count."""
+    def give_back(self, job: Job, *, detail: str, at: float) -> None:
+        """The attempt ended for a reason that is not the job's, and does not count."""
         with self._engine.begin() as db:
             _expect(db, job.id, JobState.ANALYSING)
-            move_job(db, job.id, JobState.READY, at=at, detail="parked: the node stops", attempts=jobs.c.attempts - 1)
+            move_job(db, job.id, JobState.READY, at=at, detail=detail, attempts=jobs.c.attempts - 1)
 
     def retry(self, job_id: int, *, at: float) -> JobState | None:
         """Revive a failed, refused or dropped job; its new state, or None when there is nothing to retry."""
         with self._engine.begin() as db:
             state = _state(db, job_id)
-            undelivered = deliveries.c.job_id == job_id, deliveries.c.state.in_(["refused", "dead"])
-            if state == JobState.FAILED and db.execute(select(deliveries.c.id).where(*undelivered)).first():
+            undelivered = deliveries.c.job_id == job_id, deliveries.c.state.in_(["refused", "dead", "cancelled"])
+            composed = db.execute(select(deliveries.c.id).where(*undelivered)).first()
+            if composed and state in (JobState.FAILED, JobState.DROPPED):
                 revived = {"state": "pending", "attempts": 0, "next_attempt_at": at}
                 db.execute(update(deliveries).where(*undelivered).values(revived))
                 new = JobState.DELIVERING
@@ -169,7 +173,7 @@ class Ledger:
                 new = JobState.READY
             else:
                 return None
-            move_job(db, job_id, new, at=at, detail="retried by hand", attempts=0, interruptions=0)
+            move_job(db, job_id, new, at=at, detail="retried by hand", outcome=None, attempts=0, interruptions=0)
             return new
 
     def drop(self, job_id: int, *, at: float) -> bool:
@@ -230,13 +234,13 @@ def move_job(
 ) -> None:
     """One guarded transition with its event; StaleClaim when the table of transitions does not allow it.
 
-    With `reason` the job shows reason and detail from now on; else only the event has the detail.
+    With `reason`, that and the detail are the job's outcome from now on; else only the event has the detail.
     """
     start = _state(db, job_id)
     if start is None or to not in TRANSITIONS[start]:
         raise StaleClaim(f"job {job_id} is {start}; it cannot become {to}")
     if reason is not None:
-        also |= {"reason": reason, "detail": detail}
+        also |= {"outcome": reason, "outcome_detail": detail}
     moved = db.execute(
         update(jobs).where(jobs.c.id == job_id, jobs.c.state == start).values(state=to, updated_at=at, **also)
     )

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, func, select, update
 
 from ichnode.domain.job import JobState
 from ichnode.storage.ledger import move_job
-from ichnode.storage.schema import deliveries, jobs, results
+from ichnode.storage.schema import deliveries, jobs, reading, results
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +54,12 @@ class Outbox:
             .scalar_subquery()
         )
         query = _DELIVERY_QUERY.where(*waiting, deliveries.c.job_id == first).order_by(deliveries.c.id)
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+        with reading(self._engine) as db:
             return [_delivery(row._mapping) for row in db.execute(query)]
 
     def of_job(self, job_id: int) -> list[Delivery]:
         """Every delivery of a job."""
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+        with reading(self._engine) as db:
             query = _DELIVERY_QUERY.where(deliveries.c.job_id == job_id).order_by(deliveries.c.id)
             return [_delivery(row._mapping) for row in db.execute(query)]
 
@@ -83,7 +83,7 @@ class Outbox:
     def pending_destinations(self) -> Mapping[str, int]:
         """How many deliveries each destination still waits for."""
         query = select(deliveries.c.destination, func.count()).where(deliveries.c.state == "pending")
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+        with reading(self._engine) as db:
             return {name: count for name, count in db.execute(query.group_by(deliveries.c.destination))}
 
     def give_up_on_unknown(self, known: Collection[str], *, at: float) -> None:

@@ -1,6 +1,7 @@
 """The tables of the ledger, and the engine that opens them safely.
 
-Times are seconds since the epoch, UTC. Nothing here knows the domain: `ledger.py` turns rows into domain objects.
+Times are seconds since the epoch, UTC. Nothing here knows the domain: `intake.py`, `history.py` and `outbox.py` turn
+rows into domain objects.
 The tables are created and changed by the Alembic migrations beside this file; this metadata is what they lead to.
 """
 
@@ -14,6 +15,7 @@ from sqlalchemy import (
     JSON,
     Boolean,
     Column,
+    Connection,
     Engine,
     Float,
     ForeignKey,
@@ -63,9 +65,11 @@ conflicts = Table(  # same SOP Instance UID, other bytes: kept aside, never used
     metadata,
     Column("id", Integer, primary_key=True),
     Column("sop_instance_uid", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
     Column("file", Text, nullable=False),
     Column("association_id", ForeignKey("associations.id"), nullable=False),
     Column("received_at", Float, nullable=False),
+    UniqueConstraint("sop_instance_uid", "sha256"),
 )
 
 studies = Table(
@@ -99,8 +103,10 @@ jobs = Table(
     Column("series_instance_uid", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("decision", Text, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("reason", Text, nullable=False),  # of the decision
     Column("detail", Text, nullable=False),
+    Column("outcome", Text),  # what became of it, where that is not plain success: a refusal or a failure
+    Column("outcome_detail", Text),
     Column("rule", Text),
     Column("run", JSON, nullable=False),
     Column("send_to", JSON, nullable=False),
@@ -170,12 +176,22 @@ def open_engine(url: str) -> Engine:
     Path(url.removeprefix("sqlite:///")).absolute().parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": 10, "check_same_thread": False}, pool_size=64, max_overflow=64)
     event.listen(engine, "connect", _set_pragmas)
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    event.listen(engine, "begin", _begin)
     config = Config()
     config.set_main_option("script_location", str(files("ichnode.storage").joinpath("migrations")))
     config.attributes["engine"] = engine
     command.upgrade(config, "head")
     return engine
+
+
+def reading(engine: Engine) -> Connection:
+    """A connection for reads: without a transaction, so it neither waits for a writer nor makes one wait."""
+    return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+
+
+def _begin(connection: Connection) -> None:
+    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _set_pragmas(connection: Any, _record: object) -> None:

@@ -77,9 +77,18 @@ def test_slices_of_two_thicknesses_that_touch_are_gapless():
     assert evidence(thin + thick, quiet_for=3) is Evidence.GAPLESS_GEOMETRY
 
 
-def test_a_declared_count_that_is_met_closes_at_once():
-    counted = [replace(i, header={**i.header, "NumberOfSeriesRelatedInstances": 30}) for i in HEAD]
+def test_the_declared_count_of_the_study_closes_it_at_once():
+    counted = [replace(i, header={**i.header, "NumberOfStudyRelatedInstances": 30}) for i in HEAD]
     assert evidence(counted, quiet_for=0.1, unreleased=True) is Evidence.EXPECTED_COUNT
+    assert evidence(counted[:-1], quiet_for=60) is None
+
+
+def test_declared_counts_of_series_close_the_study_only_after_a_release_because_another_series_may_follow():
+    counted = [replace(i, header={**i.header, "NumberOfSeriesRelatedInstances": 30}) for i in HEAD[:14] + HEAD[15:]]
+    counted.append(replace(counted[0], sop_instance_uid="1.2.99"))  # 30 instances, with a hole
+    assert evidence(counted, quiet_for=3, unreleased=True) is None
+    assert evidence(counted, quiet_for=0.1) is None
+    assert evidence(counted, quiet_for=3) is Evidence.EXPECTED_COUNT
 
 
 def test_a_declared_count_that_is_not_met_outlasts_the_quiet_timer():
@@ -91,7 +100,7 @@ def test_a_declared_count_that_is_not_met_outlasts_the_quiet_timer():
 def test_images_in_acquisition_proves_presence_but_not_absence():
     met = [replace(i, header={**i.header, "ImagesInAcquisition": 30}) for i in HEAD]
     unmet = [replace(i, header={**i.header, "ImagesInAcquisition": 90}) for i in HEAD]
-    assert evidence(met, quiet_for=0.1, unreleased=True) is Evidence.EXPECTED_COUNT
+    assert evidence(met, quiet_for=3) is Evidence.EXPECTED_COUNT
     assert evidence(unmet, quiet_for=10, unreleased=True) is Evidence.QUIET
 
 

@@ -1,7 +1,10 @@
 """Jobs change state only along the table, once, and tell their story."""
 
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from ichnode.domain.job import MAX_INTERRUPTIONS, TRANSITIONS, JobState
 from ichnode.domain.study import Instance
@@ -10,7 +13,7 @@ from ichnode.storage.history import History, ResultFile
 from ichnode.storage.intake import Intake, Kept
 from ichnode.storage.ledger import Ledger, PlannedJob
 from ichnode.storage.outbox import Outbox
-from ichnode.storage.schema import metadata, open_engine
+from ichnode.storage.schema import metadata, open_engine, reading
 
 NOW = 1000.0
 
@@ -272,7 +275,7 @@ def test_a_job_during_which_the_node_dies_again_and_again_is_parked(history, led
 def test_a_job_given_back_at_stop_has_not_used_an_attempt(history, ledger, receive, decide):
     receive()
     decide()
-    ledger.give_back(ledger.claim(at=NOW), at=NOW)
+    ledger.give_back(ledger.claim(at=NOW), detail="parked", at=NOW)
     assert (history.list_jobs()[0].state, history.list_jobs()[0].attempts) == (JobState.READY, 0)
 
 
@@ -284,6 +287,63 @@ def test_a_dropped_job_is_over_and_its_results_stay_here(ledger, outbox, receive
     assert ledger.drop(job.id, at=NOW)
     assert not ledger.drop(job.id, at=NOW)
     assert outbox.due("pacs", at=NOW) == []
+
+
+def test_a_dropped_job_with_results_is_delivered_after_a_retry_and_not_analysed_again(ledger, outbox, receive, decide):
+    receive()
+    decide(send_to=("pacs",))
+    job = ledger.claim(at=NOW)
+    finish(ledger, job, "segmentation")
+    ledger.drop(job.id, at=NOW)
+    assert ledger.retry(job.id, at=NOW) is JobState.DELIVERING
+    assert outbox.delivered(outbox.due("pacs", at=NOW)[0], status=0, at=NOW) is JobState.DONE
+
+
+def test_a_job_that_succeeds_after_a_failed_attempt_shows_no_failure(history, ledger, receive, decide):
+    receive()
+    decide(reason="no_rule", decision="ignore")
+    ledger.fail_attempt(ledger.claim(at=NOW), reason="crash", detail="SIGSEGV", at=NOW)
+    failed = history.list_jobs()[0]
+    assert (failed.reason, failed.decision_reason) == ("crash", "no_rule")
+    finish(ledger, ledger.claim(at=NOW), "segmentation")
+    assert history.list_jobs()[0].reason == "no_rule"
+
+
+def test_reading_neither_waits_for_a_writer_nor_makes_one_wait(engine, history, receive, decide):
+    receive()
+    decide()
+    with engine.begin():
+        assert len(history.list_jobs()) == 1
+    with reading(engine) as reader:
+        assert reader.execute(text("SELECT count(*) FROM jobs")).scalar() == 1
+        with engine.begin() as writer:
+            writer.execute(text("UPDATE jobs SET detail = 'x'"))
+
+
+def test_a_busy_ledger_is_told_within_the_time_limit_and_nothing_is_written_later(engine, monkeypatch):
+    monkeypatch.setattr("ichnode.storage.intake.LOCK_TIMEOUT_S", 0.05)
+    intake = Intake(engine)
+    association = intake.open_association(calling_ae_title="CT", peer="127.0.0.1", at=NOW)
+    instance = Instance(
+        sop_instance_uid="1.1.7",
+        sop_class_uid="1.2",
+        series_instance_uid="1.1",
+        study_instance_uid="1",
+        transfer_syntax_uid="1.3",
+        file="/7",
+        header={},
+        association_id=association,
+        received_at=NOW,
+    )
+    with intake._committing, pytest.raises(SQLAlchemyError):
+        intake.keep(instance, sha256="a", size_bytes=1)
+    assert intake.keep(replace(instance, sop_instance_uid="1.1.8"), sha256="b", size_bytes=1) is Kept.NEW
+    assert [i.sop_instance_uid for i in intake.snapshot("1", last_instance_id=99).instances] == ["1.1.8"]
+
+
+def test_the_same_other_bytes_again_are_known(receive):
+    receive()
+    assert [receive(sha256="b"), receive(sha256="b")] == [Kept.CONFLICT, Kept.KNOWN_CONFLICT]
 
 
 def test_deliveries_to_a_destination_that_is_gone_become_dead_letters(ledger, outbox, receive, decide):

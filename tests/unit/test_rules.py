@@ -131,6 +131,14 @@ def test_an_ignored_head_is_reported_only_when_nothing_of_the_study_is_analysed(
     wanting = rule(report_ignored=True)
     assert [d.report for d in decide([bone], [wanting])] == [True]
     assert [d.report for d in decide([bone, BRAIN_5_MM], [wanting])] == [False, False]
+    other = rule({"thickness": {"range": [4, 6]}}, name="other")
+    bone_1_mm = replace(bone, thickness=1.0)
+    assert [d.report for d in decide([BRAIN_5_MM, bone_1_mm], [other, wanting])] == [False, False]
+
+
+def test_a_clause_reads_as_it_was_written():
+    (clause,) = parse_match({"SeriesDescription": {"not": {"regex": "(?i)bone"}}}, str.isalpha)
+    assert str(clause) == "SeriesDescription not SeriesDescription regex '(?i)bone'"
 
 
 @pytest.mark.parametrize(

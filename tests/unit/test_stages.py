@@ -17,6 +17,8 @@ JOB = Job(
     decision="analyse",
     reason="chosen",
     detail="",
+    decision_reason="chosen",
+    decision_detail="",
     rule="r",
     run=("hematoma",),
     send_to=("pacs",),
@@ -69,8 +71,8 @@ class RecordingLedger:
         self.said.append(("failed", reason))
         return JobState.FAILED
 
-    def give_back(self, job, *, at):
-        self.said.append(("given back",))
+    def give_back(self, job, *, detail, at):
+        self.said.append(("given back", detail))
 
 
 class StubWorker:
@@ -122,7 +124,7 @@ def test_a_failing_child_fails_the_attempt_with_its_reason(take_turn, reason):
 
 
 def test_a_child_killed_because_the_node_stops_costs_no_attempt(take_turn):
-    assert take_turn(InferenceError("crash", "SIGKILL"), stopping=True)[0] == [("given back",)]
+    assert take_turn(InferenceError("crash", "SIGKILL"), stopping=True)[0] == [("given back", "parked: the node stops")]
 
 
 def test_a_refused_series_is_no_failure(take_turn):
@@ -140,7 +142,7 @@ def test_a_full_disk_gives_the_job_back_and_waits(take_turn, tmp_path):
             raise OSError(28, "No space left on device")
 
     said, worked, files = take_turn(ANALYSIS, store=FullStore(tmp_path / "results"))
-    assert (said, worked, files) == ([("given back",)], False, [])
+    assert (said, worked, files) == ([("given back", "no room for the results")], False, [])
 
 
 def test_no_job_is_taken_while_there_is_no_room_for_results(take_turn, tmp_path):

@@ -52,6 +52,7 @@ def upgrade() -> None:
         "conflicts",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("sop_instance_uid", sa.Text(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
         sa.Column("file", sa.Text(), nullable=False),
         sa.Column("association_id", sa.Integer(), nullable=False),
         sa.Column("received_at", sa.Float(), nullable=False),
@@ -59,6 +60,7 @@ def upgrade() -> None:
             ["association_id"],
             ["associations.id"],
         ),
+        sa.UniqueConstraint("sop_instance_uid", "sha256"),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
@@ -95,6 +97,8 @@ def upgrade() -> None:
         sa.Column("decision", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("outcome", sa.Text(), nullable=True),
+        sa.Column("outcome_detail", sa.Text(), nullable=True),
         sa.Column("rule", sa.Text(), nullable=True),
         sa.Column("run", sa.JSON(), nullable=False),
         sa.Column("send_to", sa.JSON(), nullable=False),
