@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydicom.datadict import tag_for_keyword
@@ -22,9 +22,18 @@ from ichnode.domain.identity import is_ae_title
 from ichnode.domain.rules import Rule, parse_match
 from ichnode.errors import ConfigError
 
-PIPELINES = ("hematoma",)
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
+ResultRole = Literal[
+    "segmentation",
+    "measurement_report",
+    "outline_report",
+    "summary_page",
+    "predicted_segmentation",
+    "predicted_series",
+    "prediction_report",
+]
+DATA_DIR = "{data_dir}"  # the one placeholder of database.url
 
 
 class _Section(BaseModel):
@@ -92,8 +101,8 @@ class RuleSettings(_Section):
 
     name: Annotated[str, Field(min_length=1)]
     match: dict[str, Any] = {}
-    run: tuple[Literal["hematoma"], ...] = ("hematoma",)
-    send_to: tuple[str, ...] = ()
+    run: Annotated[tuple[Literal["hematoma"], ...], Field(min_length=1)] = ("hematoma",)
+    send_to: tuple[str, ...] | None = None  # None: every destination
     priority: Literal["stat", "routine"] = "routine"
     report_ignored: bool = False
     prefer_thickness_mm: Annotated[float, Field(gt=0)] = 5.0
@@ -104,9 +113,10 @@ class RuleSettings(_Section):
         parse_match(value, _is_keyword)
         return value
 
-    def as_rule(self) -> Rule:
-        """The rule that the domain decides with."""
-        return Rule(**(self.model_dump() | {"match": parse_match(self.match, _is_keyword)}))
+    def as_rule(self, destinations: tuple[str, ...]) -> Rule:
+        """The rule that the domain decides with; `destinations` are all that there are."""
+        send_to = destinations if self.send_to is None else self.send_to
+        return Rule(**(self.model_dump() | {"match": parse_match(self.match, _is_keyword), "send_to": send_to}))
 
 
 class Database(_Section):
@@ -119,6 +129,9 @@ class Database(_Section):
     def _check_url(cls, value: str) -> str:
         if not value.startswith("sqlite:///"):
             raise ValueError("only sqlite:/// is supported")
+        for placeholder in re.findall(r"{[^{}]*}", value):
+            if placeholder != DATA_DIR:
+                raise ValueError(f"unknown placeholder {placeholder}; only {DATA_DIR} is known")
         return value
 
 
@@ -142,26 +155,7 @@ class Inference(_Section):
 class Results(_Section):
     """Which objects are written, and how."""
 
-    write: tuple[
-        Literal[
-            "segmentation",
-            "measurement_report",
-            "outline_report",
-            "summary_page",
-            "predicted_segmentation",
-            "predicted_series",
-            "prediction_report",
-        ],
-        ...,
-    ] = (
-        "segmentation",
-        "measurement_report",
-        "outline_report",
-        "summary_page",
-        "predicted_segmentation",
-        "predicted_series",
-        "prediction_report",
-    )
+    write: tuple[ResultRole, ...] = get_args(ResultRole)
     segmentation_series_number: int = 9101
     predicted_segmentation_series_number: int = 9102
     measurement_report_series_number: int = 9103
@@ -203,7 +197,9 @@ class Settings(_Section):
         rule_names = [r.name for r in self.rules]
         problems += [f"rules.name: {n!r} stands twice" for n in sorted(set(rule_names)) if rule_names.count(n) > 1]
         for i, rule in enumerate(self.rules):
-            problems += [f"rules.{i}.send_to: no destination is named {n!r}" for n in rule.send_to if n not in names]
+            problems += [
+                f"rules.{i}.send_to: no destination is named {n!r}" for n in rule.send_to or () if n not in names
+            ]
         if problems:
             raise ConfigError(tuple(problems))
         return self
@@ -211,13 +207,13 @@ class Settings(_Section):
     @property
     def database_url(self) -> str:
         """The URL with `data_dir` filled in."""
-        return self.database.url.format(data_dir=self.node.data_dir)
+        return self.database.url.replace(DATA_DIR, str(self.node.data_dir))
 
     @property
     def decision_rules(self) -> tuple[Rule, ...]:
         """The configured rules; without any, one that analyses every non-contrast head CT and sends everywhere."""
-        default = RuleSettings(name="head-ct", send_to=tuple(d.name for d in self.destinations))
-        return tuple(rule.as_rule() for rule in self.rules or (default,))
+        destinations = tuple(destination.name for destination in self.destinations)
+        return tuple(rule.as_rule(destinations) for rule in self.rules or (RuleSettings(name="head-ct"),))
 
     @property
     def results_sha256(self) -> str:
@@ -236,9 +232,9 @@ def load_settings(file: Path | None = None, environment: Mapping[str, str] | Non
             raise ConfigError((f"{file}: {problem.strerror}",)) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
             raise ConfigError((f"{file}: not TOML: {problem}",)) from None
-    for name, text in sorted((os.environ if environment is None else environment).items()):
-        if name.startswith("ICHNODE_") and "__" in name:
-            _put(values, name.removeprefix("ICHNODE_").lower().split("__"), _parsed(text), name)
+    variables = os.environ if environment is None else environment
+    for name in sorted((n for n in variables if n.startswith("ICHNODE_") and "__" in n), key=_order):
+        _put(values, _key_path(name), _parsed(variables[name]), name)
     try:
         return Settings.model_validate(values)
     except ValidationError as problem:
@@ -262,6 +258,15 @@ def _described(error: Any) -> str:
     return f"{where}: {message}"
 
 
+def _key_path(variable: str) -> list[str]:
+    return variable.removeprefix("ICHNODE_").lower().split("__")
+
+
+def _order(variable: str) -> list[tuple[int, str]]:
+    """Sections before their keys, and list indices as numbers: element 2 is there before element 10 is put after it."""
+    return [(int(part) if part.isdecimal() else -1, part) for part in _key_path(variable)]
+
+
 def _parsed(text: str) -> Any:
     """An environment value: TOML where it reads as TOML, else the text itself."""
     try:
@@ -275,7 +280,7 @@ def _put(values: Any, path: list[str], value: Any, variable: str) -> None:
     for depth, key in enumerate(path):
         last = depth == len(path) - 1
         if isinstance(values, list):
-            if not key.isdigit() or int(key) > len(values):
+            if not key.isdecimal() or int(key) > len(values):
                 raise ConfigError((f"{variable}: {key!r} is no index from 0 to {len(values)}",))
             if int(key) == len(values):
                 values.append({})
@@ -287,6 +292,6 @@ def _put(values: Any, path: list[str], value: Any, variable: str) -> None:
             if last:
                 values[key] = value
             else:
-                values = values.setdefault(key, [] if path[depth + 1].isdigit() else {})
+                values = values.setdefault(key, [] if path[depth + 1].isdecimal() else {})
         else:
             raise ConfigError((f"{variable}: {'.'.join(path[:depth])} is a value, not a section",))

@@ -14,7 +14,9 @@ import traceback
 FIELDS = (
     "association_id",
     "source",
+    "called_ae_title",
     "peer",
+    "sop_class_uid",
     "destination",
     "study_instance_uid",
     "series_instance_uid",
@@ -61,4 +63,5 @@ def set_up(level: int = logging.INFO) -> None:
     handler.setFormatter(EventFormatter())
     logging.basicConfig(level=logging.ERROR, handlers=[handler], force=True)
     logging.getLogger("ichnode").setLevel(level)
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    for library in ("pydicom", "pynetdicom"):  # they quote what they read; ichnode tells of refusals itself
+        logging.getLogger(library).setLevel(logging.CRITICAL)

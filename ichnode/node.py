@@ -18,8 +18,8 @@ from ichnode.config import Settings
 from ichnode.dicom.listener import LOOPBACK_ONLY, AdmittedSource
 from ichnode.dicom.scp import StorageSCP
 from ichnode.dicom.scu import Peer
-from ichnode.errors import BundleError, ConfigError
-from ichnode.inference.bundle import find_bundles, shipped_bundles, verify_bundle
+from ichnode.errors import ConfigError
+from ichnode.inference.bundle import configured_bundle
 from ichnode.inference.worker import Worker
 from ichnode.metrics import Metrics
 from ichnode.results.provenance import ResultProfile, Role
@@ -39,7 +39,7 @@ from ichnode.web.app import WebServer, create_app
 log = logging.getLogger(__name__)
 
 POLL_S = 0.25  # how soon an idle loop notices what no wake-up told it, a quiet timer for instance
-FINISH_S = 20.0  # at stop, how long a running analysis may still take before it is parked
+FINISH_S = 15.0  # at stop, how long a running analysis may still take before it is parked
 CLOSE_S = 4.0  # ... and how long everything else may then take; together less than the 30 s that are promised
 WORKER_START_S = 120.0
 
@@ -52,14 +52,17 @@ class Node:
         self._clock = clock
         self._stop = threading.Event()
         data_dir = settings.node.data_dir.absolute()
-        data_dir.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(data_dir)
         reserve_bytes = settings.node.reserve_mb * 1_000_000
-        self._store = FileStore(data_dir / "instances", reserve_bytes=reserve_bytes)
-        self._result_store = FileStore(data_dir / "results", reserve_bytes=reserve_bytes)
-        engine = open_engine(settings.database_url)
-        self.ledger, self.history = Ledger(engine), History(engine)
-        self.intake, self.outbox = Intake(engine), Outbox(engine)
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(data_dir)
+            self._store = FileStore(data_dir / "instances", reserve_bytes=reserve_bytes)
+            self._result_store = FileStore(data_dir / "results", reserve_bytes=reserve_bytes)
+        except OSError as problem:
+            raise ConfigError((f"node.data_dir: cannot write {data_dir}: {problem.strerror}",)) from None
+        self._engine = open_engine(settings.database_url)
+        self.ledger, self.history = Ledger(self._engine), History(self._engine)
+        self.intake, self.outbox = Intake(self._engine), Outbox(self._engine)
         self.metrics = Metrics(
             sources=[source.ae_title for source in settings.sources], count_jobs=self.history.count_by_state
         )
@@ -102,7 +105,10 @@ class Node:
         swept = self._store.sweep() + self._result_store.sweep()
         self.outbox.give_up_on_unknown([d.name for d in self._settings.destinations], at=now)
         self.metrics.store_bytes.set(self.intake.stored_bytes())
-        log.info("recovered", extra={"count": recovered, "detail": f"{swept} leftover files removed"})
+        if recovered or swept:
+            log.info("recovered", extra={"count": recovered, "detail": f"{swept} half-written files removed"})
+        if not self._settings.destinations:
+            log.warning("no_destination", extra={"detail": "results stay in data_dir; configure [[destinations]]"})
         self._worker.start()
         for loop in self._loops:
             loop.start()
@@ -124,6 +130,7 @@ class Node:
 
     def stop(self) -> None:
         """Refuse new associations, finish what runs or park it, and close. To be called once."""
+        log.info("stopping")
         self._stop.set()
         self._scp.stop()
         for loop in self._loops:
@@ -135,7 +142,9 @@ class Node:
             loop.join(max(0.0, until - time.monotonic()))
         self._worker.stop()
         self._web.stop()
+        self._engine.dispose()
         os.close(self._lock)
+        log.info("stopped")
 
     def readiness(self) -> Mapping[str, str]:
         """What is wrong with each part; "" where nothing is."""
@@ -226,29 +235,25 @@ class Node:
             wake=self._assembling.wake,
         )
         node = self._settings.node
-        return StorageSCP(
-            receive,
-            ae_title=node.ae_title,
-            host=node.host,
-            port=node.port,
-            max_associations=node.max_associations,
-            admitted=_admitted(self._settings),
-        )
+        try:
+            return StorageSCP(
+                receive,
+                ae_title=node.ae_title,
+                host=node.host,
+                port=node.port,
+                max_associations=node.max_associations,
+                admitted=_admitted(self._settings),
+            )
+        except OSError as problem:
+            reason = f"node.port: cannot listen on {node.host}:{node.port}: {problem.strerror}"
+            raise ConfigError((reason,)) from None
 
 
 def analyser_settings(settings: Settings) -> AnalyserSettings:
     """What the analysing process is built from. Raises ConfigError when the bundle cannot be used."""
     inference, results = settings.inference, settings.results
-    folders = [shipped_bundles(), *([inference.bundles_dir] if inference.bundles_dir else [])]
-    bundle = find_bundles(folders).get(inference.hematoma_bundle)
-    if bundle is None:
-        raise ConfigError((f"inference.hematoma_bundle: there is no bundle {inference.hematoma_bundle!r}",))
-    try:
-        verify_bundle(bundle)
-    except BundleError as problem:
-        raise ConfigError((f"inference.hematoma_bundle: {problem.detail}",)) from None
     return AnalyserSettings(
-        bundle=bundle,
+        bundle=configured_bundle(inference.hematoma_bundle, inference.bundles_dir),
         device=inference.device,
         profile=ResultProfile(
             objects=frozenset(results.write),

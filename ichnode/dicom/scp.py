@@ -75,6 +75,8 @@ class StorageSCP:
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_ACSE_RECV, self._acse_received),
             (evt.EVT_CONN_CLOSE, self._connection_closed),
+            (evt.EVT_REJECTED, _log_rejection),
+            (evt.EVT_ACCEPTED, _log_refused_contexts),
         ]
         listener: Any = ae.make_server((host, port), evt_handlers=handlers, server_class=Listener)
         listener.admitted = admitted
@@ -145,6 +147,24 @@ class StorageSCP:
             self._receiver.association_closed(association_id, ending=ending)
         except Exception:
             log.exception("association_not_closed")
+
+
+def _log_rejection(event: Any) -> None:
+    """A scanner that cannot send is the most common call an administrator gets: say who was turned away, and why."""
+    request, answer = event.assoc.requestor.primitive, event.assoc.acceptor.primitive
+    extra = {
+        "source": request.calling_ae_title,
+        "called_ae_title": request.called_ae_title,
+        "peer": event.assoc.requestor.address,
+        "reason": getattr(answer, "reason_str", "calling AE title and address are not admitted"),
+    }
+    log.warning("association_rejected", extra=extra)
+
+
+def _log_refused_contexts(event: Any) -> None:
+    for context in event.assoc.rejected_contexts:
+        extra = {"source": event.assoc.requestor.ae_title, "sop_class_uid": context.abstract_syntax}
+        log.warning("context_refused", extra=extra)
 
 
 def _answer(status: int, comment: str) -> Dataset:

@@ -1,6 +1,7 @@
 """Assemble: studies that count as complete become snapshots, and their series jobs."""
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -65,6 +66,7 @@ class AssembleStage:
         )
         if evidence is None:
             return False
+        began = time.perf_counter()
         planned = plan(snapshot, self._rules, results_sha256=self._results_sha256)
         opened = self._ledger.record_decisions(
             study.study_instance_uid,
@@ -76,6 +78,7 @@ class AssembleStage:
         )
         if opened is None:
             return False  # an instance came in meanwhile; the next turn sees it
+        self._metrics.stage_seconds.labels("decide").observe(time.perf_counter() - began)
         log.info(
             "study_complete",
             extra={"study_instance_uid": study.study_instance_uid, "reason": evidence, "count": len(opened)},

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,39 @@ from pydicom.multival import MultiValue
 from ichnode.domain.facts import COMPUTED, SeriesFacts, facts_of
 from ichnode.domain.job import JobState
 from ichnode.domain.rules import Decision, Rule, decide
-from ichnode.domain.study import Series, StudySnapshot
+from ichnode.domain.sop_classes import ENHANCED_CT_IMAGE
+from ichnode.domain.study import Instance, Series, StudySnapshot
+from ichnode.errors import RefusedSeries
+from ichnode.imaging.enhanced_ct import frames_of
 from ichnode.storage.ledger import PlannedJob
 
 
 def decide_study(snapshot: StudySnapshot, rules: Sequence[Rule]) -> tuple[tuple[SeriesFacts, Decision], ...]:
     """Every series with its decision. Reads the tags that the rules name from one file of each series."""
     keywords = {clause.field for rule in rules for clause in rule.match} - COMPUTED
-    facts = [
-        facts_of(series, read_tags(Path(series.instances[0].file), keywords), one_patient=snapshot.one_patient)
-        for series in snapshot.series
-    ]
+    facts = [_facts(series, keywords, one_patient=snapshot.one_patient) for series in snapshot.series]
     return tuple(zip(facts, decide(facts, rules), strict=True))
+
+
+def _facts(series: Series, keywords: Collection[str], *, one_patient: bool) -> SeriesFacts:
+    tags = dict(read_tags(Path(series.instances[0].file), keywords))
+    series = _with_frames(series)
+    of_first_frame = {keyword: series.instances[0].header.get(keyword) for keyword in keywords}
+    tags = {**{keyword: value for keyword, value in of_first_frame.items() if value is not None}, **tags}
+    return facts_of(series, tags, one_patient=one_patient)
+
+
+def _with_frames(series: Series) -> Series:
+    """An Enhanced CT instance as one instance a frame, with the values of its functional groups; else unchanged."""
+    instances: list[Instance] = []
+    for instance in series.instances:
+        try:
+            frames = frames_of(instance) if instance.sop_class_uid == ENHANCED_CT_IMAGE else []
+        except (RefusedSeries, OSError):
+            frames = []  # the gate will say why
+        headers = [{k: v for k, v in frame.header.items() if k != "NumberOfFrames"} for frame in frames]
+        instances += [replace(instance, header=header) for header in headers] or [instance]
+    return replace(series, instances=tuple(instances))
 
 
 def read_tags(file: Path, keywords: Collection[str]) -> Mapping[str, Any]:

@@ -48,9 +48,16 @@ class DeliverStage:
         self._retry = retry
         self._calling_ae_title = calling_ae_title
         self._clock = clock
+        self._rests_until = 0.0
 
     def turn(self) -> bool:
-        """Send what is due of one job; whether there was anything."""
+        """Send what is due of one job; whether there was anything.
+
+        What fails in a way that nobody expects is postponed like any failure, and raised. The stage then also rests, in
+        case the ledger could not note that.
+        """
+        if self._clock() < self._rests_until:
+            return False
         due = self._outbox.due(self._destination, at=self._clock())
         if not due:
             return False
@@ -61,10 +68,16 @@ class DeliverStage:
         open_ones = list(due)
         try:
             for outcome in send(self._peer, objects, calling_ae_title=self._calling_ae_title):
-                self._note(open_ones.pop(0), outcome, jitter)
+                self._note(open_ones[0], outcome, jitter)
+                open_ones.pop(0)
         except DeliveryError as problem:
             log.warning("not_delivered", extra={"destination": self._destination, "detail": problem.detail})
             self._not_sent(open_ones, problem, jitter)
+        except Exception as problem:
+            self._rests_until = self._clock() + self._retry.first_s
+            detail = f"{type(problem).__name__}: {problem}"
+            self._not_sent(open_ones, DeliveryError(None, detail, permanent=False), jitter)
+            raise
         self._metrics.stage_seconds.labels("deliver").observe(max(0.0, self._clock() - began))
         return True
 

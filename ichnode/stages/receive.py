@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,12 +57,17 @@ class ReceiveStage:
 
     def store(self, request: StoreRequest) -> None:
         """Keep the instance: file fsynced and published, row committed. Raises NotStored."""
+        began = time.perf_counter()
         try:
             self._store_instance(request)
         except NotStored as refusal:
-            self._metrics.instances_refused.labels(f"0x{refusal.status:04X}").inc()
+            status = f"0x{refusal.status:04X}"
+            self._metrics.instances_refused.labels(status).inc()
+            extra = {"source": request.source, "status": status, "detail": refusal.comment}
+            log.warning("not_stored", extra={**extra, "sop_instance_uid": request.sop_instance_uid})
             raise
         self._metrics.instance_received(request.source)
+        self._metrics.stage_seconds.labels("receive").observe(time.perf_counter() - began)
 
     def _store_instance(self, request: StoreRequest) -> None:
         if not self._store.has_room():
@@ -88,7 +94,6 @@ class ReceiveStage:
         except DatasetTooLarge as problem:
             raise NotStored(StoreStatus.OUT_OF_RESOURCES, str(problem)) from None
         except MalformedDataset as problem:
-            log.warning("malformed_dataset", extra={"source": request.source, "detail": str(problem)})
             if not self._lenient:
                 raise NotStored(StoreStatus.CANNOT_UNDERSTAND, str(problem)) from None
             return _salvaged(request, str(problem))
@@ -103,7 +108,6 @@ class ReceiveStage:
         try:
             return self._store.keep((meta, request.encoded))
         except OSError as problem:
-            log.error("file_not_written", extra={"detail": problem.strerror})
             raise NotStored(StoreStatus.OUT_OF_RESOURCES, f"cannot write: {problem.strerror}") from problem
 
     def _keep_row(self, request: StoreRequest, header: dict[str, HeaderValue], file: Path) -> Kept:
@@ -124,7 +128,6 @@ class ReceiveStage:
             return self._intake.keep(instance, sha256=digest.hexdigest(), size_bytes=len(request.encoded))
         except SQLAlchemyError as problem:
             file.unlink(missing_ok=True)
-            log.error("row_not_written", extra={"detail": type(problem).__name__})
             raise NotStored(StoreStatus.OUT_OF_RESOURCES, "the ledger cannot be written now") from problem
 
 

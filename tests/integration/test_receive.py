@@ -201,6 +201,16 @@ def test_a_wrong_called_title_is_rejected_by_name(receiving, associate):
     assert (rejection.result, rejection.result_source, rejection.diagnostic) == (1, 1, 7)
 
 
+def test_who_is_turned_away_and_why_is_logged(receiving, associate, caplog):
+    associate(receiving.port, called="SOMEONE", calling="CT9")
+    associate(receiving.port, MRImageStorage, calling="MR1").release()
+    told = {r.message: r for r in caplog.records if r.name == "ichnode.dicom.scp"}
+    rejection = told["association_rejected"]
+    assert (rejection.source, rejection.called_ae_title, rejection.peer) == ("CT9", "SOMEONE", "127.0.0.1")
+    assert rejection.reason == "Called AE title not recognised"
+    assert told["context_refused"].sop_class_uid == MRImageStorage
+
+
 def test_only_admitted_sources_get_an_association(start_receiving, associate):
     receiving = start_receiving(
         admitted=[

@@ -88,8 +88,8 @@ class StubWorker:
 
 
 @pytest.fixture
-def take_turn(tmp_path, monkeypatch):
-    def take_turn(outcome, *, stopping=False, stale=False, store=None):
+def make_stage(tmp_path, monkeypatch):
+    def make_stage(outcome, *, stopping=False, stale=False, store=None):
         ledger = RecordingLedger(stale=stale)
         store = store or FileStore(tmp_path / "results")
         stage = AnalyseStage(
@@ -106,6 +106,15 @@ def take_turn(tmp_path, monkeypatch):
             wake=lambda: None,
         )
         monkeypatch.setattr(stage, "_request", lambda job: None)
+        return stage, ledger
+
+    return make_stage
+
+
+@pytest.fixture
+def take_turn(make_stage, tmp_path):
+    def take_turn(outcome, **options):
+        stage, ledger = make_stage(outcome, **options)
         worked = stage.turn()
         return ledger.said, worked, sorted(f for f in (tmp_path / "results").rglob("*") if f.is_file())
 
@@ -129,6 +138,16 @@ def test_a_child_killed_because_the_node_stops_costs_no_attempt(take_turn):
 
 def test_a_refused_series_is_no_failure(take_turn):
     assert take_turn(RefusedSeries("no_brain", "0 mL"))[0] == [("refused", "no_brain")]
+
+
+def test_a_job_left_by_an_error_that_nobody_foresaw_is_failed_at_the_next_turn(make_stage):
+    stage, ledger = make_stage(LookupError("unforeseen"))
+    with pytest.raises(LookupError):
+        stage.turn()
+    assert ledger.said == []
+    ledger.claim = lambda *, at: None
+    assert stage.turn() is False
+    assert ledger.said == [("failed", "error")]
 
 
 def test_results_of_a_superseded_job_are_removed(take_turn):
