@@ -3,6 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# first and alone: one pinned build, whichever is in the venv already (PyPI's brings the CUDA libraries, gigabytes)
 TORCH := torch==$(shell sed -n 's/^torch==//p' constraints.txt)
 
 .PHONY: demo test serve lint benchmark clean

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from alembic.util import CommandError
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from ichnode import __version__, logs
 from ichnode.config import Settings, example, load_settings
 from ichnode.domain.job import JobState
-from ichnode.errors import BundleError, ConfigError, IchnodeError
+from ichnode.errors import BundleError, ConfigError, IchnodeError, InferenceError
 from ichnode.storage.history import History
 from ichnode.storage.intake import Intake
 from ichnode.storage.ledger import Ledger
@@ -59,6 +61,8 @@ def serve(config: ConfigOption = None) -> None:
         node.start()
     except (IchnodeError, OSError) as problem:
         _fail(str(problem))
+    except (SQLAlchemyError, CommandError) as problem:
+        _fail(_ledger_problem(settings, problem))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: node.ask_to_stop())
     print(f"ichnode ready: {settings.node.ae_title}@{settings.node.host}:{node.dicom_port}", flush=True)
@@ -80,10 +84,11 @@ def init(file: Annotated[Path, typer.Argument(help="Where to write it.")] = Path
 @app.command()
 def check(config: ConfigOption = None) -> None:
     """Say whether a configuration is valid, or what is wrong as `section.key: reason`."""
-    from ichnode.node import analyser_settings
+    from ichnode.inference.bundle import configured_bundle
 
     try:
-        analyser_settings(load_settings(config))
+        inference = load_settings(config).inference
+        configured_bundle(inference.hematoma_bundle, inference.bundles_dir)
     except ConfigError as problem:
         typer.echo(str(problem))
         raise typer.Exit(1) from None
@@ -102,7 +107,7 @@ def demo(
     with out.status("a head CT travels to the node, and its results back ..."):
         try:
             outcome = run_demo(out_dir)
-        except IchnodeError as problem:
+        except (IchnodeError, OSError) as problem:
             _fail(f"miss: {problem}")
     table = Table(title="ichnode demo - RESEARCH USE ONLY", title_justify="left")
     table.add_column("what")
@@ -116,8 +121,9 @@ def demo(
         table.add_row(step, f"{seconds:.2f} s")
     table.add_section()
     for description, file in outcome.files:
-        table.add_row(description, str(file))
+        table.add_row(description, file.name)
     out.print(table)
+    typer.echo(f"the results are in {outcome.folder}")
     for miss in outcome.misses:
         typer.echo(f"miss: {miss}", err=True)
     if outcome.misses:
@@ -133,20 +139,25 @@ def analyze(
 ) -> None:
     """Analyse the head CTs below PATH without any network, and write the results to a folder."""
     from ichnode.node import analyser_settings
+    from ichnode.stages.folder import read_folder
     from ichnode.stages.offline import analyze_folder
 
     settings = _settings(config)
     logs.set_up()
     try:
-        analyser = analyser_settings(settings)
-    except ConfigError as problem:
+        reports = analyze_folder(
+            read_folder(path),
+            out_dir,
+            rules=settings.decision_rules,
+            analyser=analyser_settings(settings),
+            config_sha256=settings.results_sha256,
+        )
+        analysed = False
+        for report in reports:
+            analysed = analysed or report.analysed
+            typer.echo(report.text)
+    except (ConfigError, InferenceError) as problem:
         _fail(str(problem))
-    analysed = False
-    for report in analyze_folder(
-        path, out_dir, rules=settings.decision_rules, analyser=analyser, config_sha256=settings.results_sha256
-    ):
-        analysed = analysed or report.analysed
-        typer.echo(report.text)
     if not analysed:
         _fail(f"nothing below {path} was analysed")
 
@@ -158,9 +169,14 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Say for every series below PATH: analyse or ignore, by which rule, and why."""
+    from ichnode.stages.folder import read_folder
     from ichnode.stages.offline import explain_folder
 
-    rows = explain_folder(path, _settings(config).decision_rules)
+    rules = _settings(config).decision_rules
+    folder = read_folder(path)
+    for line in folder.not_read:
+        typer.echo(line, err=True)
+    rows = explain_folder(folder, rules)
     if as_json:
         _print_json(rows)
         return
@@ -251,8 +267,11 @@ def models_list(config: ConfigOption = None, as_json: JsonOption = False) -> Non
         return
     table = Table("bundle", "version", "family", "trained on", "weights", "intended use", box=None)
     for row in rows:
-        cells = ("version", "family", "trained_on", "weights_sha256", "intended_use")
-        table.add_row(row["name"], *(str(row.get(k, row.get("error", "")))[:60] for k in cells))
+        if "error" in row:
+            typer.echo(f"{row['name']}: {row['error']}", err=True)
+        else:
+            cells = ("version", "family", "trained_on", "weights_sha256", "intended_use")
+            table.add_row(row["name"], *(str(row[k])[:60] for k in cells))
     out.print(table)
 
 
@@ -270,11 +289,14 @@ def models_verify(config: ConfigOption = None, as_json: JsonOption = False) -> N
 
 
 def _bundles(config: Path | None) -> list[dict[str, Any]]:
-    from ichnode.inference.bundle import find_bundles, shipped_bundles, verify_bundle
+    from ichnode.inference.bundle import configured_bundles, verify_bundle
 
-    own = _settings(config).inference.bundles_dir
+    try:
+        found = configured_bundles(_settings(config).inference.bundles_dir)
+    except ConfigError as problem:
+        _fail(str(problem))
     rows: list[dict[str, Any]] = []
-    for name, folder in sorted(find_bundles([shipped_bundles(), *([own] if own else [])]).items()):
+    for name, folder in sorted(found.items()):
         try:
             rows.append({"name": name, "folder": str(folder), **verify_bundle(folder).model_dump(mode="json")})
         except BundleError as problem:
@@ -286,7 +308,16 @@ def _engine(config: Path | None) -> Engine:
     settings = _settings(config)
     if not Path(settings.database_url.removeprefix("sqlite:///")).exists():
         _fail(f"there is no ledger at {settings.database_url}; has `ichnode serve` run with this configuration?")
-    return open_engine(settings.database_url)
+    try:
+        return open_engine(settings.database_url)
+    except (SQLAlchemyError, CommandError) as problem:
+        _fail(_ledger_problem(settings, problem))
+
+
+def _ledger_problem(settings: Settings, problem: SQLAlchemyError | CommandError) -> str:
+    """One line: what SQLite says, or Alembic of a ledger that another version of ichnode wrote."""
+    said = str(problem.orig if isinstance(problem, DBAPIError) else problem).partition("\n")[0]
+    return f"database.url: {settings.database_url} cannot be used: {said}"
 
 
 def _settings(config: Path | None) -> Settings:

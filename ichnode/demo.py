@@ -24,18 +24,22 @@ from ichnode.dicom.statuses import Verdict
 from ichnode.domain.job import JobState
 from ichnode.node import Node
 from ichnode.phantom import Phantom, head_ct
+from ichnode.results.provenance import SERIES_DESCRIPTIONS, Role
 
 HEMATOMA_ML = 30.0
 TOLERANCE = 0.15  # of the baseline's volume on the phantom
 TIMEOUT_S = 120.0
-_WANTED_ROLES = frozenset({"segmentation", "measurement_report", "outline_report", "summary_page"})
+_EXPECTED = sorted(
+    SERIES_DESCRIPTIONS[role]
+    for role in (Role.SEGMENTATION, Role.MEASUREMENT_REPORT, Role.OUTLINE_REPORT, Role.SUMMARY_PAGE)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOutcome:
     """What the demo shows. It passed when there are no misses."""
 
-    folder: Path
+    folder: Path  # of the results
     true_ml: float
     found_ml: float | None
     range_ml: tuple[float, float] | None
@@ -96,7 +100,7 @@ def run_demo(folder: Path) -> DemoOutcome:
     misses += _misses(job, archive)
     hematoma = (job.findings or {}).get("hematoma") if job else None
     return DemoOutcome(
-        folder=folder,
+        folder=received,
         true_ml=HEMATOMA_ML,
         found_ml=hematoma["volume_ml"] if hematoma else None,
         range_ml=(hematoma["volume_low_ml"], hematoma["volume_high_ml"]) if hematoma else None,
@@ -164,6 +168,7 @@ def _misses(job: Any, archive: _Archive) -> list[str]:
         return ["the hematoma was not found"]
     error = abs(hematoma["volume_ml"] - HEMATOMA_ML) / HEMATOMA_ML
     misses = [f"the volume is {error:.0%} off"] if error > TOLERANCE else []
-    if len(archive.files) != len(_WANTED_ROLES):
-        misses.append(f"{len(archive.files)} results were received, not {len(_WANTED_ROLES)}")
+    received = sorted(description for description, _ in archive.files)
+    if received != _EXPECTED:
+        misses.append(f"received: {', '.join(received) or 'nothing'}; expected: {', '.join(_EXPECTED)}")
     return misses

@@ -1,6 +1,5 @@
 """Made-up sources, predictions and findings for the tests of the results: plain numbers in place of models."""
 
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
@@ -8,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedCTImageStorage
 
@@ -24,6 +22,7 @@ from ichnode.results.provenance import (
     Role,
     RunContext,
 )
+from tests.real_data import real_data
 
 SMALL = replace(REGULAR, rows=128, columns=128)
 MODEL = ModelIdentity(
@@ -185,12 +184,8 @@ def _ellipsoid(shape: tuple[int, int, int]) -> Mask:
 
 
 def shared_data(folder: str) -> list[Dataset]:
-    """The instances of a folder of the shared test data; skips where it is absent."""
-    beside = Path(__file__).parents[2] / "shared" / "data"
-    path = Path(os.environ.get("ICHNODE_TEST_DATA", beside)) / folder
-    if not path.is_dir():
-        pytest.skip(f"test data {path} is absent (set ICHNODE_TEST_DATA)")
-    return [pydicom.dcmread(file) for file in sorted(path.iterdir()) if file.is_file()]
+    """The instances of a folder of the test data."""
+    return [pydicom.dcmread(file) for file in sorted(real_data(folder).iterdir()) if file.is_file()]
 
 
 def save(result: Result, path: Path) -> Path:

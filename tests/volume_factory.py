@@ -1,21 +1,18 @@
 """Volumes for tests: phantoms and real series read from files, and volumes cut or altered."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import pytest
 
 from ichnode.domain.study import Series
 from ichnode.imaging.header import instance_from_file
 from ichnode.imaging.series_reader import read_volume
 from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Volume
 from ichnode.phantom import REGULAR, Geometry, head_ct
+from tests.real_data import real_data
 from tests.series_factory import stored_series
-
-_TEST_DATA = Path(os.environ.get("ICHNODE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
 def phantom_volume(*, hematoma_ml: float, geometry: Geometry = REGULAR) -> Volume:
@@ -26,11 +23,8 @@ def phantom_volume(*, hematoma_ml: float, geometry: Geometry = REGULAR) -> Volum
 
 
 def real_volume(folder: str) -> Volume:
-    """A series of the test data; skips the test where there are none."""
-    files = sorted((_TEST_DATA / folder).glob("*"))
-    if not files:
-        pytest.skip(f"no test data: {_TEST_DATA / folder} (set ICHNODE_TEST_DATA)")
-    instances = tuple(instance_from_file(file) for file in files)
+    """A series of the test data."""
+    instances = tuple(instance_from_file(file) for file in sorted(real_data(folder).iterdir()))
     first = instances[0]
     return read_volume(
         Series(

@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from torch import nn
 
 from ichnode.domain.findings import ModelIdentity
-from ichnode.errors import BundleError
+from ichnode.errors import BundleError, ConfigError
 
 MANIFEST, WEIGHTS, CARD = "manifest.json", "weights.safetensors", "CARD.md"
 
@@ -109,6 +109,25 @@ def find_bundles(folders: Sequence[Path]) -> dict[str, Path]:
     return {path.parent.name: path.parent for folder in folders for path in sorted(folder.glob(f"*/{MANIFEST}"))}
 
 
+def configured_bundles(bundles_dir: Path | None) -> dict[str, Path]:
+    """The shipped bundles and those below `inference.bundles_dir`, by name, unverified. Raises ConfigError."""
+    if bundles_dir is not None and not bundles_dir.is_dir():
+        raise ConfigError((f"inference.bundles_dir: no such folder: {bundles_dir}",))
+    return find_bundles([shipped_bundles(), *([bundles_dir] if bundles_dir else [])])
+
+
+def configured_bundle(name: str, bundles_dir: Path | None) -> Path:
+    """The folder of the bundle `inference.hematoma_bundle`, verified. Raises ConfigError."""
+    folder = configured_bundles(bundles_dir).get(name)
+    if folder is None:
+        raise ConfigError((f"inference.hematoma_bundle: there is no bundle {name!r}",))
+    try:
+        verify_bundle(folder)
+    except BundleError as problem:
+        raise ConfigError((f"inference.hematoma_bundle: {problem.detail}",)) from None
+    return folder
+
+
 def verify_bundle(folder: Path) -> Manifest:
     """The manifest of a bundle that is complete, unaltered and understood; BundleError says what is not."""
     manifest = _read_manifest(folder)
@@ -141,7 +160,7 @@ def _read_manifest(folder: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(_read(folder, MANIFEST))
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        problems = "; ".join(": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in error.errors())
         raise BundleError(f"{folder / MANIFEST} is not understood: {problems}") from error
     if manifest.name != folder.name:
         raise BundleError(f"{folder / MANIFEST} names its bundle {manifest.name}, its folder is {folder.name}")

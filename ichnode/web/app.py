@@ -1,5 +1,6 @@
 """The HTTP side of the node: /metrics, /livez, /readyz, /api/jobs, /api/jobs/{id}. Reads only."""
 
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,6 +13,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from ichnode.domain.job import JobState
+from ichnode.errors import ConfigError
 from ichnode.metrics import Metrics
 from ichnode.storage.history import History
 from ichnode.storage.intake import Intake
@@ -60,9 +62,9 @@ class WebServer:
     """Serves an application from a thread of its own."""
 
     def __init__(self, app: Any, *, host: str, port: int) -> None:
-        config = uvicorn.Config(app, host=host, port=port, log_level="critical", access_log=False)
-        self._socket = config.bind_socket()
-        self._server = uvicorn.Server(config)
+        """Listen; `start` answers. Raises ConfigError when the address cannot be had."""
+        self._socket = _listen(host, port)
+        self._server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False))
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="web", daemon=True
         )
@@ -85,3 +87,16 @@ class WebServer:
         """Finish the open answers."""
         self._server.should_exit = True
         self._thread.join(5)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket; uvicorn's own way ends the process without a word when the address is taken."""
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen()
+    except OSError as problem:
+        listening.close()
+        raise ConfigError((f"web.port: cannot listen on {host}:{port}: {problem.strerror}",)) from None
+    return listening

@@ -1,7 +1,14 @@
 """The command line as a person types it."""
 
 import json
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from pydicom import dcmread
@@ -9,6 +16,9 @@ from typer.testing import CliRunner
 
 from ichnode import __version__
 from ichnode.cli import app
+from ichnode.config import Settings
+from ichnode.demo import _Archive, _misses
+from ichnode.domain.job import JobState
 from ichnode.phantom import REGULAR, head_ct
 
 SMALL = replace(REGULAR, rows=128, columns=128)
@@ -16,6 +26,25 @@ SMALL = replace(REGULAR, rows=128, columns=128)
 
 def ichnode(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
+
+
+@pytest.fixture
+def configure(tmp_path):
+    """Writes a configuration with free ports and the data below tmp_path."""
+
+    def configure(text="", *, node="port = 0", web="port = 0", data_dir=tmp_path / "data"):
+        file = tmp_path / "ichnode.toml"
+        file.write_text(f'[node]\nhost = "127.0.0.1"\ndata_dir = "{data_dir}"\n{node}\n[web]\n{web}\n{text}')
+        return file
+
+    return configure
+
+
+@pytest.fixture
+def taken_port():
+    """A loopback port that someone else listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +77,66 @@ def test_check_tells_section_key_and_reason(tmp_path):
     assert "inference.hematoma_bundle: there is no bundle 'none'" in ichnode("check", "--config", file).stdout
 
 
+@pytest.mark.parametrize("command", [["check"], ["models", "list"], ["models", "verify"]])
+def test_a_missing_bundles_dir_is_one_line(configure, command):
+    outcome = ichnode(*command, "--config", configure('[inference]\nbundles_dir = "/nowhere"'))
+    assert outcome.exit_code == 1
+    assert outcome.output == "inference.bundles_dir: no such folder: /nowhere\n"
+
+
+def test_models_list_names_a_manifest_that_is_not_json(configure, tmp_path):
+    (tmp_path / "bundles" / "mine").mkdir(parents=True)
+    (tmp_path / "bundles" / "mine" / "manifest.json").write_text("not JSON")
+    outcome = ichnode("models", "list", "--config", configure(f'[inference]\nbundles_dir = "{tmp_path}/bundles"'))
+    assert "manifest.json is not understood: Invalid JSON" in outcome.stderr
+    assert "hematoma-baseline" in outcome.stdout
+
+
+def test_check_starts_without_what_only_a_running_node_needs():
+    heavy = "{'highdicom', 'pynetdicom', 'uvicorn', 'ichnode.node'} & set(sys.modules)"
+    script = f"import sys\nfrom ichnode.cli import app\napp(['check'], standalone_mode=False)\nprint(sorted({heavy}))"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout == "valid\n[]\n"
+
+
+def test_serve_names_the_web_port_that_is_taken(configure, taken_port):
+    outcome = ichnode("serve", "--config", configure(web=f"port = {taken_port}"))
+    assert outcome.exit_code == 1
+    assert outcome.stderr == f"web.port: cannot listen on 127.0.0.1:{taken_port}: Address already in use\n"
+
+
+def test_serve_names_the_dicom_port_that_is_taken(configure, taken_port):
+    outcome = ichnode("serve", "--config", configure(node=f"port = {taken_port}"))
+    assert outcome.exit_code == 1
+    assert outcome.stderr == f"node.port: cannot listen on 127.0.0.1:{taken_port}: Address already in use\n"
+
+
+def test_serve_names_a_data_dir_that_it_cannot_write(configure, tmp_path):
+    (tmp_path / "file").touch()
+    outcome = ichnode("serve", "--config", configure(data_dir=tmp_path / "file" / "data"))
+    assert outcome.exit_code == 1
+    assert outcome.stderr == f"node.data_dir: cannot write {tmp_path}/file/data: Not a directory\n"
+
+
+@pytest.mark.parametrize("command", [["serve"], ["jobs", "list"]])
+@pytest.mark.parametrize("trouble", ["newer", "no database", "a folder"])
+def test_a_ledger_that_cannot_be_used_is_one_line(configure, tmp_path, command, trouble):
+    file = tmp_path / "data" / "ichnode.db"
+    file.parent.mkdir()
+    if trouble == "newer":
+        with closing(sqlite3.connect(file)) as ledger, ledger:
+            ledger.execute("CREATE TABLE alembic_version (version_num TEXT)")
+            ledger.execute("INSERT INTO alembic_version VALUES ('of the future')")
+    elif trouble == "no database":
+        file.write_text("a letter to the editor " * 100)
+    else:
+        file.mkdir()
+    outcome = ichnode(*command, "--config", configure())
+    assert outcome.exit_code == 1, outcome.exception
+    assert outcome.stderr.startswith(f"database.url: sqlite:///{file} cannot be used: ")
+    assert outcome.stderr.count("\n") == 1
+
+
 def test_models_are_listed_and_verified():
     (bundle,) = json.loads(ichnode("models", "list", "--json").output)
     assert (bundle["name"], bundle["trained_on"]) == ("hematoma-baseline", "nothing")
@@ -55,8 +144,6 @@ def test_models_are_listed_and_verified():
 
 
 def test_an_altered_bundle_does_not_verify(tmp_path):
-    import shutil
-
     from ichnode.inference.bundle import shipped_bundles
 
     shutil.copytree(shipped_bundles() / "hematoma-baseline", tmp_path / "bundles" / "mine")
@@ -81,6 +168,77 @@ def test_analyze_writes_results_and_findings_without_a_network(head, tmp_path):
     findings = json.loads((folder / "findings.json").read_text())["findings"]
     assert findings["hematoma"]["volume_ml"] == pytest.approx(30, rel=0.15)
     assert dcmread(folder / "segmentation.dcm").Modality == "SEG"
+
+
+def test_analyze_without_the_wanted_gpu_is_one_line(head, configure, tmp_path):
+    config = configure('[inference]\ndevice = "cuda:7"')
+    outcome = ichnode("analyze", head, "--out", tmp_path / "out", "--config", config)
+    assert outcome.exit_code == 1
+    assert outcome.stderr == "error: this machine has no device cuda:7\n"
+
+
+@pytest.mark.parametrize("problem", [OSError("the disk is gone"), ValueError("a number is none")])
+def test_a_series_that_breaks_does_not_end_the_folder(head, monkeypatch, tmp_path, problem):
+    from ichnode.node import analyser_settings
+    from ichnode.stages import offline
+    from ichnode.stages.analyse import AnalyserSettings, Analysis
+    from ichnode.stages.folder import read_folder
+
+    for file in head.iterdir():
+        dataset = dcmread(file)
+        dataset.StudyInstanceUID += ".1"
+        dataset.SeriesInstanceUID += ".1"
+        dataset.SOPInstanceUID += ".1"
+        dataset.save_as(tmp_path / file.name)
+        shutil.copy(file, tmp_path / f"first-{file.name}")
+    answers = iter([problem, Analysis(objects=(), findings={}, seconds={}, model="", device="cpu")])
+
+    def analyse(request):
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(AnalyserSettings, "__call__", lambda self: analyse)
+    reports = offline.analyze_folder(
+        read_folder(tmp_path),
+        tmp_path / "out",
+        rules=Settings().decision_rules,
+        analyser=analyser_settings(Settings()),
+        config_sha256="",
+    )
+    broken, whole = [report.text for report in reports]
+    assert broken == f"series 2: failed: {problem}"
+    assert whole.startswith("series 2: no hematoma found")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_explain_lists_the_files_that_it_cannot_read(head, tmp_path, options):
+    shutil.copytree(head, tmp_path / "head")
+    (tmp_path / "notes.txt").write_text("no DICOM")
+    outcome = ichnode("explain", tmp_path, *options)
+    assert outcome.stderr.startswith(f"{tmp_path / 'notes.txt'}: not read: ")
+    assert outcome.stderr.count("\n") == 1
+    assert "chosen" in outcome.stdout
+    if options:
+        assert len(json.loads(outcome.stdout)) == 1
+
+
+def test_the_demo_misses_results_by_name_and_not_by_number(tmp_path):
+    expected = ["Hematoma measurements", "Hematoma outline", "Hematoma segmentation", "Summary page"]
+    archive = _Archive(tmp_path, files=[(f"AI RESEARCH: {name}", tmp_path) for name in expected])
+    job = SimpleNamespace(state=JobState.DONE, findings={"hematoma": {"volume_ml": 30.0}})
+    assert _misses(job, archive) == []
+    archive.files[0] = archive.files[1]
+    (miss,) = _misses(job, archive)
+    assert miss.startswith("received: AI RESEARCH: Hematoma outline, AI RESEARCH: Hematoma outline, ")
+
+
+def test_the_demo_names_its_folder_once_and_its_files_within_it(tmp_path):
+    outcome = ichnode("demo", "--out", tmp_path)
+    assert outcome.exit_code == 0, outcome.output
+    assert outcome.stdout.count(str(tmp_path)) == 1
+    assert {f.name for f in (tmp_path / "results").iterdir()} <= set(outcome.stdout.split())
 
 
 def test_analyze_says_why_nothing_was_analysed(tmp_path):

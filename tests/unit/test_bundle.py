@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ichnode.errors import BundleError
-from ichnode.inference.bundle import find_bundles, load_bundle, shipped_bundles, verify_bundle
+from ichnode.errors import BundleError, ConfigError
+from ichnode.inference.bundle import configured_bundle, find_bundles, load_bundle, shipped_bundles, verify_bundle
 
 NAME = "hematoma-baseline"
 
@@ -40,6 +40,18 @@ def test_a_sites_own_bundle_counts_before_the_shipped_one(bundle: Path) -> None:
 def test_a_configured_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="nowhere is not a folder"):
         find_bundles([tmp_path / "nowhere"])
+
+
+@pytest.mark.parametrize("text", ["not JSON", "[]", '{"colour": "red"}'])
+def test_a_configured_bundle_that_is_not_understood_is_told_by_its_key(bundle: Path, text: str) -> None:
+    (bundle / "manifest.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"^inference\.hematoma_bundle: .*manifest\.json is not understood: \w"):
+        configured_bundle(NAME, bundle.parent)
+
+
+def test_a_missing_bundles_dir_is_told_by_its_key(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^inference\.bundles_dir: no such folder"):
+        configured_bundle(NAME, tmp_path / "nowhere")
 
 
 def test_one_changed_byte_of_the_weights_is_noticed(bundle: Path) -> None:

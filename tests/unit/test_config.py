@@ -48,6 +48,15 @@ def test_every_key_can_come_from_the_environment_and_wins(load):
     assert settings.completeness.quiet_s == 2.5
 
 
+def test_list_indices_in_the_environment_count_as_numbers(load):
+    hosts = {f"ICHNODE_SOURCES__{i}__AE_TITLE": f"CT{i}" for i in range(11)}
+    assert [source.ae_title for source in load(**hosts).sources] == [f"CT{i}" for i in range(11)]
+
+
+def test_braces_of_the_data_dir_are_no_placeholder(load):
+    assert load('[node]\ndata_dir = "a{b}"').database_url == "sqlite:///a{b}/ichnode.db"
+
+
 @pytest.mark.parametrize(
     ("toml", "problem"),
     [
@@ -62,6 +71,11 @@ def test_every_key_can_come_from_the_environment_and_wins(load):
         ('[[rules]]\nname = "r"\nrun = ["magic"]', "rules.0.run.0: Input should be 'hematoma'"),
         ('[[rules]]\nname = "r"\nmatch = { Modalty = "CT" }', "rules.0.match.Modalty: is neither a DICOM keyword"),
         ('[[rules]]\nname = "r"\n[[rules]]\nname = "r"', "rules.name: 'r' stands twice"),
+        ('[[rules]]\nname = "r"\nrun = []', "rules.0.run: Tuple should have at least 1 item"),
+        (
+            '[database]\nurl = "sqlite:///{foo}/x.db"',
+            "database.url: unknown placeholder {foo}; only {data_dir} is known",
+        ),
         ('[database]\nurl = "mysql://x"', "database.url: only sqlite:/// is supported"),
         ("[node", "not TOML"),
     ],
