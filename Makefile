@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # first and alone: one pinned build, whichever is in the venv already (PyPI's brings the CUDA libraries, gigabytes)
 TORCH := torch==$(shell sed -n 's/^torch==//p' constraints.txt)
 
-.PHONY: demo test serve lint benchmark clean
+.PHONY: demo test lint benchmark clean
 
 demo: $(VENV)/.installed            ## send a phantom head CT through a node and show its results
 	$(BIN)/ichnode demo

@@ -38,7 +38,7 @@ app.add_typer(models_app, name="models")
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file; without it, the defaults.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-out = Console()
+out = Console(width=None if sys.stdout.isatty() else 200)  # piped tables keep their columns
 
 
 @app.callback(invoke_without_command=True)
@@ -232,29 +232,33 @@ def jobs_show(job_id: int, config: ConfigOption = None, as_json: JsonOption = Fa
         return
     for key, value in found.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
-            out.print(f"[bold]{key}[/]")
+            typer.echo(key)
             for item in value:
-                out.print("  " + "  ".join(f"{k}={v}" for k, v in item.items() if v is not None), highlight=False)
+                typer.echo("  " + "  ".join(f"{k}={_readable(k, v)}" for k, v in item.items() if v is not None))
+        elif isinstance(value, dict):
+            typer.echo(f"{key}\n{json.dumps(value, indent=2)}")
         else:
-            out.print(f"[bold]{key}[/] {value}", highlight=False)
+            typer.echo(f"{key}  {_readable(key, value)}")
 
 
 @jobs_app.command("retry")
 def jobs_retry(job_id: int, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Revive a failed, refused or dropped job, or its dead letters."""
-    ledger = Ledger(_engine(config))
-    state = ledger.retry(job_id, at=time.time())
+    engine = _engine(config)
+    state = Ledger(engine).retry(job_id, at=time.time())
     if state is None:
-        _fail(f"job {job_id} is not there, or has nothing to retry")
+        job = History(engine).job(job_id)
+        _fail(f"job {job_id} is {job.state}: nothing to retry" if job else f"there is no job {job_id}")
     _print_json({"id": job_id, "state": state.value}) if as_json else typer.echo(f"job {job_id} is {state}")
 
 
 @jobs_app.command("drop")
 def jobs_drop(job_id: int, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """End an unfinished job; what is not delivered yet stays here."""
-    ledger = Ledger(_engine(config))
-    if not ledger.drop(job_id, at=time.time()):
-        _fail(f"job {job_id} is not there, or finished")
+    engine = _engine(config)
+    if not Ledger(engine).drop(job_id, at=time.time()):
+        job = History(engine).job(job_id)
+        _fail(f"job {job_id} is {job.state}: nothing to drop" if job else f"there is no job {job_id}")
     _print_json({"id": job_id, "state": "dropped"}) if as_json else typer.echo(f"job {job_id} is dropped")
 
 
@@ -325,6 +329,15 @@ def _settings(config: Path | None) -> Settings:
         return load_settings(config)
     except ConfigError as problem:
         _fail(str(problem))
+
+
+def _readable(key: str, value: Any) -> str:
+    """Times as local time, numbers without a tail."""
+    if value is None:
+        return "-"
+    if key == "at" or key.endswith("_at"):
+        return datetime.fromtimestamp(value).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{value:.4g}" if isinstance(value, float) else ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def _print_json(value: Any) -> None:

@@ -45,7 +45,7 @@ class NotStored(IchnodeError):
 
 
 class RefusedSeries(IchnodeError):
-    """A series is not analysed. `reason` is a `domain.rules.Reason` value, `detail` the measured fact."""
+    """A series is not analysed. `reason` is a `domain.reasons.Reason` value, `detail` the measured fact."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")

@@ -94,6 +94,11 @@ def stored_values(dataset: Dataset) -> np.ndarray:
     return np.frombuffer(dataset.PixelData, "<i2").reshape(dataset.Rows, dataset.Columns)
 
 
+def stored_hu(datasets: Sequence[Dataset]) -> np.ndarray:
+    """(slice, row, column): stored values of the phantom are HU."""
+    return np.stack([stored_values(ds) for ds in datasets]).astype(np.float32)
+
+
 def with_stored_values(dataset: Dataset, values: np.ndarray, **attributes: Any) -> Dataset:
     return altered(dataset, PixelData=values.astype("<u2").tobytes(), **attributes)
 

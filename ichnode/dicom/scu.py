@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydicom.errors import InvalidDicomError
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, _config, evt
 from pynetdicom.presentation import build_context
@@ -12,7 +13,6 @@ from pynetdicom.presentation import build_context
 from ichnode.dicom.statuses import Verdict, verdict
 from ichnode.errors import DeliveryError
 
-_MAXIMUM_CONTEXTS = 128
 _REJECTED_PERMANENTLY = 1
 
 
@@ -46,7 +46,7 @@ class Outcome:
 
 
 def send(peer: Peer, objects: Sequence[Outgoing], *, calling_ae_title: str) -> Iterator[Outcome]:
-    """Send `objects` in order; yields one outcome for each, as soon as it is known.
+    """Send `objects` in order; yields one outcome for each, as soon as it is known; a file that cannot be read is one.
 
     Raises DeliveryError when there is no association, or when it breaks: objects without an outcome were not taken.
     """
@@ -58,34 +58,34 @@ def send(peer: Peer, objects: Sequence[Outgoing], *, calling_ae_title: str) -> I
             if outgoing.sop_class_uid not in accepted:
                 yield Outcome(verdict=Verdict.PERMANENT, status=None, detail="the destination refuses this SOP class")
                 continue
-            response = association.send_c_store(outgoing.file, msg_id=number)
-            if "Status" not in response:
-                raise DeliveryError(None, "no response within the time limit, or connection lost", permanent=False)
-            status = int(response.Status)
-            comment = str(response.get("ErrorComment", ""))
-            yield Outcome(verdict=verdict(status), status=status, detail=f"0x{status:04X} {comment}".strip())
+            yield _store(association, outgoing.file, number)
     finally:
         if association.is_established:
             association.release()
 
 
-def echo(peer: Peer, *, calling_ae_title: str) -> None:
-    """C-ECHO. Raises DeliveryError when it does not succeed."""
-    association = _associate(peer, (), calling_ae_title)
+def _store(association: Any, file: str, message_id: int) -> Outcome:
+    """C-STORE of one file. Raises DeliveryError when there is no response."""
     try:
-        response = association.send_c_echo()
-        if response.get("Status") != 0x0000:
-            raise DeliveryError(None, "C-ECHO was not answered with success", permanent=False)
-    finally:
-        association.release()
+        response = association.send_c_store(file, msg_id=message_id)
+    except RuntimeError as lost:  # the destination ended the association after the store before this one
+        raise DeliveryError(None, "connection lost", permanent=False) from lost
+    except (OSError, InvalidDicomError, ValueError, AttributeError) as unreadable:  # the last: no file meta information
+        detail = f"result file cannot be read: {unreadable}"
+        return Outcome(verdict=Verdict.PERMANENT, status=None, detail=detail)
+    if "Status" not in response:
+        raise DeliveryError(None, "no response within the time limit, or connection lost", permanent=False)
+    status = int(response.Status)
+    comment = str(response.get("ErrorComment", ""))
+    return Outcome(verdict=verdict(status), status=status, detail=f"0x{status:04X} {comment}".strip())
 
 
 def _associate(peer: Peer, objects: Sequence[Outgoing], calling_ae_title: str) -> Any:
     ae = AE(calling_ae_title)
     ae.connection_timeout = ae.acse_timeout = peer.connect_timeout_s
     ae.dimse_timeout = ae.network_timeout = peer.response_timeout_s
-    classes = sorted({o.sop_class_uid for o in objects}) or ["1.2.840.10008.1.1"]
-    contexts = [build_context(sop_class, ExplicitVRLittleEndian) for sop_class in classes[:_MAXIMUM_CONTEXTS]]
+    classes = sorted({o.sop_class_uid for o in objects})
+    contexts = [build_context(sop_class, ExplicitVRLittleEndian) for sop_class in classes]
     handlers: list[Any] = [(evt.EVT_CONN_OPEN, _no_delay), (evt.EVT_DATA_SENT, _quick_acknowledgement)]
     association = ae.associate(
         peer.host, peer.port, contexts=contexts, ae_title=peer.ae_title, evt_handlers=handlers, max_pdu=0

@@ -77,13 +77,18 @@ def is_gapless(headers: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _numbers(value: object, count: int) -> tuple[float, ...] | None:
-    if not isinstance(value, tuple) or len(value) != count:
+    if not isinstance(value, tuple) or len(value) != count or not all(isinstance(v, int | float) for v in value):
         return None
-    return value if all(isinstance(v, int | float) and isfinite(v) for v in value) else None
+    try:
+        numbers = tuple(map(float, value))
+    except OverflowError:  # an integer beyond every float
+        return None
+    return numbers if all(map(isfinite, numbers)) else None
 
 
 def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) and isfinite(value) else 0.0
+    numbers = _numbers((value,), 1)
+    return numbers[0] if numbers else 0.0
 
 
 def _dot(a: Sequence[float], b: Sequence[float]) -> float:

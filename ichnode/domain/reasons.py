@@ -38,7 +38,6 @@ class Reason(StrEnum):
     # refused by the image gate (imaging.quality): not what the models read
     NO_BRAIN = "no_brain"
     PARTIAL_HEAD = "partial_head"
-    CONTRAST_IN_IMAGE = "contrast_in_image"
 
 
 EXPLAINED: dict[Reason, str] = {
@@ -69,5 +68,4 @@ EXPLAINED: dict[Reason, str] = {
     Reason.BAD_PIXELS: "has pixel data that cannot be decoded or do not match their description",
     Reason.NO_BRAIN: "shows no brain",
     Reason.PARTIAL_HEAD: "does not cover the whole head",
-    Reason.CONTRAST_IN_IMAGE: "shows contrast agent",
 }

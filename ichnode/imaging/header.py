@@ -32,7 +32,7 @@ from ichnode.imaging.keywords import KEPT_TAGS, decode_values
 
 MAX_INFLATED = 512 * 1024**2  # bytes
 
-_NATIVE: dict[str, Encoding] = {
+NATIVE: dict[str, Encoding] = {
     ImplicitVRLittleEndian: IMPLICIT,
     ExplicitVRLittleEndian: EXPLICIT,
     ExplicitVRBigEndian: BIG_ENDIAN,
@@ -49,8 +49,8 @@ def scan(encoded: Bytes, transfer_syntax_uid: str, *, max_inflated: int = MAX_IN
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
         header = scan(inflate(encoded, max_inflated), ExplicitVRLittleEndian)
         return {keyword: value for keyword, value in header.items() if not keyword.startswith("PixelData")}
-    encoding = _NATIVE.get(transfer_syntax_uid, EXPLICIT)
-    encapsulated = transfer_syntax_uid not in _NATIVE
+    encoding = NATIVE.get(transfer_syntax_uid, EXPLICIT)
+    encapsulated = transfer_syntax_uid not in NATIVE
     places = find_elements(encoded, encoding, KEPT_TAGS.keys(), encapsulated=encapsulated)
     pixels = places.pop(PIXEL_DATA, None)
     header = decode_values(encoded, places, encoding.order)

@@ -13,6 +13,7 @@ from ichnode.domain.study import HeaderValue
 from ichnode.imaging.elements import Bytes
 
 MAX_TEXT = 1024  # bytes; no kept value may lawfully be longer
+MAX_INTEGER = 12  # characters of an IS (PS3.5 6.2)
 
 
 def _text(raw: bytes) -> str:
@@ -45,7 +46,7 @@ def _reals(raw: bytes) -> str | tuple[float, ...]:
 def _integer(raw: bytes) -> str | int:
     text = _text(raw)
     try:
-        return int(text) if "_" not in text else text
+        return int(text) if len(text) <= MAX_INTEGER and "_" not in text else text
     except ValueError:
         return text
 

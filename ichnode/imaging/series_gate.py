@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ichnode.domain.geometry import MIN_SLICES
 from ichnode.domain.reasons import Reason
 from ichnode.domain.sop_classes import ANALYSABLE, ENHANCED_CT_IMAGE
 from ichnode.domain.study import HeaderValue, Instance, Series
@@ -19,7 +20,6 @@ from ichnode.imaging.slice_positions import Vectors, check_gaps, check_positions
 from ichnode.imaging.slices import Slice, byte_place
 from ichnode.imaging.volume import AcquisitionGrid
 
-MIN_SLICES = 8
 MAX_SIDE = 4096  # pixels
 MAX_SLOPE, MAX_INTERCEPT_HU = 1e3, 1e5
 MAX_THICKNESS_MM = 50.0

@@ -6,15 +6,12 @@ A value that is missing or of another kind refuses the series, by the name of th
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-
 from ichnode.domain.reasons import Reason
 from ichnode.domain.study import HeaderValue, Instance
 from ichnode.errors import RefusedSeries
+from ichnode.imaging.header import NATIVE
 
 MAX_COORDINATE_MM = 1e5
-
-_NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +30,7 @@ class Slice:
     @property
     def is_native(self) -> bool:
         """Whether the pixels lie in the file as they are, neither deflated nor compressed."""
-        return self.instance.transfer_syntax_uid in _NATIVE
+        return self.instance.transfer_syntax_uid in NATIVE
 
     @property
     def shape(self) -> tuple[int, int]:

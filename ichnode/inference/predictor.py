@@ -16,9 +16,10 @@ ANY_NEIGHBOUR = np.ones((3, 3, 3), dtype=bool)  # voxels that touch by a face, a
 
 def choose_device(wanted: str) -> str:
     """ "auto" becomes the first GPU, or the CPU where there is none. Raises InferenceError for a GPU that is absent."""
+    gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     if wanted == "auto":
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
-    if wanted != "cpu" and not (wanted == "cuda:0" and torch.cuda.is_available()):
+        return gpus[0] if gpus else "cpu"
+    if wanted not in ("cpu", *gpus):
         raise InferenceError("error", f"this machine has no device {wanted}")
     return wanted
 

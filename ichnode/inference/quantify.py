@@ -3,10 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_opening, label
-from scipy.spatial import ConvexHull
-from scipy.spatial.distance import pdist, squareform
 
 from ichnode.domain.findings import Findings, Hematoma, Side
+from ichnode.imaging.diameters import diameters_mm
 from ichnode.imaging.prediction import Prediction
 from ichnode.imaging.volume import AcquisitionGrid, Mask, Volume
 from ichnode.inference.bundle import Thresholds
@@ -32,7 +31,7 @@ def _measured(prediction: Prediction, volume: Volume, thresholds: Thresholds) ->
     areas_mm2 = mask.sum(axis=(1, 2)) * grid.pixel_spacing_mm[0] * grid.pixel_spacing_mm[1]
     largest = int(areas_mm2.argmax())
     main = np.bincount(labels[largest][mask[largest]]).argmax()
-    long_axis_mm, short_axis_mm = _diameters_mm(labels[largest] == main, grid)
+    long_axis_mm, short_axis_mm = diameters_mm(labels[largest] == main, grid.pixel_spacing_mm)
     return Hematoma(
         volume_ml=grid.volume_ml(mask),
         volume_low_ml=grid.volume_ml(mask & (probability >= thresholds.strict)),
@@ -63,23 +62,8 @@ def _abc2_ml(component: Mask, grid: AcquisitionGrid) -> float:
     areas = component.sum(axis=(1, 2))
     share = areas / areas.max()
     height_mm = float(np.select([share > 0.75, share >= 0.25], [1.0, 0.5], 0.0) @ grid.slice_extents_mm)
-    long_axis_mm, short_axis_mm = _diameters_mm(component[int(areas.argmax())], grid)
+    long_axis_mm, short_axis_mm = diameters_mm(component[int(areas.argmax())], grid.pixel_spacing_mm)
     return long_axis_mm * short_axis_mm * height_mm / 2 / 1000
-
-
-def _diameters_mm(region: Mask, grid: AcquisitionGrid) -> tuple[float, float]:
-    """Longest diameter of a (row, column) region, and its width perpendicular to that, in mm.
-
-    Pixels count with their extent: the points are the middles of their four edges.
-    """
-    edges = np.array([(-0.5, 0), (0.5, 0), (0, -0.5), (0, 0.5)])
-    points = (np.argwhere(region)[:, None, :] + edges).reshape(-1, 2) * grid.pixel_spacing_mm
-    hull = points[ConvexHull(points).vertices]
-    distances = squareform(pdist(hull))
-    first, second = np.unravel_index(distances.argmax(), distances.shape)
-    along = (hull[second] - hull[first]) / distances[first, second]
-    across = hull @ np.array([-along[1], along[0]])
-    return float(distances[first, second]), float(np.ptp(across))
 
 
 def _side(volume: Volume, mask: Mask) -> Side:

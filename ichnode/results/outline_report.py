@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from scipy import ndimage
 
 from ichnode.domain.findings import Hematoma, ModelIdentity
+from ichnode.imaging.diameters import diameters_mm
 from ichnode.imaging.volume import AcquisitionGrid, Mask
 from ichnode.results.concepts import (
     ALTERED_STRUCTURE,
@@ -50,13 +51,19 @@ def compose_outline_report(
     grid: AcquisitionGrid,
     provenance: Provenance,
 ) -> Result:
-    """The outline of the largest component of `mask` (slice, row, column) on its largest slice."""
+    """The outline of the largest component of `mask` (slice, row, column) on its largest slice.
+
+    Area and axes are those of what is outlined; the volume is that of the whole hematoma.
+    """
     index = largest_slice_index(mask)
+    outlined = outlined_region(mask[index])
+    area_mm2 = float(np.count_nonzero(outlined) * grid.pixel_spacing_mm[0] * grid.pixel_spacing_mm[1])
+    long_axis_mm, short_axis_mm = diameters_mm(outlined, grid.pixel_spacing_mm)
     header = headers[index]
     frames = [grid.frame_numbers[index]] if is_enhanced(header) else None
     region = ImageRegion(
         graphic_type="POLYLINE",
-        graphic_data=outer_contour(mask[index]),
+        graphic_data=outer_contour(outlined),
         source_image=SourceImageForRegion(header.SOPClassUID, header.SOPInstanceUID, frames),
     )
     group = PlanarROIMeasurementsAndQualitativeEvaluations(
@@ -67,9 +74,9 @@ def compose_outline_report(
         finding_sites=finding_sites(hematoma.side),
         measurements=[
             measurement(VOLUME, hematoma.volume_ml, MILLILITER, model),
-            measurement(AREA, hematoma.largest_area_mm2, SQUARE_MILLIMETER, model),
-            measurement(LONG_AXIS, hematoma.long_axis_mm, MILLIMETER, model),
-            measurement(SHORT_AXIS, hematoma.short_axis_mm, MILLIMETER, model),
+            measurement(AREA, area_mm2, SQUARE_MILLIMETER, model),
+            measurement(LONG_AXIS, long_axis_mm, MILLIMETER, model),
+            measurement(SHORT_AXIS, short_axis_mm, MILLIMETER, model),
         ],
         qualitative_evaluations=[research_use()],
     )
@@ -77,15 +84,20 @@ def compose_outline_report(
     return compose_report([group], role=Role.OUTLINE_REPORT, library=[header], evidence=headers, provenance=provenance)
 
 
-def outer_contour(mask: Mask) -> NDArray[np.float64]:
-    """Closed outer outline of the largest 4-connected component of a (row, column) mask.
+def outlined_region(mask: Mask) -> Mask:
+    """The largest 4-connected component of a (row, column) mask that is not empty, and its holes."""
+    labels, _ = ndimage.label(mask)
+    largest = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
+    return np.asarray(ndimage.binary_fill_holes(largest, structure=np.ones((3, 3))), dtype=np.bool_)
+
+
+def outer_contour(region: Mask) -> NDArray[np.float64]:
+    """Closed outline of a 4-connected (row, column) region without holes.
 
     Returns (point, 2): column, row of the pixel corners where the outline turns, the first point repeated as the last.
     0, 0 is the top left corner of the top left pixel (PS3.3 C.18.6.1.2), so the outline encloses whole pixels.
     """
-    labels, count = ndimage.label(mask)
-    largest = labels == 1 + int(np.argmax(np.bincount(labels.ravel(), minlength=count + 1)[1:]))
-    inside = np.pad(largest, 1)
+    inside = np.pad(region, 1)
     row, column = np.argwhere(inside)[0]
     start, heading = (int(row), int(column)), (0, 1)  # along the top of the first pixel, the mask on the right hand
     corner, points = start, list[tuple[int, int]]()

@@ -12,6 +12,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from ichnode.domain.findings import Findings
 from ichnode.imaging.prediction import Prediction
 from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Mask, Volume
+from ichnode.imaging.windows import BRAIN, apply
 from ichnode.results.key_slices import page_slice_indices
 from ichnode.results.provenance import (
     MANUFACTURER,
@@ -31,7 +32,6 @@ BANNER_HEIGHT = 48
 _LARGE, _SMALL, _GAP, _TOP = 620, 304, 12, BANNER_HEIGHT + 12
 _TEXT_LEFT = _LARGE + 3 * _GAP
 _TEXT_WIDTH = PAGE_SIZE - _TEXT_LEFT - _GAP
-_WINDOW_CENTER_HU, _WINDOW_WIDTH_HU = 40, 80  # brain window
 
 
 def compose_summary_page(
@@ -92,7 +92,11 @@ def render(
     ):
         page.paste(_panel(volume.hu[index], mask[index], volume.grid, side), (left, top))
         draw.text(
-            (left + 8, top + 6), f"Image {image_numbers[index] or '-'}", fill=WHITE, font=ImageFont.load_default(16)
+            (left + side - 8, top + side - 6),  # viewers write into the corners of the page
+            f"Image {image_numbers[index] or '-'}",
+            fill=WHITE,
+            font=ImageFont.load_default(16),
+            anchor="rd",
         )
     models = (findings.model, prediction.followup.model) if prediction.followup else (findings.model,)
     _write(draw, summary_lines(findings, tuple(dict.fromkeys(models)), study))
@@ -104,8 +108,7 @@ def _panel(hu: FloatArray, mask: Mask, grid: AcquisitionGrid, side: int) -> Imag
     height_mm, width_mm = grid.rows * grid.pixel_spacing_mm[0], grid.columns * grid.pixel_spacing_mm[1]
     scale = side / max(height_mm, width_mm)
     size = (max(1, round(width_mm * scale)), max(1, round(height_mm * scale)))
-    grey = np.clip((hu - _WINDOW_CENTER_HU) / _WINDOW_WIDTH_HU + 0.5, 0, 1) * 255
-    slice_image = Image.fromarray(grey.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR).convert("RGB")
+    slice_image = Image.fromarray(apply(hu, BRAIN)).resize(size, Image.Resampling.BILINEAR).convert("RGB")
     outline = _outline(
         np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.NEAREST)) > 0
     )

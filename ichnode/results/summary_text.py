@@ -51,7 +51,7 @@ def _found(hematoma: Hematoma) -> list[Line]:
         Line(text=f"{hematoma.volume_ml:.1f} mL", size=64),
         Line(text=f"{hematoma.volume_low_ml:.1f} to {hematoma.volume_high_ml:.1f} mL at strict and lenient threshold"),
         Line(text="Side", value=_SIDES[hematoma.side], size=22, space_above=16),
-        Line(text="ABC/2", value=f"{hematoma.abc2_ml:.1f} mL", size=22),
+        Line(text="Volume (ABC/2, Kothari)", value=f"{hematoma.abc2_ml:.1f} mL", size=22),
         Line(text="Components", value=f"{hematoma.component_count}", size=22),
         Line(text="Largest slice", value=f"{area:.0f} mm2, {long_axis:.0f} x {short_axis:.0f} mm"),
     ]

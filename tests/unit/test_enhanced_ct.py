@@ -16,24 +16,11 @@ from tests.series_factory import (
     alter,
     enhanced_ct,
     part10,
-    phantom_datasets,
     refusal_of,
     series_of,
     stored_series,
-    stored_values,
     without,
 )
-
-
-@pytest.fixture(scope="module")
-def datasets() -> Datasets:
-    return phantom_datasets()
-
-
-@pytest.fixture(scope="module")
-def expected_hu(datasets: Datasets) -> np.ndarray:
-    """Stored values of the phantom are HU."""
-    return np.stack([stored_values(ds) for ds in datasets]).astype(np.float32)
 
 
 @pytest.mark.parametrize("syntax", [*NATIVE, *COMPRESSED], ids=lambda uid: uid.name)

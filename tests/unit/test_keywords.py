@@ -23,6 +23,13 @@ def test_a_number_that_does_not_decode_stays_the_text_it_is(raw: bytes, value: o
     assert header == {"RescaleSlope": value}
 
 
+@pytest.mark.parametrize(("raw", "value"), [(b"-00000000017", -17), (b"1" * 13, "1" * 13), (b"9" * 400, "9" * 400)])
+def test_an_integer_string_longer_than_its_vr_allows_stays_text(raw: bytes, value: object) -> None:
+    element = b"\x20\x00\x13\x00IS" + struct.pack("<H", len(raw) + len(raw) % 2) + raw + b" " * (len(raw) % 2)
+
+    assert scan(element, ExplicitVRLittleEndian) == {"InstanceNumber": value}
+
+
 @pytest.mark.parametrize(("vr", "order"), [(b"US", "<"), (b"SS", "<"), (b"US", ">")])
 def test_padding_is_signed_as_the_pixels_are(vr: bytes, order: str) -> None:
     representation = struct.pack(f"{order}HH", 0x28, 0x103) + b"US" + struct.pack(f"{order}HH", 2, 1)

@@ -14,23 +14,11 @@ from tests.series_factory import (
     NATIVE,
     Datasets,
     alter,
-    phantom_datasets,
     refusal_of,
     stored_series,
     stored_values,
     with_stored_values,
 )
-
-
-@pytest.fixture(scope="module")
-def datasets() -> Datasets:
-    return phantom_datasets()
-
-
-@pytest.fixture(scope="module")
-def expected_hu(datasets: Datasets) -> np.ndarray:
-    """Stored values of the phantom are HU."""
-    return np.stack([stored_values(ds) for ds in datasets]).astype(np.float32)
 
 
 @pytest.mark.parametrize("syntax", [*NATIVE, *COMPRESSED], ids=lambda uid: uid.name)

@@ -88,13 +88,22 @@ def test_the_prediction_names_its_model() -> None:
 
 
 def test_auto_is_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert choose_device("auto") == choose_device("cuda:0") == "cuda:0"
     assert choose_device("cpu") == "cpu"
 
 
 def test_a_gpu_that_is_absent_is_refused_and_never_replaced_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert choose_device("auto") == "cpu"
     with pytest.raises(InferenceError, match="cuda:0"):
         choose_device("cuda:0")
+
+
+def test_every_gpu_of_the_machine_may_be_wanted_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("auto") == "cuda:0"
+    assert choose_device("cuda:1") == "cuda:1"
+    for absent in ("cuda:2", "cuda:-1", "cuda", "tpu"):
+        with pytest.raises(InferenceError, match=f"no device {absent}"):
+            choose_device(absent)

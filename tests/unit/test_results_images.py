@@ -145,3 +145,11 @@ def test_a_page_without_estimates_and_one_with_long_notes_are_drawn() -> None:
     plain = page(phantom_case(30, followup=False))
     case.estimates = tuple(replace(e, note="a long reason " * 20) for e in case.estimates)
     assert (page(case) != plain).any()
+
+
+def test_the_number_of_a_slice_stands_clear_of_the_corners_of_the_page_where_viewers_write() -> None:
+    pixels = page(phantom_case(30))
+    for top_left in (np.s_[BANNER_HEIGHT + 12 : 84, 12:100], np.s_[692:716, 12:80], np.s_[972:1024, 12:80]):
+        assert pixels[top_left].max() < 200
+    for caption in (np.s_[655:680, 560:632], np.s_[970:996, 250:316], np.s_[970:996, 560:632]):
+        assert pixels[caption].max() > 200

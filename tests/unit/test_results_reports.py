@@ -19,7 +19,7 @@ from ichnode.domain.findings import Side
 from ichnode.domain.reasons import Reason
 from ichnode.imaging.volume import Mask
 from ichnode.results.compose import compose_not_analysed
-from ichnode.results.outline_report import FREEHAND_TOOL, outer_contour
+from ichnode.results.outline_report import FREEHAND_TOOL, outer_contour, outlined_region
 from ichnode.results.provenance import PredecessorReport, Result, Role
 from tests.results_factory import CONTEXT, MODEL, PROFILE, Case, measured, phantom_case, save
 
@@ -209,6 +209,26 @@ def test_the_outline_encloses_the_largest_slice(reports: dict[str, Dataset], cas
     assert below(report, "112039")[0].TextValue == FREEHAND_TOOL
 
 
+def test_beside_the_outline_stand_its_own_area_and_axes_and_the_volume_of_all_components() -> None:
+    case = phantom_case(0, followup=False)
+    height, width = case.volume.grid.pixel_spacing_mm
+    case.mask = np.zeros(case.volume.grid.shape, bool)
+    case.mask[10, 30:42, 40:60] = True  # 12 rows x 20 columns
+    case.mask[10, 33:36, 45:47] = False  # a hole, which the outline encloses
+    case.mask[10, 80:90, 70:78] = True
+    report = case.result(Role.OUTLINE_REPORT)
+    (region,) = below(report, "111030")
+    area = 12 * 20
+    assert enclosed_area(np.reshape(region.GraphicData, (-1, 2))) == area
+    assert values(report, "42798000") == [(pytest.approx(area * height * width), "mm2")]
+    ((long_axis, _),) = values(report, "103339001")
+    ((short_axis, _),) = values(report, "103340004")
+    assert long_axis == pytest.approx(np.hypot(20 * width, 11 * height), rel=0.02)
+    assert 12 * height < short_axis < long_axis
+    volume_ml = case.volume.grid.volume_ml(case.mask)
+    assert values(report, "118565006") == [(pytest.approx(volume_ml, abs=0.01), "ml")]
+
+
 def enclosed_area(contour: np.ndarray) -> float:
     """Shoelace formula, in pixels."""
     (x, y), (next_x, next_y) = contour[:-1].T, contour[1:].T
@@ -217,12 +237,14 @@ def enclosed_area(contour: np.ndarray) -> float:
 
 @given(st_numpy.arrays(bool, st.tuples(st.integers(1, 7), st.integers(1, 7))).filter(np.any))
 def test_an_outer_contour_encloses_one_component_and_its_holes(mask: Mask) -> None:
-    contour = outer_contour(mask)
+    region = outlined_region(mask)
+    contour = outer_contour(region)
     assert (contour[0] == contour[-1]).all()
     steps = np.diff(contour, axis=0)
     assert (np.count_nonzero(steps, axis=1) == 1).all()  # along pixel edges only
     inside = [(r, c) for r, c in np.ndindex(mask.shape) if is_inside(contour, c + 0.5, r + 0.5)]
     assert len(inside) == enclosed_area(contour)
+    assert inside == [pixel for pixel in np.ndindex(mask.shape) if region[pixel]]
     assert any(mask[pixel] for pixel in inside)
 
 

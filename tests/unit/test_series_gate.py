@@ -25,11 +25,6 @@ from tests.series_factory import (
 )
 
 
-@pytest.fixture(scope="module")
-def datasets() -> Datasets:
-    return phantom_datasets()
-
-
 @pytest.mark.parametrize(
     ("geometry", "tilt"),
     [(REGULAR, 0), (REVERSED, 0), (THIN, 0), (TILTED, 18.5), (IRREGULAR, 0), (replace(IRREGULAR, tilt_deg=-12), 12)],
