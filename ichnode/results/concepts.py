@@ -67,7 +67,10 @@ INTENDED_USE = _own("RUO", "Intended use")
 RESEARCH_USE_ONLY = _own("RUO1", "Research use only - not for clinical use")
 INTENDED_USE_STATEMENT = _own("USETEXT", "Intended use as stated by the model")
 TRAINING_DATA = _own("TRAINED", "Data that the model was trained on")
-ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
+ALGORITHM_FAMILIES = {  # by ModelIdentity.family (CID 7162)
+    "classical": Code("123104", "DCM", "Morphological Operations"),
+    "neural network": Code("123110", "DCM", "Artificial Intelligence"),
+}
 
 # a series that was not analysed
 ANALYSED = _own("ANALYSED", "Head CT analysed")

@@ -86,6 +86,8 @@ def compose_measurement_report(
     `key_slices` are the headers that the Image Library lists; segment 1 of `segmentation` is what was measured.
     """
     group = _group(findings, key_slices, segmentation, provenance)
+    if findings.hematoma is None:
+        append_text(group[0], COMMENT, "No hematoma was found. This does not rule out hemorrhage.")
     append_model_statements(group[0], findings.model)
     return compose_report(
         [group], role=Role.MEASUREMENT_REPORT, library=key_slices, evidence=evidence, provenance=provenance

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from ichnode.domain.findings import ModelIdentity
 from ichnode.imaging.volume import AcquisitionGrid, Mask
-from ichnode.results.concepts import ALTERED_STRUCTURE, ARTIFICIAL_INTELLIGENCE, BRAIN, HEMORRHAGE
+from ichnode.results.concepts import ALGORITHM_FAMILIES, ALTERED_STRUCTURE, BRAIN, HEMORRHAGE
 from ichnode.results.key_slices import slice_areas
 from ichnode.results.provenance import MANUFACTURER, SOFTWARE_VERSION, Provenance, Result, Role, finish
 from ichnode.results.source_headers import enhanced_header, is_enhanced
@@ -83,7 +83,7 @@ def _description(number: int, segment: Segment, model: ModelIdentity) -> Segment
     algorithm = hd.AlgorithmIdentificationSequence(
         name=model.name[:64],
         version=model.version[:64],
-        family=ARTIFICIAL_INTELLIGENCE,
+        family=ALGORITHM_FAMILIES[model.family],
         source=MANUFACTURER,
         parameters={"weights_sha256": model.weights_sha256},
     )

@@ -31,7 +31,7 @@ from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage, Enhanc
 from ichnode.domain.findings import ModelIdentity
 from ichnode.domain.identity import derived_uid
 from ichnode.results.concepts import (
-    ARTIFICIAL_INTELLIGENCE,
+    ALGORITHM_FAMILIES,
     CT_UNSPECIFIED_REGION,
     INTENDED_USE,
     INTENDED_USE_STATEMENT,
@@ -117,9 +117,9 @@ def measurement(
     derivation: Code | None = None,
     method: Code | None = None,
 ) -> Measurement:
-    """One NUM with the identity of the model that is behind it."""
+    """One NUM with the identity of the model that is behind it; three decimals are more than any of them knows."""
     return Measurement(
-        name=name, value=value, unit=unit, algorithm_id=algorithm(model), derivation=derivation, method=method
+        name=name, value=round(value, 3), unit=unit, algorithm_id=algorithm(model), derivation=derivation, method=method
     )
 
 
@@ -129,7 +129,7 @@ def algorithm(model: ModelIdentity) -> AlgorithmIdentification:
         name=model.name,
         version=model.version,
         parameters=[f"weights_sha256={model.weights_sha256}", f"family={model.family}"],
-        family=ARTIFICIAL_INTELLIGENCE,
+        family=ALGORITHM_FAMILIES[model.family],
     )
 
 
