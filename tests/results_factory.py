@@ -16,7 +16,6 @@ from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Mask, Volume
 from ichnode.phantom import REGULAR, Geometry, head_ct
 from ichnode.results.compose import compose_results
 from ichnode.results.provenance import (
-    DEFAULT_SERIES_NUMBERS,
     Result,
     ResultProfile,
     Role,
@@ -34,9 +33,10 @@ MODEL = ModelIdentity(
 )
 FOLLOWUP_MODEL = replace(MODEL, name="followup-stand-in", weights_sha256="b" * 64, trained_on="simulated patients")
 CONTEXT = RunContext(run_at=datetime(2026, 1, 2, 3, 4, 5), config_sha256="c" * 64, rule="head ct")
+SERIES_NUMBERS = {role.value: 9101 + i for i, role in enumerate(Role)}  # as the configuration has them
 PROFILE = ResultProfile(
     objects=frozenset(Role),
-    series_numbers=DEFAULT_SERIES_NUMBERS,
+    series_numbers=SERIES_NUMBERS,
     followup_sop="sc",
     sr_class="comprehensive_3d",
     device_serial_number="node-1",

@@ -46,7 +46,6 @@ class Role(StrEnum):
     PREDICTION_REPORT = "prediction_report"
 
 
-DEFAULT_SERIES_NUMBERS: Mapping[str, int] = {role: 9101 + i for i, role in enumerate(Role)}
 SERIES_DESCRIPTIONS: Mapping[Role, str] = {
     Role.SEGMENTATION: "AI RESEARCH: Hematoma segmentation",
     Role.PREDICTED_SEGMENTATION: "AI RESEARCH: Predicted 24h hematoma segmentation",
@@ -123,8 +122,8 @@ class Provenance:
         return self.uid(role, "instance", str(index))
 
     def series_number(self, role: Role) -> int:
-        """Series Number as configured, else the default of the role."""
-        return self.profile.series_numbers.get(role, DEFAULT_SERIES_NUMBERS[role])
+        """Series Number as configured."""
+        return self.profile.series_numbers[role]
 
 
 def finish(dataset: Dataset, role: Role, provenance: Provenance, *, index: int = 0) -> Result:

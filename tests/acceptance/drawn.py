@@ -14,12 +14,13 @@ from ichnode.imaging.prediction import PredictedFollowUp, Prediction
 from ichnode.imaging.series_reader import read_volume
 from ichnode.imaging.volume import AcquisitionGrid, Mask, Volume
 from ichnode.results.compose import compose_results
-from ichnode.results.provenance import DEFAULT_SERIES_NUMBERS, ResultProfile, Role, RunContext
+from ichnode.results.provenance import ResultProfile, Role, RunContext
+from tests.results_factory import SERIES_NUMBERS
 
 _MODEL = ModelIdentity(name="drawn", version="1", weights_sha256="0" * 64, family="classical", trained_on="nothing")
 _PROFILE = ResultProfile(
     objects=frozenset(Role),
-    series_numbers=DEFAULT_SERIES_NUMBERS,
+    series_numbers=SERIES_NUMBERS,
     followup_sop="sc",
     sr_class="comprehensive_3d",
     device_serial_number="1",

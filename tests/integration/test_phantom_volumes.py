@@ -21,15 +21,16 @@ from ichnode.imaging.volume import Mask, Volume
 from ichnode.inference.bundle import load_bundle, shipped_bundles
 from ichnode.inference.predictor import Predictor
 from ichnode.phantom import IRREGULAR, REGULAR, REVERSED, THIN, TILTED, Geometry, head_ct
-from ichnode.results.provenance import DEFAULT_SERIES_NUMBERS, ResultProfile, Role, RunContext
+from ichnode.results.provenance import ResultProfile, Role, RunContext
 from ichnode.stages.analyse import AnalysisRequest, analyse
+from tests.results_factory import SERIES_NUMBERS
 from tests.series_factory import stored_series
 
 GEOMETRIES = {"regular": REGULAR, "tilted": TILTED, "irregular": IRREGULAR, "thin": THIN, "reversed": REVERSED}
 TOLERANCE = {2: 0.25, 10: 0.15, 40: 0.15, 120: 0.15}  # of the volume in mL that is found, by the volume that is there
 EVERYTHING = ResultProfile(
     objects=frozenset(Role),
-    series_numbers=DEFAULT_SERIES_NUMBERS,
+    series_numbers=SERIES_NUMBERS,
     followup_sop="sc",
     sr_class="comprehensive_3d",
     device_serial_number="node-1",

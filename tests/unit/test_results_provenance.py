@@ -14,7 +14,7 @@ from pydicom import config
 from pydicom.dataset import Dataset
 
 from ichnode.domain.identity import is_uid
-from ichnode.results.provenance import DEFAULT_SERIES_NUMBERS, Result, Role
+from ichnode.results.provenance import Result, Role
 from tests.results_factory import CONTEXT, MODEL, PROFILE, SMALL, Case, phantom_case, save, shared_data
 
 # dciodvfy of 2022 does not know Synthetic Data (0008,001C)
@@ -90,8 +90,7 @@ def test_roles_have_a_series_and_a_number_each() -> None:
     results = phantom_case(30).results()
     series = {(result.role, result.dataset.SeriesInstanceUID, result.dataset.SeriesNumber) for result in results}
     assert len(series) == len(Role) == len({uid for _, uid, _ in series}) == len({number for _, _, number in series})
-    assert DEFAULT_SERIES_NUMBERS[Role.SEGMENTATION] == 9101
-    assert DEFAULT_SERIES_NUMBERS[Role.PREDICTION_REPORT] == 9107
+    assert {(role, number) for role, _, number in series} == set(PROFILE.series_numbers.items())
     single = [result.role for result in results if result.role != Role.PREDICTED_SERIES]
     assert len(single) == len(set(single))
     assert len({result.dataset.SOPInstanceUID for result in results}) == len(results)
