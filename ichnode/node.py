@@ -23,7 +23,8 @@ from ichnode.inference.bundle import configured_bundle
 from ichnode.inference.worker import Worker
 from ichnode.metrics import Metrics
 from ichnode.results.provenance import ResultProfile, Role
-from ichnode.stages.analyse import AnalyserSettings, AnalyseStage, Analysis, AnalysisRequest
+from ichnode.stages.analyse import AnalyseStage
+from ichnode.stages.analysis import AnalyserSettings, Analysis, AnalysisRequest
 from ichnode.stages.assemble import AssembleStage
 from ichnode.stages.deliver import DeliverStage, RetryPolicy
 from ichnode.stages.loop import Loop

@@ -14,7 +14,7 @@ from ichnode.errors import InferenceError, RefusedSeries
 from ichnode.imaging.quality import check_head
 from ichnode.imaging.series_reader import read_volume
 from ichnode.results.provenance import RunContext
-from ichnode.stages.analyse import AnalyserSettings, Analysis, AnalysisRequest
+from ichnode.stages.analysis import AnalyserSettings, Analysis, AnalysisRequest
 from ichnode.stages.decide import decide_study
 from ichnode.stages.folder import Folder
 

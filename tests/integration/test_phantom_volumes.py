@@ -22,7 +22,7 @@ from ichnode.inference.bundle import load_bundle, shipped_bundles
 from ichnode.inference.predictor import Predictor
 from ichnode.phantom import IRREGULAR, REGULAR, REVERSED, THIN, TILTED, Geometry, head_ct
 from ichnode.results.provenance import ResultProfile, Role, RunContext
-from ichnode.stages.analyse import AnalysisRequest, analyse
+from ichnode.stages.analysis import AnalysisRequest, analyse
 from tests.results_factory import SERIES_NUMBERS
 from tests.series_factory import stored_series
 

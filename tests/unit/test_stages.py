@@ -5,7 +5,8 @@ import pytest
 from ichnode.domain.job import Job, JobState
 from ichnode.errors import InferenceError, RefusedSeries, StaleClaim
 from ichnode.metrics import Metrics
-from ichnode.stages.analyse import AnalyseStage, Analysis, ComposedObject
+from ichnode.stages.analyse import AnalyseStage
+from ichnode.stages.analysis import Analysis, ComposedObject
 from ichnode.stages.loop import Loop
 from ichnode.storage.files import FileStore
 
