@@ -16,7 +16,6 @@ FIELDS = (
     "source",
     "called_ae_title",
     "peer",
-    "sop_class_uid",
     "destination",
     "study_instance_uid",
     "series_instance_uid",

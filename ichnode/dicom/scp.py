@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 MAXIMUM_PDU_SIZE = 128 * 1024  # the fastest, measured; unlimited is slower
 ACSE_TIMEOUT_S = 15
 IDLE_TIMEOUT_S = 120
+_NAMED_CLASSES = 3  # of the refused SOP classes, so many stand in the log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,9 +163,13 @@ def _log_rejection(event: Any) -> None:
 
 
 def _log_refused_contexts(event: Any) -> None:
-    for context in event.assoc.rejected_contexts:
-        extra = {"source": event.assoc.requestor.ae_title, "sop_class_uid": context.abstract_syntax}
-        log.warning("context_refused", extra=extra)
+    """One line an association: some senders propose every SOP class there is."""
+    accepted = {context.abstract_syntax for context in event.assoc.accepted_contexts}
+    refused = sorted({context.abstract_syntax for context in event.assoc.rejected_contexts} - accepted)
+    if refused:
+        named = " ".join(refused[:_NAMED_CLASSES])
+        extra = {"source": event.assoc.requestor.ae_title, "count": len(refused), "detail": named}
+        log.log(logging.INFO if accepted else logging.WARNING, "sop_classes_refused", extra=extra)
 
 
 def _answer(status: int, comment: str) -> Dataset:

@@ -13,6 +13,7 @@ from pydicom.uid import (
     MRImageStorage,
     SecondaryCaptureImageStorage,
 )
+from pynetdicom import StoragePresentationContexts
 from pynetdicom.dimse_primitives import C_STORE
 from sqlalchemy.exc import OperationalError
 
@@ -208,7 +209,18 @@ def test_who_is_turned_away_and_why_is_logged(receiving, associate, caplog):
     rejection = told["association_rejected"]
     assert (rejection.source, rejection.called_ae_title, rejection.peer) == ("CT9", "SOMEONE", "127.0.0.1")
     assert rejection.reason == "Called AE title not recognised"
-    assert told["context_refused"].sop_class_uid == MRImageStorage
+    refusal = told["sop_classes_refused"]
+    assert (refusal.levelname, refusal.count, refusal.detail) == ("WARNING", 1, MRImageStorage)
+
+
+def test_a_sender_that_proposes_everything_gets_one_line(receiving, associate, caplog):
+    caplog.set_level("INFO", logger="ichnode")
+    classes = [c.abstract_syntax for c in StoragePresentationContexts[:100]]
+    associate(receiving.port, CTImageStorage, *(c for c in classes if c != CTImageStorage)).release()
+    (line,) = [r for r in caplog.records if r.message == "sop_classes_refused"]
+    assert line.levelname == "INFO"
+    assert line.count > 50
+    assert len(line.detail.split()) == 3
 
 
 def test_only_admitted_sources_get_an_association(start_receiving, associate):
