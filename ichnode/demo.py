@@ -17,7 +17,6 @@ from typing import Any
 from pydicom import dcmread
 
 from ichnode.config import Settings
-from ichnode.dicom.part10 import part10_header
 from ichnode.dicom.scp import StorageSCP, StoreRequest
 from ichnode.dicom.scu import Outgoing, Peer, send
 from ichnode.dicom.statuses import Verdict
@@ -64,11 +63,7 @@ class _Archive:
 
     def store(self, request: StoreRequest) -> None:
         """Keep the object under its series description."""
-        meta = part10_header(
-            sop_class_uid=request.sop_class_uid,
-            sop_instance_uid=request.sop_instance_uid,
-            transfer_syntax_uid=request.transfer_syntax_uid,
-        )
+        meta = request.file_header
         description = str(dcmread(BytesIO(meta + request.encoded), stop_before_pixels=True).SeriesDescription)
         name = "".join(c if c.isalnum() else "-" for c in description.removeprefix("AI RESEARCH: ").lower())
         with self.lock:

@@ -6,7 +6,6 @@ from io import BytesIO
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from ichnode.dicom.part10 import part10_header
 from ichnode.dicom.scp import StorageSCP, StoreRequest
 from ichnode.errors import NotStored
 
@@ -35,11 +34,7 @@ class Pacs:
         pass
 
     def store(self, request: StoreRequest) -> None:
-        meta = part10_header(
-            sop_class_uid=request.sop_class_uid,
-            sop_instance_uid=request.sop_instance_uid,
-            transfer_syntax_uid=request.transfer_syntax_uid,
-        )
+        meta = request.file_header
         if self.answers and (status := self.answers.pop(0)):
             raise NotStored(status, "as the test wants it")
         with self._arrived:

@@ -14,6 +14,7 @@ from pynetdicom import AE, evt
 
 from ichnode.dicom.contexts import accepted_contexts
 from ichnode.dicom.listener import LOOPBACK_ONLY, AdmittedSource, Listener
+from ichnode.dicom.part10 import part10_header
 from ichnode.dicom.statuses import StoreStatus
 from ichnode.errors import NotStored
 
@@ -36,6 +37,15 @@ class StoreRequest:
     encoded: bytes
     association_id: int
     source: str  # calling AE title
+
+    @property
+    def file_header(self) -> bytes:
+        """Preamble and file meta information: followed by `encoded`, a DICOM file."""
+        return part10_header(
+            sop_class_uid=self.sop_class_uid,
+            sop_instance_uid=self.sop_instance_uid,
+            transfer_syntax_uid=self.transfer_syntax_uid,
+        )
 
 
 class Receiver(Protocol):

@@ -17,7 +17,7 @@ of several series that one rule takes, `preference` picks one for the study.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ichnode.domain.facts import COMPUTED, SeriesFacts
@@ -100,7 +100,7 @@ def decide(series: Sequence[SeriesFacts], rules: Sequence[Rule]) -> tuple[Decisi
     """One decision for each series, in the order given."""
     decisions = {facts.series_instance_uid: _decide_alone(facts, rules) for facts in series}
     for rule in rules:
-        taken = [f for f in series if decisions[f.series_instance_uid].rule is rule and _takes(decisions, f)]
+        taken = [f for f in series if _is_taken(decisions[f.series_instance_uid], rule)]
         best = min(taken, key=lambda f: preference(f, rule), default=None)
         for facts in taken:
             if best is not None and facts is not best:
@@ -172,8 +172,8 @@ def _decide_alone(facts: SeriesFacts, rules: Sequence[Rule]) -> Decision:
     return _ignore(facts, reason, rule, f"{found}; rule {rule.name} wants {clause}")
 
 
-def _takes(decisions: Mapping[str, Decision], facts: SeriesFacts) -> bool:
-    return decisions[facts.series_instance_uid].analyse
+def _is_taken(decision: Decision, rule: Rule) -> bool:
+    return decision.analyse and decision.rule is rule
 
 
 def _ignore(facts: SeriesFacts, reason: Reason, rule: Rule | None, detail: str) -> Decision:
@@ -183,14 +183,7 @@ def _ignore(facts: SeriesFacts, reason: Reason, rule: Rule | None, detail: str) 
 
 
 def _reported(decision: Decision) -> Decision:
-    return Decision(
-        series_instance_uid=decision.series_instance_uid,
-        analyse=False,
-        reason=decision.reason,
-        detail=decision.detail,
-        rule=decision.rule,
-        report=decision.reason in _WORTH_A_REPORT,
-    )
+    return replace(decision, report=decision.reason in _WORTH_A_REPORT)
 
 
 def _shown(value: Any) -> str:

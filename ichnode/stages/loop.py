@@ -41,11 +41,6 @@ class Loop:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
-    @property
-    def stopping(self) -> bool:
-        """Whether it was asked to stop."""
-        return self._stop.is_set()
-
     def _run(self) -> None:
         while not self._stop.is_set():
             self._wake.clear()

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from ichnode.dicom.part10 import part10_header
 from ichnode.dicom.scp import StoreRequest
 from ichnode.dicom.statuses import StoreStatus
 from ichnode.domain.identity import is_uid
@@ -99,11 +98,7 @@ class ReceiveStage:
             return _salvaged(request, str(problem))
 
     def _keep_file(self, request: StoreRequest, header: dict[str, HeaderValue]) -> Path:
-        meta = part10_header(
-            sop_class_uid=request.sop_class_uid,
-            sop_instance_uid=request.sop_instance_uid,
-            transfer_syntax_uid=request.transfer_syntax_uid,
-        )
+        meta = request.file_header
         header["DataSetOffset"] = len(meta)
         try:
             return self._store.keep((meta, request.encoded))
