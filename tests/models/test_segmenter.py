@@ -1,0 +1,67 @@
+"""The segmenter takes any head, and says the same on fast and exact arithmetic."""
+
+import pytest
+import torch
+
+from models import segmenter
+from models.segmenter import Segmenter
+
+
+@pytest.fixture(scope="module")
+def network() -> Segmenter:
+    torch.manual_seed(0)
+    return Segmenter().eval()
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 30), (9, 64, 65), (13, 20, 70)])
+def test_any_number_of_slices_and_any_size_gives_a_probability_for_each_type_and_voxel(
+    network: Segmenter, shape: tuple[int, int, int]
+) -> None:
+    with torch.inference_mode():
+        probability = network(torch.rand(1, 3, *shape))
+    assert probability.shape == (1, 5, *shape)
+    assert probability.dtype == torch.float32
+    assert 0 <= float(probability.min()) <= float(probability.sum(dim=1).max()) <= 1.0001
+
+
+def test_bf16_and_float32_agree(network: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+    x_bcdhw = torch.rand(1, 3, 8, 64, 64)
+    found = {}
+    for fast in (True, False):
+        monkeypatch.setattr(segmenter, "_is_bf16_fast", lambda device, fast=fast: fast)
+        with torch.inference_mode():
+            found[fast] = network(x_bcdhw)
+    assert float((found[True] - found[False]).abs().max()) < 0.03
+
+
+def test_a_head_in_a_batch_gets_what_it_gets_alone(network: Segmenter) -> None:
+    x_bcdhw = torch.rand(2, 3, 8, 64, 64) * torch.tensor([1.0, 0.2]).view(2, 1, 1, 1, 1)
+    with torch.inference_mode():
+        together, alone = network(x_bcdhw), torch.cat([network(x_bcdhw[:1]), network(x_bcdhw[1:])])
+    torch.testing.assert_close(together, alone, atol=1e-2, rtol=0)
+
+
+def test_air_that_pads_a_head_changes_nothing(network: Segmenter) -> None:
+    head_bcdhw = torch.rand(1, 3, 7, 50, 60)
+    with_air = torch.nn.functional.pad(head_bcdhw, (0, 4, 0, 14, 0, 1))
+    with torch.inference_mode():
+        torch.testing.assert_close(network(with_air)[:, :, :7, :50, :60], network(head_bcdhw))
+
+
+def test_a_higher_temperature_moves_probability_towards_even_shares() -> None:
+    torch.manual_seed(0)
+    network = Segmenter().eval()
+    x_bcdhw = torch.rand(1, 3, 8, 32, 32)
+    with torch.inference_mode():
+        sure = network(x_bcdhw)
+        network.temperature.fill_(1e6)
+        torch.testing.assert_close(network(x_bcdhw), torch.full_like(sure, 1 / 6), atol=1e-3, rtol=0)
+
+
+def test_training_reads_three_resolutions_finest_first(network: Segmenter) -> None:
+    sizes = [tuple(each.shape[1:]) for each in network.logits(torch.rand(1, 3, 8, 64, 32))]
+    assert sizes == [(6, 8, 64, 32), (6, 8, 32, 16), (6, 8, 16, 8)]
+
+
+def test_the_weights_fit_into_40_mb_in_two_bytes_each(network: Segmenter) -> None:
+    assert 2 * sum(p.numel() for p in network.parameters()) < 38e6

@@ -1,0 +1,56 @@
+"""The learning rate, the inputs, and the bundle at the end."""
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+import torch
+
+from ichnode.inference.bundle import Thresholds, load_bundle
+from ichnode.inference.predictor import _channels
+from tests.training.fit_factory import tiny_recipe
+from training.fit.checkpoint import LAST, begin, save
+from training.fit.export import export_bundle
+from training.fit.inputs import WINDOWS_HU, channels
+from training.fit.recipes import cpu
+
+
+def test_the_learning_rate_warms_up_stays_and_falls_at_the_end() -> None:
+    recipe = tiny_recipe(learning_rate=1.0, warm_up_steps=10, steps=100, decay_steps=20)
+    rates = [recipe.learning_rate_at(step) for step in (0, 4, 9, 50, 80, 90, 99)]
+    assert rates == pytest.approx([0.1, 0.5, 1.0, 1.0, 1.0, 0.5, 0.05])
+
+
+def test_the_grid_of_a_recipe_is_centred() -> None:
+    grid = cpu().grid
+    assert grid.origin_lps == (-79.5, -95.5, -77.5)
+
+
+def test_training_reads_what_the_predictor_reads() -> None:
+    hu_dhw = torch.randn(4, 5, 6) * 300
+    assert torch.equal(channels(hu_dhw[None]), _channels(hu_dhw.numpy(), WINDOWS_HU))
+
+
+def test_an_exported_bundle_says_what_the_checkpoint_says(tmp_path: Path) -> None:
+    recipe = cpu()
+    progress = begin(recipe)
+    save(progress, recipe, tmp_path / LAST)
+    manifest = export_bundle(
+        tmp_path / LAST,
+        tmp_path / "hematoma",
+        version="0.1",
+        card="A test.",
+        trained_on="nothing",
+        thresholds=Thresholds(found=0.5, strict=0.8, lenient=0.2),
+        temperature=1.5,
+        min_volume_ml=0.1,
+        created=date(2026, 11, 21),
+        reference="none",
+    )
+    assert (manifest.name, manifest.family, manifest.grid_spacing_mm) == ("hematoma", "neural network", (5, 1, 1))
+    assert (tmp_path / "hematoma" / "weights.safetensors").stat().st_size < 40e6
+    network = load_bundle(tmp_path / "hematoma", "cpu").network
+    progress.average.temperature.fill_(1.5)
+    x_bcdhw = torch.rand(1, 3, 8, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(x_bcdhw), progress.average(x_bcdhw), atol=0.02, rtol=0)

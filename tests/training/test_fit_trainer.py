@@ -1,0 +1,147 @@
+"""Training goes on as if it had never stopped, alone or together, and fails aloud."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from tests.training.fit_factory import Cubes, FailsAt, nothing_to_validate, tiny_recipe
+from training.fit.checkpoint import BEST, LAST, read
+from training.fit.trainer import fit
+from training.fit.validation import StyleScores
+
+
+def assert_equal_states(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_resumed_training_ends_with_the_same_bits_as_one_never_stopped(tmp_path: Path) -> None:
+    fit(tiny_recipe(), Cubes(), nothing_to_validate, tmp_path / "whole")
+    fit(tiny_recipe(steps=3), Cubes(), nothing_to_validate, tmp_path / "halves")
+    fit(tiny_recipe(), Cubes(), nothing_to_validate, tmp_path / "halves")
+    whole, halves = read(tmp_path / "whole" / LAST), read(tmp_path / "halves" / LAST)
+    assert halves["step"] == 6
+    assert_equal_states(halves["network"], whole["network"])
+    assert_equal_states(halves["average"], whole["average"])
+    for number, state in whole["optimizer"]["state"].items():
+        assert_equal_states(halves["optimizer"]["state"][number], state)
+
+
+def test_batches_made_ahead_train_the_same_network(tmp_path: Path) -> None:
+    here = fit(tiny_recipe(), Cubes(), nothing_to_validate, tmp_path / "here")
+    ahead = fit(tiny_recipe(makers=1), Cubes(), nothing_to_validate, tmp_path / "ahead")
+    assert_equal_states(ahead.network.state_dict(), here.network.state_dict())
+
+
+def test_a_maker_that_fails_stops_the_training_and_says_why(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no head number 2") as failure:
+        fit(tiny_recipe(makers=1), FailsAt(2), nothing_to_validate, tmp_path)
+    assert "in batch" in str(failure.value.__cause__)
+
+
+def test_a_fresh_training_starts_over(tmp_path: Path) -> None:
+    fit(tiny_recipe(), Cubes(), nothing_to_validate, tmp_path)
+    assert fit(tiny_recipe(steps=2), Cubes(), nothing_to_validate, tmp_path, fresh=True).step == 2
+
+
+def test_the_loss_falls(tmp_path: Path) -> None:
+    fit(tiny_recipe(steps=80, learning_rate=1e-2), Cubes(), nothing_to_validate, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if line["kind"] == "training"]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_the_best_checkpoint_is_that_of_the_best_worst_style(tmp_path: Path) -> None:
+    scores = iter([{"a": 0.9, "b": 0.2}, {"a": 0.5, "b": 0.4}, {"a": 0.9, "b": 0.3}])
+
+    def validate(network: nn.Module) -> dict[str, float]:
+        return next(scores)
+
+    for steps in (1, 2, 3):
+        fit(tiny_recipe(steps=steps), Cubes(), validate, tmp_path)
+    assert (read(tmp_path / BEST)["step"], read(tmp_path / LAST)["step"]) == (2, 3)
+    assert read(tmp_path / LAST)["best"] == 0.4
+
+
+def test_hours_end_a_training_without_steps(tmp_path: Path) -> None:
+    assert fit(tiny_recipe(steps=None, hours=0.0), Cubes(), nothing_to_validate, tmp_path).step == 0
+    assert (tmp_path / LAST).exists()
+
+
+def test_a_stop_signal_ends_after_the_step_with_a_checkpoint(tmp_path: Path) -> None:
+    class Stops(Cubes):
+        def batch(self, number: int):  # type: ignore[no-untyped-def]
+            if number == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().batch(number)
+
+    fit(tiny_recipe(), Stops(), nothing_to_validate, tmp_path)
+    assert read(tmp_path / LAST)["step"] == 4
+
+
+def test_a_killed_training_resumes_from_its_last_checkpoint(tmp_path: Path) -> None:
+    script = """
+import os, sys
+from pathlib import Path
+from tests.training.fit_factory import *
+from training.fit.trainer import fit
+
+class Dies(Cubes):
+    def batch(self, number):
+        if number == 4:
+            os.kill(os.getpid(), 9)
+        return super().batch(number)
+
+fit(tiny_recipe(save_every_s=0), Dies(), nothing_to_validate, Path(sys.argv[1]))
+"""
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "killed")], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert read(tmp_path / "killed" / LAST)["step"] == 4
+    resumed = fit(tiny_recipe(), Cubes(), nothing_to_validate, tmp_path / "killed")
+    whole = fit(tiny_recipe(), Cubes(), nothing_to_validate, tmp_path / "whole")
+    assert_equal_states(resumed.network.state_dict(), whole.network.state_dict())
+
+
+def test_two_processes_end_with_equal_weights_trained_on_both_their_batches(tmp_path: Path) -> None:
+    script = """
+import os, sys, torch
+from pathlib import Path
+from tests.training.fit_factory import *
+from training.fit.trainer import fit
+done = fit(tiny_recipe(backend="gloo", steps=3), Cubes(), nothing_to_validate, Path(sys.argv[1]))
+torch.save(done.network.state_dict(), Path(sys.argv[1]) / f"{os.environ['RANK']}.pt")
+"""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    group = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    ranks = [subprocess.Popen(command, env={**group, "RANK": str(rank)}) for rank in range(2)]
+    assert [rank.wait(timeout=300) for rank in ranks] == [0, 0]
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    assert_equal_states(first, second)
+    alone = fit(tiny_recipe(steps=3), Cubes(), nothing_to_validate, tmp_path / "alone")
+    assert not torch.equal(alone.network.state_dict()["heads.0.weight"], first["heads.0.weight"])
+
+
+def test_scores_of_styles_count_false_positives_in_heads_without_hemorrhage() -> None:
+    class Says(nn.Module):
+        def forward(self, x_bcdhw: torch.Tensor) -> torch.Tensor:
+            return (x_bcdhw[:, :1] > 0.5).float().expand(-1, 5, -1, -1, -1) / 5
+
+    class Dull(Cubes):
+        def batch(self, number: int):  # type: ignore[no-untyped-def]
+            batch = super().batch(number)
+            batch.labels_bdhw.zero_()
+            return batch
+
+    scores = StyleScores({"blood": Cubes(), "normal": Dull()}, batches=3, device="cpu")(Says())
+    assert scores["blood"] > 0.9
+    assert scores["normal"] == 0.0

@@ -1,0 +1,1 @@
+"""Training: recipes, losses, the loop, its checkpoints, and the export of a bundle."""

@@ -1,0 +1,75 @@
+"""Checkpoint: all that a training needs to go on as if it had never stopped.
+
+Batches are numbered, so there is no random state to keep.
+"""
+
+import os
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import AdamW
+
+from models.segmenter import Segmenter
+from training.fit.recipes import Recipe
+
+LAST, BEST = "last.pt", "best.pt"
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Progress:
+    """What changes in training."""
+
+    network: Segmenter
+    average: Segmenter  # of the weights: what is validated and exported
+    optimizer: AdamW
+    step: int = 0  # steps done
+    best: float = 0.0  # score of the worst style
+
+
+def begin(recipe: Recipe) -> Progress:
+    """Before the first step: weights from the seed."""
+    torch.manual_seed(recipe.seed)
+    network = Segmenter(recipe.network).to(recipe.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    plain = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    average = deepcopy(network).requires_grad_(False).eval()
+    return Progress(network=network, average=average, optimizer=AdamW(groups, fused=True))
+
+
+def save(progress: Progress, recipe: Recipe, path: Path) -> None:
+    """Replaces `path` as a whole or not at all."""
+    stored = {
+        "step": progress.step,
+        "best": progress.best,
+        "network": progress.network.state_dict(),
+        "average": progress.average.state_dict(),
+        "optimizer": progress.optimizer.state_dict(),
+        "recipe": asdict(recipe),
+    }
+    temporary = path.with_suffix(".writing")
+    with temporary.open("wb") as file:
+        torch.save(stored, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def restore(progress: Progress, path: Path) -> None:
+    """Bring `progress` to where the checkpoint was. Raises RuntimeError for another network."""
+    stored = read(path)
+    progress.step, progress.best = stored["step"], stored["best"]
+    parts: list[nn.Module] = [progress.network, progress.average]
+    for part, name in zip(parts, ("network", "average"), strict=True):
+        part.load_state_dict(stored[name])
+    progress.optimizer.load_state_dict(stored["optimizer"])
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What is stored, on the CPU."""
+    stored: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return stored

@@ -1,0 +1,61 @@
+"""Export: the averaged weights of a checkpoint as a bundle that ichnode accepts."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from ichnode.inference.bundle import CARD, MANIFEST, WEIGHTS, Manifest, Thresholds, verify_bundle
+from training.fit.checkpoint import read
+from training.fit.inputs import WINDOWS_HU
+
+ARCHITECTURE = "segmenter:Segmenter"
+INTENDED_USE = "Research use only - not for clinical use"
+
+
+def export_bundle(
+    checkpoint: Path,
+    folder: Path,
+    *,
+    version: str,
+    card: str,
+    trained_on: str,
+    thresholds: Thresholds,
+    temperature: float,
+    min_volume_ml: float,
+    created: date,
+    reference: str,
+) -> Manifest:
+    """Write the bundle `folder`, which has the name of the bundle, and verify it. Raises BundleError."""
+    stored = read(checkpoint)
+    weights = safetensors.torch.save(_rounded(stored["average"], temperature))
+    manifest = Manifest(
+        name=folder.name,
+        version=version,
+        architecture=ARCHITECTURE,
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
+        family="neural network",
+        trained_on=trained_on,
+        intended_use=INTENDED_USE,
+        grid_spacing_mm=stored["recipe"]["spacing_mm"],
+        windows=WINDOWS_HU,
+        thresholds=thresholds,
+        min_volume_ml=min_volume_ml,
+        created=created,
+        reference=reference,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / WEIGHTS).write_bytes(weights)
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (folder / CARD).write_text(card, encoding="utf-8")
+    return verify_bundle(folder)
+
+
+def _rounded(weights: Mapping[str, Tensor], temperature: float) -> dict[str, Tensor]:
+    """Convolutions in bfloat16, to which the network rounds them anyway where that is fast; the rest in float32."""
+    stored = {name: w.to(torch.bfloat16 if w.ndim > 1 else torch.float32).contiguous() for name, w in weights.items()}
+    return {**stored, "temperature": torch.tensor(temperature)}

@@ -1,0 +1,58 @@
+"""Soft Dice and cross-entropy at several resolutions.
+
+Voxels of unknown label count nowhere; hemorrhage whose type nobody recorded (ANY) counts for the union of the types.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+UNKNOWN, ANY = 255, 6  # as in training.data.manifest
+HARD_SHARE = 0.05  # of the voxels of each head: about 250 mL, a large hematoma and what is mistaken for one
+SMOOTHING_VOXELS = 1.0
+
+
+def segmentation_loss(logits: Sequence[Tensor], labels_bdhw: Tensor) -> Tensor:
+    """Weighted mean over resolutions, finest first and each half as heavy as the one before. Float32."""
+    weights = [0.5**depth for depth in range(len(logits))]
+    terms = [weight * _one_resolution(each, labels_bdhw) for weight, each in zip(weights, logits, strict=True)]
+    return torch.stack(terms).sum() / sum(weights)
+
+
+def _one_resolution(logits_bcdhw: Tensor, labels_bdhw: Tensor) -> Tensor:
+    steps = [fine // coarse for fine, coarse in zip(labels_bdhw.shape[1:], logits_bcdhw.shape[2:], strict=True)]
+    labels_bv = labels_bdhw[:, :: steps[0], :: steps[1], :: steps[2]].flatten(1).long()
+    known_bv = labels_bv != UNKNOWN
+    log_p_bcv = torch.log_softmax(logits_bcdhw.float().flatten(2), dim=1)
+    return _hard_mean(_cross_entropy(log_p_bcv, labels_bv)) + _soft_dice_loss(
+        log_p_bcv.exp() * known_bv[:, None], labels_bv, known_bv
+    )
+
+
+def _cross_entropy(log_p_bcv: Tensor, labels_bv: Tensor) -> Tensor:
+    """Of each voxel, 0 where the truth is not known."""
+    is_any = labels_bv == ANY
+    loss_bv = functional.nll_loss(log_p_bcv, labels_bv.where(~is_any, UNKNOWN), ignore_index=UNKNOWN, reduction="none")
+    return torch.where(is_any, -log_p_bcv[:, 1:].logsumexp(dim=1), loss_bv) if bool(is_any.any()) else loss_bv
+
+
+def _hard_mean(loss_bv: Tensor) -> Tensor:
+    """Mean over the hardest voxels of each head: hemorrhage is rare, and so is what looks like it."""
+    return loss_bv.topk(max(1, round(HARD_SHARE * loss_bv.shape[1])), sorted=False).values.mean()
+
+
+def _soft_dice_loss(p_bcv: Tensor, labels_bv: Tensor, known_bv: Tensor) -> Tensor:
+    """1 - Dice over the whole batch, mean of the types present and of all types as one; 0 where there are none."""
+    head, place = torch.nonzero((labels_bv > 0) & known_bv, as_tuple=True)
+    if not len(head):
+        return p_bcv.new_zeros(())
+    truth, p = labels_bv[head, place], p_bcv[head, :, place]  # (voxel), (voxel, class)
+    everywhere = p_bcv.sum(dim=(0, 2))
+    claimed = everywhere - p[truth == ANY].sum(dim=0)  # there any type is right
+    types = [label for label in torch.bincount(truth).nonzero().flatten().tolist() if label != ANY]
+    shared = torch.stack([*(p[truth == label, label].sum() for label in types), (1 - p[:, 0]).sum()])
+    found = torch.stack([*(claimed[label] for label in types), everywhere[1:].sum()])
+    real = torch.stack([*((truth == label).sum() for label in types), torch.tensor(len(truth), device=p.device)])
+    return 1 - ((2 * shared + SMOOTHING_VOXELS) / (found + real + SMOOTHING_VOXELS)).mean()

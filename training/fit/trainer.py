@@ -1,0 +1,152 @@
+"""The training loop: numbered batches in, checkpoints and a journal out; killed, it goes on from the last."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from training.fit.checkpoint import BEST, LAST, Progress, begin, restore, save
+from training.fit.group import Group
+from training.fit.inputs import channels
+from training.fit.journal import Journal
+from training.fit.losses import segmentation_loss
+from training.fit.recipes import Recipe
+from training.fit.source import Batch, Source, batches
+
+Validate = Callable[[nn.Module], dict[str, float]]  # a network in evaluation mode to a score, 0-1, for each style
+FOREVER = 1 << 40
+
+
+def fit(recipe: Recipe, source: Source, validate: Validate, folder: Path, *, fresh: bool = False) -> Progress:
+    """Train until the steps or the hours of the recipe are over, or SIGTERM or Ctrl-C asks to stop.
+
+    Goes on from the last checkpoint in `folder`, unless `fresh`.
+    """
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
+    folder.mkdir(parents=True, exist_ok=True)
+    group = Group.join(recipe.backend)
+    progress = begin(recipe)
+    if (folder / LAST).exists() and not fresh:
+        restore(progress, folder / LAST)
+    try:
+        _Run(recipe, group, progress, folder, validate).through(source)
+    finally:
+        group.leave()
+    return progress
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Says when something is due again."""
+
+    every_s: float
+    last_s: float
+
+    def is_due(self) -> bool:
+        now = time.monotonic()
+        if now - self.last_s < self.every_s:
+            return False
+        self.last_s = now
+        return True
+
+
+class _Run:
+    """One process's part of a training run."""
+
+    def __init__(self, recipe: Recipe, group: Group, progress: Progress, folder: Path, validate: Validate) -> None:
+        now = time.monotonic()
+        self.recipe, self.group, self.progress, self.folder, self.validate = recipe, group, progress, folder, validate
+        self.journal = Journal(folder) if group.rank == 0 else None
+        self.ends_s = now + recipe.hours * 3600 if recipe.hours is not None else float("inf")
+        self.saving, self.validating = _Clock(recipe.save_every_s, now), _Clock(recipe.validate_every_s, now)
+        self.stop = threading.Event()
+        network = progress.network
+        self.logits = torch.compile(network.logits) if recipe.compiled else network.logits
+
+    def through(self, source: Source) -> None:
+        """All steps that are left."""
+        recipe, group = self.recipe, self.group
+        first, last = self.progress.step, recipe.steps if recipe.steps is not None else FOREVER
+        numbers = range(first * group.size + group.rank, last * group.size, group.size)
+        with _signals_set(self.stop), batches(source, numbers, makers=recipe.makers, ahead=recipe.ahead) as made:
+            while self.progress.step < last and not group.any(self._is_over(), recipe.device):
+                self._turn(made)
+        if self.journal is not None:
+            self._end(self.journal)
+
+    def _end(self, journal: Journal) -> None:
+        """Whoever asks to stop does not wait for a validation."""
+        save(self.progress, self.recipe, self.folder / LAST)
+        if not self.stop.is_set():
+            self._validate(journal)
+            save(self.progress, self.recipe, self.folder / LAST)
+        journal.close()
+
+    def _is_over(self) -> bool:
+        return self.stop.is_set() or time.monotonic() >= self.ends_s
+
+    def _turn(self, made: Iterator[Batch]) -> None:
+        """One step, and what is due after it."""
+        began = time.perf_counter()
+        batch = next(made)
+        waited = time.perf_counter() - began
+        values = self._step(batch)
+        seconds = time.perf_counter() - began
+        if self.journal is None:
+            return
+        self.journal.step(self.progress.step, {**values, "s/step": seconds, "simulator": waited / seconds})
+        if self.validating.is_due():
+            self._validate(self.journal)
+        if self.saving.is_due():
+            save(self.progress, self.recipe, self.folder / LAST)
+
+    def _step(self, batch: Batch) -> dict[str, float]:
+        recipe, progress = self.recipe, self.progress
+        rate = recipe.learning_rate_at(progress.step)
+        for parameters in progress.optimizer.param_groups:
+            parameters["lr"] = rate
+        with torch.autocast(torch.device(recipe.device).type, torch.bfloat16):
+            logits = self.logits(channels(batch.hu_bdhw.to(recipe.device)))
+        loss = segmentation_loss(logits, batch.labels_bdhw.to(recipe.device))
+        progress.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.group.average_gradients(progress.network)
+        norm = nn.utils.clip_grad_norm_(progress.network.parameters(), recipe.clip_norm)
+        if norm.isfinite():  # a head that is nearly constant can have gradients without bounds: it is passed over
+            progress.optimizer.step()
+        self._average()
+        progress.step += 1
+        return {"loss": float(loss.detach()), "gradient": float(norm), "rate": rate}
+
+    def _average(self) -> None:
+        kept = self.recipe.average_decay_at(self.progress.step)
+        with torch.no_grad():
+            pairs = zip(self.progress.average.parameters(), self.progress.network.parameters(), strict=True)
+            for mean, weight in pairs:
+                mean.lerp_(weight, 1 - kept)
+
+    def _validate(self, journal: Journal) -> None:
+        with torch.inference_mode():
+            scores = self.validate(self.progress.average)
+        journal.validation(self.progress.step, scores)
+        if min(scores.values()) > self.progress.best:
+            self.progress.best = min(scores.values())
+            save(self.progress, self.recipe, self.folder / BEST)
+
+
+@contextmanager
+def _signals_set(stop: threading.Event) -> Iterator[None]:
+    """SIGTERM and Ctrl-C ask to stop after the step."""
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
