@@ -1,0 +1,72 @@
+"""Importing: what an importer drafts becomes manifest rows; a draft that is not sound is refused with its number."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from ichnode.errors import RefusedSeries
+from training.data import bhsd, cq500, hemseg, hospital, instance22, perez, physionet
+from training.data.load import native_grid
+from training.data.manifest import LABEL_VALUES, UNKNOWN, DataError, Row, explained
+from training.data.masks import labels_on
+
+Draft = dict[str, Any]  # fields of a Row, not yet checked
+Importer = Callable[[Path], Iterator[Draft | DataError]]  # in place of a draft, why there is none
+
+IMPORTERS: dict[str, Importer] = {
+    "bhsd": bhsd.drafts,
+    "cq500": cq500.drafts,
+    "hemseg": hemseg.drafts,
+    "hospital": hospital.drafts,
+    "instance22": instance22.drafts,
+    "perez": perez.drafts,
+    "physionet": physionet.drafts,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A row that is not in the manifest."""
+
+    number: int  # among all rows of the importer, from 1
+    reason: str
+
+
+def sift(drafts: Iterable[Draft | DataError]) -> tuple[list[Row], list[Refused]]:
+    """The rows whose CT and mask fit together, measured; and the others by number."""
+    rows: dict[int, Row] = {}
+    refused: list[Refused] = []
+    for number, draft in enumerate(drafts, start=1):
+        try:
+            rows[number] = _row(draft)
+        except (ValidationError, DataError, RefusedSeries, OSError) as problem:
+            refused.append(Refused(number=number, reason=explained(problem)))
+    studies = {(row.patient, row.study) for row in rows.values()}
+    for number, row in list(rows.items()):
+        if row.paired_with and (row.patient, row.paired_with) not in studies:
+            del rows[number]
+            refused.append(Refused(number=number, reason=f"its first CT, {row.paired_with}, is not there"))
+    return list(rows.values()), sorted(refused, key=lambda one: one.number)
+
+
+def _row(draft: Draft | DataError) -> Row:
+    if isinstance(draft, DataError):
+        raise draft
+    return _measured(Row.model_validate(draft))
+
+
+def _measured(row: Row) -> Row:
+    """With the hemorrhage types and the volume that its mask shows, unless these were given."""
+    grid = native_grid(row)
+    labels = labels_on(grid, row)
+    if row.mask is None or (labels == UNKNOWN).any():
+        return row
+    present = set(np.unique(labels).tolist())
+    types = tuple(name for name, value in LABEL_VALUES.items() if value and value in present)
+    volume_ml = round(grid.volume_ml(labels > 0), 3)
+    known = row.model_dump(exclude_none=True)
+    return Row.model_validate({"types": types, "volume_ml": volume_ml} | known)

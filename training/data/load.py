@@ -1,0 +1,61 @@
+"""A manifest row -> HU and labels, on the grid as acquired or on the grid that networks train on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ichnode.imaging.resample import CanonicalGrid, canonical_grid_for, to_canonical
+from ichnode.imaging.series_gate import acquisition_grid
+from ichnode.imaging.series_reader import read_volume
+from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Volume
+from training.data.dicom import series_in
+from training.data.manifest import Row
+from training.data.masks import Labels, labels_on
+from training.data.nifti import nifti_grid, nifti_volume
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Case:
+    """One head CT on a canonical grid."""
+
+    hu_dhw: FloatArray  # (z, y, x); -1024 where nothing was acquired
+    labels_dhw: Labels  # (z, y, x); values of `manifest.LABEL_VALUES`
+    grid: CanonicalGrid
+    row: Row
+
+
+def native(row: Row) -> tuple[Volume, Labels]:
+    """HU and labels (slice, row, column) as acquired. Raises DataError, RefusedSeries and OSError."""
+    volume = read_volume(series_in(row.ct)) if row.ct.is_dir() else nifti_volume(row.ct)
+    return volume, labels_on(volume.grid, row)
+
+
+def native_grid(row: Row) -> AcquisitionGrid:
+    """Where the voxels of the CT are, without reading any. Raises as `native` does."""
+    return acquisition_grid(series_in(row.ct)) if row.ct.is_dir() else nifti_grid(row.ct)
+
+
+def case(row: Row, spacing_mm: tuple[float, float, float]) -> Case:
+    """HU and labels on a canonical grid of `spacing_mm` (z, y, x) around everything acquired. Raises as `native`."""
+    volume, labels = native(row)
+    grid = canonical_grid_for(volume.grid, spacing_mm)
+    return Case(
+        hu_dhw=to_canonical(volume, grid),
+        labels_dhw=resampled(labels, volume.grid, grid),
+        grid=grid,
+        row=row,
+    )
+
+
+def resampled(labels: Labels, acquired: AcquisitionGrid, grid: CanonicalGrid) -> Labels:
+    """Labels (z, y, x): the largest linear share among the labels, where those above 0 make up half and more."""
+    result = np.zeros(grid.shape, np.uint8)
+    total, largest = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
+    for value in (value for value in np.unique(labels) if value):
+        mask = Volume(hu=(labels == value).astype(np.float32), grid=acquired)
+        share = to_canonical(mask, grid).clip(0)
+        total += share
+        result[share > largest] = value
+        np.maximum(largest, share, out=largest)
+    result[total < 0.5] = 0
+    return result

@@ -1,0 +1,24 @@
+"""Tables: CSV files as rows of text, column names in lower case without line breaks, empty cells as None."""
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+from training.data.manifest import DataError
+
+Cells = dict[str, str | None]
+
+
+def read_table(path: Path, columns: Iterable[str]) -> list[Cells]:
+    """Every line below the header. Raises DataError where one of `columns` lacks, and OSError."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        lines = list(csv.reader(file))
+    names = [" ".join(name.lower().split()) for name in (lines[0] if lines else [])]
+    missing = sorted(set(columns) - set(names))
+    if missing:
+        raise DataError(f"{path}: has no column {', '.join(missing)}")
+    return [
+        {name: cell.strip() or None for name, cell in zip(names, line, strict=False) if name}
+        for line in lines[1:]
+        if any(cell.strip() for cell in line)
+    ]
