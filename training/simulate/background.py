@@ -1,0 +1,135 @@
+"""Background: hematomas of known truth in a real head CT, whose own tissue gives way and whose own noise stays."""
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional
+
+from ichnode.imaging.resample import CanonicalGrid, canonical_grid_for, to_acquisition, to_canonical
+from ichnode.imaging.series_reader import read_volume
+from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Volume
+from training.data.dicom import series_in
+from training.data.nifti import nifti_volume
+from training.simulate import hemorrhage
+from training.simulate.anatomy import lps_mm
+from training.simulate.atlas import Atlas, Maps
+from training.simulate.draw import Draw
+from training.simulate.mass_effect import displacement
+from training.simulate.patient import SimulatedHead
+from training.simulate.real_space import cavity_of, depth_of, space_of
+from training.simulate.scanner import as_labels
+from training.simulate.space import TYPES, Space
+from training.simulate.spec import PatientSpec
+
+BOX, BOX_MM = (64, 192, 160), (2.5, 1.0, 1.0)  # of the grid around the cavity, (z, y, x)
+_SURVEY_MM = 2.0
+_SKULL_MM = 3.5  # so near to the inner table voxels are partly bone
+_HARD_HU = 200.0  # calcification shows through blood
+_UNSEEN_HU = 0.3
+_ACROSS = (-1 / 3, 0.0, 1 / 3)  # of a slice's thickness: where the change that it shows is sampled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Background:
+    """A real head without hemorrhage on a canonical grid around its cavity."""
+
+    hu: Tensor  # (D, H, W)
+    brain_hu: Tensor  # the same, but outside the cavity the HU of the nearest brain: what may be pushed about
+    space: Space
+
+
+def read_background(path: Path) -> Volume:
+    """A head CT: a folder of DICOM files, or NIfTI. Raises DataError, RefusedSeries and OSError."""
+    return read_volume(series_in(path)) if path.is_dir() else nifti_volume(path)
+
+
+def background_of(volume: Volume, atlas: Atlas) -> Background:
+    """The head and where everything lies in it. Raises DataError where no head is found."""
+    survey = canonical_grid_for(volume.grid, (_SURVEY_MM,) * 3)
+    cavity = cavity_of(to_canonical(volume, survey), survey.spacing_mm)
+    grid = _around(cavity, survey)
+    surveyed = torch.from_numpy(depth_of(cavity, survey.spacing_mm))[None]
+    maps = Maps(names=("depth",), values=surveyed, low_mm=survey.origin_lps, spacing_mm=_SURVEY_MM)
+    depth = maps.at(lps_mm(grid, "cpu"))["depth"]
+    hu = to_canonical(volume, grid)
+    brain = hu[tuple(_nearest(depth.numpy() > _SKULL_MM, grid))]
+    return Background(
+        hu=torch.from_numpy(hu), brain_hu=torch.from_numpy(brain), space=space_of(hu, depth.numpy(), grid, atlas)
+    )
+
+
+def _around(cavity: NDArray[np.bool_], survey: CanonicalGrid) -> CanonicalGrid:
+    """The box with the cavity in its middle."""
+    spans = [np.flatnonzero(cavity.any(tuple(a for a in range(3) if a != axis)))[[0, -1]] for axis in range(3)]
+    z, y, x = (
+        origin + span.mean() * _SURVEY_MM - (count - 1) / 2 * mm
+        for origin, span, count, mm in zip(survey.origin_lps[::-1], spans, BOX, BOX_MM, strict=True)
+    )
+    return CanonicalGrid(shape=BOX, spacing_mm=BOX_MM, origin_lps=(float(x), float(y), float(z)))
+
+
+def _nearest(mask: NDArray[np.bool_], grid: CanonicalGrid) -> NDArray[np.int32]:
+    """(3, D, H, W): index of the nearest voxel in `mask`."""
+    return np.asarray(
+        ndimage.distance_transform_edt(~mask, grid.spacing_mm, return_distances=False, return_indices=True)
+    )
+
+
+def graft(spec: PatientSpec, background: Background, *, followup: bool = False) -> SimulatedHead:
+    """The background's head with the lesions of `spec`; staining and incidental findings stay those of the head."""
+    draw, space = Draw(seed=spec.seed), background.space
+    painted = hemorrhage.solid(spec.lesions, space, draw, followup=followup, hematocrit=spec.hematocrit)
+    tissue = background.brain_hu
+    if bool(painted.share.any()):
+        moved = displacement(painted.share, space, draw.uniform("mass effect", 0.2, 0.8))
+        tissue = _moved(tissue[None], moved, space.grid)[0]
+        space = _displaced(space, moved)
+    painted = hemorrhage.fluid(spec.lesions, space, draw, painted, followup=followup, hematocrit=spec.hematocrit)
+    share = painted.share.clamp(0, 1)
+    tissue = tissue + painted.edema_hu
+    painted_hu = torch.lerp(tissue, painted.hu, share * (tissue < _HARD_HU))
+    hu = background.hu + torch.sigmoid(background.space.depth_mm / 0.5) * (painted_hu - background.brain_hu)
+    occupancy = torch.stack([painted.occupancy.get(kind, torch.zeros_like(share)) for kind in TYPES])
+    return SimulatedHead(spec=spec, grid=space.grid, hu=hu, occupancy=occupancy, space=space)
+
+
+def _displaced(space: Space, moved: Tensor) -> Space:
+    shares = [field.name for field in fields(Space) if field.name in ("grey", "white", "ventricle", "csf")]
+    there = _moved(torch.stack([getattr(space, name) for name in shares]), moved, space.grid)
+    return replace(space, mni_mm=space.mni_mm - moved, **dict(zip(shares, there, strict=True)))
+
+
+def _moved(values_cdhw: Tensor, moved_mm: Tensor, grid: CanonicalGrid) -> Tensor:
+    """What was `moved_mm` (3, D, H, W; x right, y anterior, z superior) away from each voxel; linear."""
+    to_lps = torch.tensor((-1.0, -1.0, 1.0))[:, None, None, None]
+    place = lps_mm(grid, "cpu") - to_lps * moved_mm
+    low, spacing = torch.tensor(grid.origin_lps), torch.tensor(grid.spacing_mm[::-1])
+    index = (place.movedim(0, -1) - low) / spacing
+    unit = index * (2 / (torch.tensor(grid.shape[::-1]) - 1)) - 1
+    return functional.grid_sample(values_cdhw[None], unit[None], padding_mode="border", align_corners=True)[0]
+
+
+def as_acquired(grafted: SimulatedHead, background: Background, volume: Volume) -> tuple[Volume, NDArray[np.uint8]]:
+    """The graft in the slices of the real `volume`, and its labels (slice, row, column).
+
+    Only what the graft changed is brought back, so the real image keeps its resolution and noise.
+    """
+    change = grafted.hu - background.hu
+    seen = torch.where(change.abs() > _UNSEEN_HU, change, 0.0).numpy()
+    hu = volume.hu + _shown(seen, grafted.grid, volume.grid)
+    shares = [_shown(share.numpy(), grafted.grid, volume.grid) for share in grafted.occupancy]
+    labels = as_labels(torch.from_numpy(np.stack(shares))).numpy()
+    return replace(volume, hu=hu), labels
+
+
+def _shown(values: FloatArray, canonical: CanonicalGrid, grid: AcquisitionGrid) -> FloatArray:
+    """Canonical values averaged over the thickness of each acquired slice."""
+    across = grid.slice_thickness_mm[:, None] * grid.normal_lps
+    beside = [replace(grid, positions_lps=grid.positions_lps + part * across) for part in _ACROSS]
+    parts = [to_acquisition(values, canonical, one) for one in beside]
+    return np.asarray(np.mean(parts, axis=0), np.float32)

@@ -1,0 +1,229 @@
+"""Incidental: bright and dark things that are not hemorrhage: calcification, vessels, infarct, devices, craniectomy.
+
+They are what a network that only knows clean brains calls blood. Sizes and HU are assumed, from textbook ranges.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from training.simulate.anatomy import AIR_HU, nearness
+from training.simulate.draw import Draw
+from training.simulate.space import Space
+
+Point = tuple[float, float, float]
+
+_SPOTS: tuple[tuple[str, float, Point, tuple[float, float], tuple[float, float]], ...] = (
+    # name, probability, ICBM152 place (x mirrored), radius mm, HU added
+    ("pineal", 0.6, (0, -29, 3), (1.0, 4.0), (40, 350)),
+    ("choroid", 0.55, (22, -42, 10), (1.5, 5.0), (30, 350)),
+    ("pallidum", 0.12, (18, -4, 0), (2.0, 6.0), (10, 120)),
+    ("dentate", 0.05, (16, -56, -34), (2.0, 6.0), (10, 100)),
+    ("carotid", 0.4, (11, 2, -30), (1.0, 2.5), (80, 600)),
+    ("vertebral", 0.25, (6, -34, -56), (1.0, 2.0), (80, 500)),
+    ("falx plaque", 0.15, (0, 10, 50), (1.0, 4.0), (100, 700)),
+    ("habenula", 0.1, (2, -24, 3), (0.8, 1.5), (40, 150)),
+)
+_VESSELS: tuple[tuple[str, Point, Point, float], ...] = (
+    ("basilar", (0, -12, -16), (0, -26, -44), 1.7),
+    ("middle cerebral right", (8, 2, -18), (34, 4, -16), 1.4),
+    ("middle cerebral left", (-8, 2, -18), (-34, 4, -16), 1.4),
+    ("anterior cerebral", (0, 6, -16), (0, 32, 6), 1.1),
+    ("great vein", (0, -34, 2), (0, -46, 6), 2.0),
+    ("straight sinus", (0, -46, 4), (0, -80, -8), 2.2),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scene:
+    """What the incidental findings are painted into."""
+
+    space: Space
+    draw: Draw
+    hu: Tensor
+    covered: Tensor  # share of hemorrhage in each voxel: soft findings do not show through it
+
+
+def paint_incidental(hu: Tensor, covered: Tensor, space: Space, draw: Draw, age: float, *, operated: bool) -> Tensor:
+    """The head with its incidental findings."""
+    painters: list[Callable[[Scene], Tensor]] = [_white_matter_disease(age), _infarcts, _vessels, _spots]
+    painters += [_scalp_swelling, _swollen_brain, _mass]
+    painters += [_opened_skull, _drain, _air_inside] if operated else []
+    for paint in painters:
+        hu = paint(Scene(space=space, draw=draw, hu=hu, covered=covered))
+    return hu
+
+
+def _near(space: Space, centre: Point, radius_mm: float) -> Tensor:
+    """1 well inside a ball in atlas space, 0 outside."""
+    x, y, z = space.mni_mm
+    distance = torch.sqrt((x - centre[0]) ** 2 + (y - centre[1]) ** 2 + (z - centre[2]) ** 2)
+    return torch.sigmoid((radius_mm - distance) / 0.5)
+
+
+def _spots(scene: Scene) -> Tensor:
+    """Calcifications where they are common."""
+    hu, draw, space = scene.hu, scene.draw, scene.space
+    for name, probability, centre, radii, added in _SPOTS:
+        if not draw.chance(name, probability):
+            continue
+        sides = (1, -1) if centre[0] and draw.chance(f"{name} paired", 0.8) else (draw.choice(f"{name} side", (1, -1)),)
+        for side in sides:
+            place = tuple(
+                c * s + draw.normal(f"{name} {side} {a}", 0, 1.5)
+                for c, s, a in zip(centre, (side, 1, 1), "xyz", strict=True)
+            )
+            ball = _near(space, (place[0], place[1], place[2]), draw.uniform(f"{name} {side} radius", *radii))
+            hu = hu + ball * draw.log_uniform(f"{name} {side} hu", *added)
+    return hu
+
+
+def _vessels(scene: Scene) -> Tensor:
+    """Arteries and veins, denser in thrombosis and with a high hematocrit."""
+    draw, space = scene.draw, scene.space
+    x, y, z = space.mni_mm
+    blood_hu = draw.normal("vessel blood", 44, 5)
+    hu = scene.hu
+    for name, start, end, radius in _VESSELS:
+        dense = blood_hu + (draw.uniform(f"{name} clot", 8, 30) if draw.chance(f"{name} dense", 0.07) else 0)
+        along = [e - s for s, e in zip(start, end, strict=True)]
+        length = sum(a * a for a in along)
+        t = ((x - start[0]) * along[0] + (y - start[1]) * along[1] + (z - start[2]) * along[2]) / length
+        t = t.clamp(0, 1)
+        bend = draw.normal(f"{name} bend", 0, 2) * torch.sin(3.14 * t)
+        distance = torch.sqrt(sum((c - s - a * t - bend) ** 2 for c, s, a in zip((x, y, z), start, along, strict=True)))
+        share = torch.sigmoid((radius * draw.uniform(f"{name} radius", 0.7, 1.3) - distance) / 0.4) * (
+            space.depth_mm > 0
+        )
+        hu = torch.lerp(hu, hu.clamp_min(dense), share * (1 - scene.covered))
+    return hu
+
+
+def _white_matter_disease(age: float) -> Callable[[Scene], Tensor]:
+    def paint(scene: Scene) -> Tensor:
+        """Leukoaraiosis: dark white matter around the ventricles, with age (assumed)."""
+        draw, space = scene.draw, scene.space
+        amount = max(0.0, draw.normal("leukoaraiosis", (age - 50) / 40, 0.6))
+        if amount <= 0.05:
+            return scene.hu
+        near = (nearness(space.ventricle, space.grid, 14.0) * 5).clamp_max(1)
+        patchy = torch.sigmoid(2 * draw.field("leukoaraiosis patches", space.grid, 15.0)[0] + 3 * near - 2)
+        return scene.hu - 9 * min(amount, 1.3) * space.white * patchy * near * (1 - scene.covered)
+
+    return paint
+
+
+def _somewhere(draw: Draw, name: str) -> Point:
+    return (draw.uniform(f"{name} x", -58, 58), draw.uniform(f"{name} y", -85, 50), draw.uniform(f"{name} z", -35, 65))
+
+
+def _infarcts(scene: Scene) -> Tensor:
+    """Old and new infarcts: wedge-like loss of brain, or only its grey."""
+    draw, space, hu = scene.draw, scene.space, scene.hu
+    for number in range(draw.choice("infarcts", (0, 1, 2, 3), (0.68, 0.2, 0.08, 0.04))):
+        name = f"infarct {number}"
+        radius = draw.log_uniform(f"{name} radius", 3, 35)
+        x, y, z = (c - m for c, m in zip(space.mni_mm, _somewhere(draw, name), strict=True))
+        rough = draw.field(f"{name} shape", space.grid, max(6.0, radius / 2))[0] * radius * 0.35
+        share = torch.sigmoid((radius - torch.sqrt(x**2 + (0.8 * y) ** 2 + z**2) + rough) / 1.5)
+        to = draw.uniform(f"{name} hu", 6, 30)
+        tissue = space.grey + space.white
+        hu = torch.lerp(hu, hu.clamp_max(to + 0 * hu), share * tissue * (1 - scene.covered))
+    return hu
+
+
+def _swollen_brain(scene: Scene) -> Tensor:
+    """Diffuse or one-sided low density, as in swelling: grey and white look alike."""
+    draw, space = scene.draw, scene.space
+    if not draw.chance("swollen", 0.06):
+        return scene.hu
+    side = torch.sigmoid(draw.choice("swollen side", (-1, 0, 1)) * space.mni_mm[0] / 5)
+    tissue = (space.grey + space.white) * (1 - scene.covered)
+    return scene.hu - side * tissue * draw.uniform("swollen by", 2, 10)
+
+
+def _mass(scene: Scene) -> Tensor:
+    """A tumour: slightly bright, grey or dark, round, with edema; sometimes calcified. Not a hemorrhage."""
+    draw, space = scene.draw, scene.space
+    if not draw.chance("mass", 0.05):
+        return scene.hu
+    centre, radius = _somewhere(draw, "mass"), draw.uniform("mass radius", 5, 22)
+    x, y, z = (c - m for c, m in zip(space.mni_mm, centre, strict=True))
+    rough = draw.field("mass shape", space.grid, 12.0)[0] * radius * 0.2
+    distance = torch.sqrt(x**2 + y**2 + z**2) + rough
+    inside = (space.depth_mm > 0) * (1 - scene.covered)
+    edema = torch.sigmoid((radius * draw.uniform("mass edema", 1.0, 1.8) - distance) / 2) * space.white
+    hu = scene.hu - 10 * edema * inside
+    share = torch.sigmoid((radius - distance) / 1.0) * inside
+    return torch.lerp(hu, draw.uniform("mass hu", 22, 46) + 2 * draw.field("mass texture", space.grid, 6.0)[0], share)
+
+
+def _scalp_swelling(scene: Scene) -> Tensor:
+    """Blood or fluid under the scalp, outside the skull: bright, and no intracranial hemorrhage."""
+    draw, space = scene.draw, scene.space
+    if not draw.chance("scalp swelling", 0.12):
+        return scene.hu
+    centre = (
+        draw.choice("swelling side", (-1, 1)) * draw.uniform("swelling x", 20, 75),
+        draw.uniform("swelling y", -95, 75),
+        draw.uniform("swelling z", -10, 70),
+    )
+    x, y, z = (c - m for c, m in zip(space.mni_mm, centre, strict=True))
+    near = torch.sigmoid((draw.uniform("swelling radius", 15, 45) - torch.sqrt(x**2 + y**2 + z**2)) / 3)
+    outside = ((space.depth_mm < -4) & (scene.hu < 120) & (scene.hu > -300)).float()
+    return torch.lerp(scene.hu, draw.uniform("swelling hu", 20, 75) + 0 * scene.hu, near * outside)
+
+
+def _opened_skull(scene: Scene) -> Tensor:
+    """Craniectomy or craniotomy: a part of the vault is missing, or cut out by a line."""
+    draw, space = scene.draw, scene.space
+    kind = draw.choice("skull opening", ("none", "flap missing", "flap", "burr hole"), (0.2, 0.35, 0.2, 0.25))
+    if kind == "none":
+        return scene.hu
+    side = draw.choice("opening side", (-1, 1))
+    centre = (
+        side * draw.uniform("opening x", 35, 70),
+        draw.uniform("opening y", -50, 45),
+        draw.uniform("opening z", 5, 55),
+    )
+    radius = draw.uniform("burr radius", 5, 9) if kind == "burr hole" else draw.uniform("opening radius", 25, 58)
+    x, y, z = (c - m for c, m in zip(space.mni_mm, centre, strict=True))
+    distance = torch.sqrt(x**2 + y**2 + z**2)
+    vault = torch.sigmoid((-space.depth_mm + 0.3) / 0.4) * torch.sigmoid((14 + space.depth_mm) / 0.5) * (scene.hu > 100)
+    gap = (distance - radius).abs() < draw.uniform("cut", 0.8, 2.0) if kind == "flap" else distance < radius
+    gap = gap & (z > -15)
+    filling = draw.uniform("opening hu", 15, 60)
+    return torch.lerp(scene.hu, filling + 3 * draw.field("opening texture", space.grid, 8.0)[0], vault * gap)
+
+
+def _drain(scene: Scene) -> Tensor:
+    """A ventricular drain: a bright tube, dark inside, from the vault to a ventricle."""
+    draw, space = scene.draw, scene.space
+    if not draw.chance("drain", 0.55):
+        return scene.hu
+    side = draw.choice("drain side", (-1, 1))
+    start = (side * draw.uniform("drain x", 22, 40), draw.uniform("drain y", -5, 40), 85.0)
+    end = (side * draw.uniform("tip x", 0, 14), draw.uniform("tip y", -5, 18), draw.uniform("tip z", 2, 18))
+    along = [e - s for s, e in zip(start, end, strict=True)]
+    x, y, z = space.mni_mm
+    t = sum((c - s) * a for c, s, a in zip((x, y, z), start, along, strict=True)) / sum(a * a for a in along)
+    t = t.clamp(-0.3, 1)
+    distance = torch.sqrt(sum((c - s - a * t) ** 2 for c, s, a in zip((x, y, z), start, along, strict=True)))
+    wall, bore = torch.sigmoid((1.6 - distance) / 0.35), torch.sigmoid((0.7 - distance) / 0.3)
+    hu = torch.lerp(scene.hu, draw.uniform("drain hu", 90, 500) + 0 * scene.hu, wall)
+    return torch.lerp(hu, draw.choice("bore", (0.0, 10.0, AIR_HU)) + 0 * hu, bore)
+
+
+def _air_inside(scene: Scene) -> Tensor:
+    """Air after surgery or fracture: it rises to the front of a supine head."""
+    draw, space = scene.draw, scene.space
+    if not draw.chance("air inside", 0.4):
+        return scene.hu
+    x, y, _ = space.mni_mm
+    level = draw.uniform("air level", 35, 62)
+    rim = torch.exp(-((space.depth_mm / draw.uniform("air depth", 2, 8)) ** 2)) * (space.depth_mm > 0)
+    side = torch.sigmoid(draw.choice("air side", (-1, 0, 1)) * x / 4 + 1)
+    share = torch.sigmoid((y - level + 3 * draw.field("air", space.grid, 12.0)[0]) / 1.5) * (rim > 0.4) * (side > 0.5)
+    return torch.lerp(scene.hu, AIR_HU + 0 * scene.hu, share)

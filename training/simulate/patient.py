@@ -1,0 +1,55 @@
+"""Patient: one simulated patient's head CT at the first scan or at follow-up, with the truth beside it."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ichnode.imaging.resample import CanonicalGrid
+from training.simulate import anatomy, hemorrhage
+from training.simulate.atlas import Atlas
+from training.simulate.draw import Draw
+from training.simulate.incidental import paint_incidental
+from training.simulate.mass_effect import displacement
+from training.simulate.space import TYPES, Space
+from training.simulate.spec import PatientSpec
+from training.simulate.staining import stained
+from training.simulate.styles import Style
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SimulatedHead:
+    """One head on its grid, (D, H, W), before any scanner saw it."""
+
+    spec: PatientSpec
+    grid: CanonicalGrid
+    hu: Tensor  # float32
+    occupancy: Tensor  # (type, D, H, W): share of each voxel that is blood, in the order of TYPES
+    space: Space  # where everything lies, displaced
+
+
+def simulate_head(
+    spec: PatientSpec, grid: CanonicalGrid, atlas: Atlas, style: Style, *, followup: bool = False, device: str = "cpu"
+) -> SimulatedHead:
+    """The patient's head at the first CT, or at follow-up. Same seed and grid, same head on any device."""
+    draw = Draw(seed=spec.seed, device=device)
+    head = anatomy.head(draw, grid, atlas, style, spec.age)
+    undisturbed = head.space()
+    painted = hemorrhage.solid(
+        spec.lesions, undisturbed, draw, followup=followup, hematocrit=spec.hematocrit, followup_h=spec.followup_h
+    )
+    space = undisturbed
+    if bool(painted.share.any()):
+        strength = draw.uniform("mass effect", 0.4, 1.0)
+        space = head.space(displacement(painted.share, undisturbed, strength))
+    painted = hemorrhage.fluid(
+        spec.lesions, space, draw, painted, followup=followup, hematocrit=spec.hematocrit, followup_h=spec.followup_h
+    )
+    tissue = head.tissue_hu(space) + painted.edema_hu
+    operated = draw.chance("operated", style.operated)
+    tissue = paint_incidental(tissue, painted.share, space, draw, spec.age, operated=operated)
+    tissue = stained(tissue, space, draw, staining_ml=spec.staining_ml, side=spec.staining_side)
+    share = painted.share.clamp(0, 1)
+    hu = torch.lerp(tissue, painted.hu, share * (tissue < 200) * (tissue > -200))
+    occupancy = torch.stack([painted.occupancy.get(kind, torch.zeros_like(share)) for kind in TYPES])
+    return SimulatedHead(spec=spec, grid=grid, hu=hu, occupancy=occupancy, space=space)

@@ -1,0 +1,206 @@
+"""Scanner: from a patient's finely sliced HU to the planes that a CT of some make, dose and protocol would show.
+
+Slice profile, kernel, beam hardening, streaks, metal, motion, noise, calibration, padding, field of view, head holder
+and windowed exports, each drawn wide. It works on evenly spaced planes; a plane averages what its slice covers.
+"""
+
+from dataclasses import dataclass
+from math import ceil, cos, pi, sin
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from training.simulate.anatomy import AIR_HU
+from training.simulate.draw import Draw
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scanned:
+    """What the scanner shows, and what is true of it, on the same planes."""
+
+    hu: Tensor  # (plane, row, column) float32
+    labels: Tensor  # (plane, row, column) uint8
+
+
+def scan(
+    hu: Tensor, occupancy_cdhw: Tensor, draw: Draw, *, planes_each: int, pixel_mm: float, archived: bool = False
+) -> Scanned:
+    """`planes_each` fine planes become one; `occupancy_cdhw` holds the share of each type of hemorrhage.
+
+    `archived`: as a PACS holds it, with slices as thick as they are apart, and never exported through a window.
+    """
+    profile = [1 / planes_each] * planes_each if archived else _profile(draw, planes_each)
+    hu, *shares = (_sliced(x, profile, planes_each) for x in (hu, *occupancy_cdhw))
+    hu = _kernel(hu, draw, pixel_mm)
+    hu = hu + _shadows(hu, draw)
+    hu = _moved(hu, draw)
+    hu = hu + _noise(hu, draw, pixel_mm)
+    hu = hu * draw.normal("gain", 1, 0.012) + draw.normal("offset", 0, 2.0)
+    hu = _padded(_held(hu, draw, pixel_mm), draw)
+    if not archived and draw.chance("exported", 0.12):
+        hu = _exported(hu, draw)
+    return Scanned(hu=hu.clamp(-2048, 3071).round(), labels=as_labels(torch.stack(shares)))
+
+
+def as_labels(occupancy_cdhw: Tensor) -> Tensor:
+    """The type that fills most of each voxel where hemorrhage fills half of it; else 0."""
+    most, which = occupancy_cdhw.max(0)
+    found = (occupancy_cdhw.sum(0) >= 0.5) & (most > 0)
+    return torch.where(found, which + 1, 0).to(torch.uint8)
+
+
+def _profile(draw: Draw, planes_each: int) -> list[float]:
+    """Weights of the fine planes around one plane's middle: thin, contiguous or thick slices."""
+    kind = draw.choice("slices", ("thin", "contiguous", "thick", "very thick"), (0.2, 0.5, 0.2, 0.1))
+    reach = {"thin": 0.5, "contiguous": planes_each / 2, "thick": planes_each * 0.8, "very thick": planes_each * 1.2}[
+        kind
+    ]
+    middle = draw.uniform("slice phase", -0.5, 0.5)
+    half = ceil(reach + 0.5)
+    edges = [(i - middle) for i in range(-half, half)]
+    weights = [max(0.0, min(e + 1, reach) - max(e, -reach)) for e in edges]
+    return [w / sum(weights) for w in weights]
+
+
+def _sliced(x: Tensor, profile: list[float], planes_each: int) -> Tensor:
+    """Every `planes_each`-th weighted mean; the ends repeat."""
+    half = len(profile) // 2
+    first = max(0, half - planes_each // 2)
+    padded = functional.pad(x[None, None], (0, 0, 0, 0, first, half), mode="replicate")[0, 0]
+    count = x.shape[0] // planes_each
+    start = first + planes_each // 2 - half
+    out = torch.zeros((count, *x.shape[1:]), device=x.device)
+    for offset, weight in enumerate(profile):
+        if weight > 0:
+            out += weight * padded[start + offset :: planes_each][:count]
+    return out
+
+
+def smooth(x: Tensor, sigma: float) -> Tensor:
+    """Gaussian within each plane, sigma in pixels."""
+    if sigma < 0.15:
+        return x
+    reach = max(1, ceil(2.5 * sigma))
+    taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=x.device) / sigma) ** 2)
+    taps = taps / taps.sum()
+    padded = functional.pad(x[:, None], (reach,) * 4, mode="replicate")
+    return functional.conv2d(functional.conv2d(padded, taps[None, None, None, :]), taps[None, None, :, None])[:, 0]
+
+
+def _kernel(hu: Tensor, draw: Draw, pixel_mm: float) -> Tensor:
+    """Reconstruction kernel: soft, or sharp with overshoot at edges."""
+    soft = smooth(hu.clamp(-1000, 2500), draw.uniform("blur", 0.25, 1.1) / pixel_mm)
+    if draw.chance("sharp", 0.25):
+        soft = soft + draw.uniform("overshoot", 0.2, 0.8) * (soft - smooth(soft, 1.0 / pixel_mm))
+    return soft
+
+
+def _shadows(hu: Tensor, draw: Draw) -> Tensor:
+    """Beam hardening near bone, dark and bright bands between bones, streaks from metal."""
+    bone = (hu > 400).float()
+    near = functional.avg_pool2d(bone[:, None], 21, 1, 10)[:, 0]
+    brain = ((hu > -50) & (hu < 150)).float()
+    added = brain * near * draw.uniform("beam hardening", -6, 22)
+    rows = bone.mean(2, keepdim=True)
+    bands = functional.interpolate(draw.normals("bands", hu.shape[0], 1, 40), hu.shape[1], mode="linear").movedim(1, 2)
+    added = added + brain * bands * (rows / 0.15).clamp_max(2.5) * draw.uniform("band strength", 0, 5)
+    if draw.chance("metal", 0.04):
+        added = added + _star(hu, draw)
+    return added
+
+
+def _star(hu: Tensor, draw: Draw) -> Tensor:
+    """Streaks around a metal object, on some planes."""
+    d, h, w = hu.shape
+    y = torch.arange(h, device=hu.device)[:, None] - draw.uniform("metal row", 0.3, 0.7) * h
+    x = torch.arange(w, device=hu.device)[None, :] - draw.uniform("metal column", 0.3, 0.7) * w
+    radius, angle = torch.sqrt(x**2 + y**2) + 2, torch.atan2(y, x)
+    rays = sum(
+        torch.cos(draw.choice(f"rays {i}", (2, 3, 4, 5, 7, 9, 12)) * angle + draw.uniform(f"ray {i}", 0, 2 * pi))
+        for i in range(3)
+    )
+    streaks = rays * draw.uniform("metal strength", 100, 900) / radius + 2500 * (radius < draw.uniform("metal", 3, 6))
+    middle, spread = draw.uniform("metal plane") * d, draw.uniform("metal planes", 0.4, 1.5)
+    return streaks * torch.exp(-(((torch.arange(d, device=hu.device) - middle) / spread) ** 2))[:, None, None]
+
+
+def _moved(hu: Tensor, draw: Draw) -> Tensor:
+    """Planes in which the patient moved: a ghost shifted within the plane."""
+    if not draw.chance("motion", 0.08):
+        return hu
+    d = hu.shape[0]
+    shift = (round(draw.normal("motion rows", 0, 4)), round(draw.normal("motion columns", 0, 4)))
+    ghost = torch.roll(hu, shift, (1, 2))
+    middle, spread = draw.uniform("motion plane") * d, draw.uniform("motion planes", 1, 6)
+    share = 0.45 * torch.exp(-(((torch.arange(d, device=hu.device) - middle) / spread) ** 2))
+    return torch.lerp(hu, ghost, share[:, None, None])
+
+
+def _noise(hu: Tensor, draw: Draw, pixel_mm: float) -> Tensor:
+    """Quantum noise, correlated as the kernel leaves it, stronger where the beam crosses more bone."""
+    grain = smooth(draw.normals("noise", *hu.shape), draw.uniform("grain", 0.3, 1.1) / pixel_mm)
+    if draw.chance("sharp noise", 0.3):
+        grain = grain - smooth(grain, 1.6 / pixel_mm)
+    grain = grain / grain[:: max(1, hu.shape[0] // 4)].std().clamp_min(1e-3)
+    bone = (hu > 400).float().mean((1, 2), keepdim=True)
+    sigma = draw.log_uniform("noise level", 0.8, 7.0) * (1 + draw.uniform("bone noise", 0, 3) * bone)
+    return grain * sigma * (hu > -900 + 200).float().clamp_min(0.5)
+
+
+def _held(hu: Tensor, draw: Draw, pixel_mm: float) -> Tensor:
+    """With a head holder or table under the head, and sometimes a tube or a sheet."""
+    if draw.chance("nothing under the head", 0.35):
+        return hu
+    _, h, w = hu.shape
+    y = (torch.arange(h, device=hu.device)[:, None] - h / 2) * pixel_mm
+    x = (torch.arange(w, device=hu.device)[None, :] - w / 2 + draw.normal("holder x", 0, 5)) * pixel_mm
+    radius, depth = draw.uniform("holder radius", 80, 180), draw.uniform("holder below", 86, 108)
+    distance = (torch.sqrt(x**2 + (y - depth + radius) ** 2) - radius).abs()
+    thickness = draw.uniform("holder thickness", 0.8, 3.0)
+    shell = (distance < thickness) & (y > draw.uniform("holder from", -20, 60))
+    plastic = draw.uniform("holder hu", -300, 250)
+    return torch.where(shell[None] & (hu < -600), plastic, hu)
+
+
+def _padded(hu: Tensor, draw: Draw) -> Tensor:
+    """Outside the round field of view lies padding, which makers number differently."""
+    _, h, w = hu.shape
+    if draw.chance("no padding", 0.5):
+        return hu
+    y = torch.arange(h, device=hu.device)[:, None] - h / 2 + draw.normal("field row", 0, 3)
+    x = torch.arange(w, device=hu.device)[None, :] - w / 2 + draw.normal("field column", 0, 3)
+    radius = draw.uniform("field radius", 0.5, 0.75) * max(h, w)
+    padding = draw.choice("padding", (-1024.0, -1500.0, -2000.0, -3024.0, AIR_HU, 0.0), (4, 2, 2, 1, 2, 0.3))
+    return torch.where((x**2 + y**2 > radius**2)[None], padding, hu)
+
+
+def _exported(hu: Tensor, draw: Draw) -> Tensor:
+    """Through a display window and back: what lies outside is clipped, the rest has few grey levels."""
+    low, width = draw.uniform("window low", -40, 12), draw.log_uniform("window width", 60, 220)
+    grey = ((hu - low) / width).clamp(0, 1)
+    grey = (grey * 255).round() / 255
+    if draw.chance("grey levels as HU", 0.25):
+        return grey * 255
+    guess = draw.choice("window guessed", ((low, width), (0.0, 80.0), (-10.0, 100.0)), (3, 1, 1))
+    return guess[0] + guess[1] * grey
+
+
+def turned(scanned: Scanned, draw: Draw) -> Scanned:
+    """Mirrored or a little turned, as heads lie and as odd headers leave them."""
+    axes = [axis for axis, p in ((2, 0.5), (1, 0.03), (0, 0.03)) if draw.chance(f"flip {axis}", p)]
+    hu, labels = scanned.hu, scanned.labels
+    if draw.chance("turn", 0.3):
+        angle = draw.normal("turn angle", 0, 0.15)
+        theta = torch.tensor(
+            [
+                [cos(angle), -sin(angle) * hu.shape[1] / hu.shape[2], 0],
+                [sin(angle) * hu.shape[2] / hu.shape[1], cos(angle), 0],
+            ]
+        )
+        place = functional.affine_grid(theta[None].to(hu.device), [1, 1, *hu.shape[1:]], align_corners=False)
+        hu = functional.grid_sample(hu[None], place, padding_mode="border", align_corners=False)[0]
+        labels = functional.grid_sample(labels[None].float(), place, mode="nearest", align_corners=False)[0].to(
+            torch.uint8
+        )
+    return Scanned(hu=hu.flip(axes), labels=labels.flip(axes))

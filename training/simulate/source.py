@@ -1,0 +1,131 @@
+"""Simulated batches for training and validation: numbered, made on the fly, the same in every run.
+
+A new patient comes every few batches; a batch shows one of the most recent patients through a new scanner, so that one
+head serves several times under different kernels, slices, noise and exports.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ichnode.imaging.resample import CanonicalGrid
+from training.fit.source import Batch
+from training.simulate import picture, scanner
+from training.simulate.anatomy import AIR_HU
+from training.simulate.atlas import atlas_of
+from training.simulate.cohort import patient_spec
+from training.simulate.draw import Draw
+from training.simulate.patient import SimulatedHead, simulate_head
+from training.simulate.scanner import Scanned
+from training.simulate.styles import Style
+
+PLANES_EACH = 2  # fine planes in each plane of the training grid
+FIRST_SEED = {"training": 1_000_000}
+UNKNOWN = 255  # label of voxels whose truth is not known
+DIVISIBLE_BY = 16  # planes: twice the strides of the segmenter, see docs/decisions (a fault of oneDNN)
+_HELD_OUT_SEED = 900_000_000  # no training run gets there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Kept:
+    """A simulated head in little memory: dozens are kept."""
+
+    hu: Tensor  # float16
+    occupancy: Tensor  # (type, D, H, W) uint8, 255 for all of the voxel
+
+    @classmethod
+    def of(cls, head: SimulatedHead) -> "_Kept":
+        return cls(hu=head.hu.half(), occupancy=(head.occupancy * 255).round().to(torch.uint8))
+
+
+@dataclass(slots=True, kw_only=True)
+class SimulatedSource:
+    """Batches of one style on `grid`. One-head batches sometimes hold few slices, as single-slice series do."""
+
+    grid: CanonicalGrid
+    style: Style
+    device: str = "cpu"
+    heads: int = 1
+    showings: int = 3  # of each patient, on average
+    recent: int = 24  # patients kept
+    few_slices: float = 0.12  # share of one-head batches
+    _kept: OrderedDict[int, _Kept] = field(default_factory=OrderedDict)
+
+    def batch(self, number: int) -> Batch:
+        """The batch of that number."""
+        shown = [self._shown(number * self.heads + index) for index in range(self.heads)]
+        hu_bdhw, labels_bdhw = (torch.stack([getattr(s, name) for s in shown]) for name in ("hu", "labels"))
+        return Batch(hu_bdhw=hu_bdhw, labels_bdhw=labels_bdhw)
+
+    def _shown(self, number: int) -> Scanned:
+        draw = Draw(seed=self._first_seed + 500_000_000 + number, device=self.device)
+        head = self._head(self._patient(number, draw))
+        seen = seen_by(self.style, head.hu.float(), head.occupancy / 255, draw)
+        if self.heads > 1 or not draw.chance("few slices", self.few_slices):
+            return seen
+        return _among_air(few(seen, draw), draw)
+
+    @property
+    def _first_seed(self) -> int:
+        return FIRST_SEED.get(self.style.name, _HELD_OUT_SEED)
+
+    def _patient(self, number: int, draw: Draw) -> int:
+        """The newest patient of every `showings` batches, else one of the recent ones."""
+        newest = number // self.showings
+        if number % self.showings == 0:
+            return self._first_seed + newest
+        return self._first_seed + max(0, newest - int(draw.uniform("patient", 0, self.recent)))
+
+    def _head(self, seed: int) -> _Kept:
+        if seed in self._kept:
+            self._kept.move_to_end(seed)
+            return self._kept[seed]
+        atlas = atlas_of(self.style, self.device)
+        head = simulate_head(patient_spec(seed), fine(self.grid), atlas, self.style, device=self.device)
+        self._kept[seed] = _Kept.of(head)
+        if len(self._kept) > self.recent + 2:
+            self._kept.popitem(last=False)
+        return self._kept[seed]
+
+
+def fine(grid: CanonicalGrid) -> CanonicalGrid:
+    """The same box in thinner planes."""
+    dz = grid.spacing_mm[0] / PLANES_EACH
+    x, y, z = grid.origin_lps
+    return CanonicalGrid(
+        shape=(grid.shape[0] * PLANES_EACH, *grid.shape[1:]),
+        spacing_mm=(dz, *grid.spacing_mm[1:]),
+        origin_lps=(x, y, z - dz * (PLANES_EACH - 1) / 2),
+    )
+
+
+def seen_by(style: Style, hu: Tensor, occupancy_cdhw: Tensor, draw: Draw, pixel_mm: float = 1.0) -> Scanned:
+    """A head through a scanner of the style, in planes of `PLANES_EACH` fine ones."""
+    scan, turned = (picture.scan, picture.turned) if style.scanner == "picture" else (scanner.scan, scanner.turned)
+    return turned(scan(hu, occupancy_cdhw, draw, planes_each=PLANES_EACH, pixel_mm=pixel_mm), draw)
+
+
+def few(seen: Scanned, draw: Draw) -> Scanned:
+    """One to twelve neighbouring planes of the brain, more often with blood than without."""
+    count = min(round(draw.log_uniform("slices shown", 0.6, 12)) or 1, seen.hu.shape[0])
+    wanted = (seen.labels > 0).flatten(1).any(1)
+    if not bool(wanted.any()) or draw.chance("anywhere", 0.2):
+        wanted = ((seen.hu > 0) & (seen.hu < 100)).flatten(1).float().mean(1) > 0.1
+    planes = wanted.nonzero()
+    middle = int(planes[int(draw.uniform("plane") * len(planes))])
+    first = min(max(0, middle - count // 2), seen.hu.shape[0] - count)
+    return Scanned(hu=seen.hu[first : first + count], labels=seen.labels[first : first + count])
+
+
+def _among_air(seen: Scanned, draw: Draw) -> Scanned:
+    """With planes of air before and after, of unknown truth, up to a number that networks can halve."""
+    missing = -seen.hu.shape[0] % DIVISIBLE_BY
+    before = round(draw.uniform("air before") * missing)
+    planes = (0, 0, 0, 0, before, missing - before)
+    return Scanned(
+        hu=functional.pad(seen.hu, planes, value=AIR_HU),
+        labels=functional.pad(seen.labels, planes, value=UNKNOWN),
+    )
