@@ -1,0 +1,25 @@
+"""`python -m training`: simulate patients, import data, fit, export and evaluate networks."""
+
+import typer
+
+from training.data.command import import_data
+from training.evaluate.command import segmenter as evaluate_segmenter
+from training.fit.command import export_segmenter, fit_segmenter
+from training.simulate.command import demo_patient, simulate
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+fit = typer.Typer(help="Train a network.", no_args_is_help=True)
+export = typer.Typer(help="Make a bundle of a checkpoint.", no_args_is_help=True)
+evaluate = typer.Typer(help="Measure a network on patients with known truth.", no_args_is_help=True)
+
+app.command()(simulate)
+app.command()(demo_patient)
+app.command("import")(import_data)
+fit.command("segmenter")(fit_segmenter)
+export.command("segmenter")(export_segmenter)
+evaluate.command("segmenter")(evaluate_segmenter)
+for name, group in (("fit", fit), ("export", export), ("evaluate", evaluate)):
+    app.add_typer(group, name=name)
+
+if __name__ == "__main__":
+    app()
