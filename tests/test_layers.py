@@ -20,8 +20,9 @@ MAY_IMPORT = {
     "metrics": {"domain", "__init__"},
     "config": {"domain"},
     "phantom": {"domain"},
+    "simulated_patient": {"phantom"},
     "node": {"config", "metrics", "stages", "web", "domain", *PARTS},
-    "demo": {"config", "node", "phantom", "stages", "domain", *PARTS},
+    "demo": {"config", "node", "phantom", "simulated_patient", "stages", "domain", *PARTS},
     "cli": {"config", "logs", "node", "demo", "stages", "web", "domain", "__init__", *PARTS},
     "__init__": set(),
     "__main__": {"cli"},
@@ -29,6 +30,8 @@ MAY_IMPORT = {
 }
 MODELS_MAY_IMPORT_PACKAGES = {"torch", "monai", "SimpleITK", "numpy"}
 ONLY_BUNDLE_IMPORTS_MODELS = Path("ichnode/inference/bundle.py")
+TRAINING_MAY_IMPORT = ("models", "training", "ichnode.imaging", "ichnode.domain", "ichnode.errors")
+EXPORT_AND_EVALUATE = {"ichnode.inference.bundle", "ichnode.inference.predictor", "ichnode.inference.quantify"}
 
 
 def unit_of(path: Path) -> str:
@@ -107,5 +110,17 @@ def test_the_domain_is_pure():
     assert packages - set(sys.stdlib_module_names) == {"ichnode"}
 
 
-def test_the_daemon_never_imports_training():
+def test_the_daemon_and_its_networks_never_import_training():
     assert not [f for f in sources() for m in imported_modules(f) if m.split(".")[0] == "training"]
+
+
+def test_training_shares_images_and_domain_with_the_daemon_and_its_export_the_bundles():
+    wrong = [
+        f"{file.relative_to(ROOT)} imports {module}"
+        for file in (ROOT / "training").rglob("*.py")
+        for module in imported_modules(file)
+        if module.split(".")[0] in ("ichnode", "models")
+        and not any(module == name or module.startswith(f"{name}.") for name in TRAINING_MAY_IMPORT)
+        and not (file.parent.name in ("fit", "evaluate") and module.rsplit(".", 1)[0] in EXPORT_AND_EVALUATE)
+    ]
+    assert wrong == []

@@ -1,11 +1,17 @@
-"""`python -m tests.benchmarks [receive|read|write|end-to-end ...]`: one table each; all where nothing is named."""
+"""`python -m tests.benchmarks [NAME ...]`, of `BENCHMARKS`: one table each; all where nothing is named."""
 
 import sys
 
-from tests.benchmarks import end_to_end, read_volume, receive, write_results
+from tests.benchmarks import end_to_end, read_volume, receive, simulate, write_results
 from tests.benchmarks.table import show
 
-BENCHMARKS = {"receive": receive, "read": read_volume, "write": write_results, "end-to-end": end_to_end}
+BENCHMARKS = {
+    "receive": receive,
+    "read": read_volume,
+    "write": write_results,
+    "end-to-end": end_to_end,
+    "simulate": simulate,
+}
 
 
 def main(names: list[str]) -> None:
