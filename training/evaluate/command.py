@@ -1,6 +1,6 @@
 """The command `python -m training evaluate segmenter`: parse and print only."""
 
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated
 
@@ -18,15 +18,19 @@ from training.evaluate.plots import write_plots
 from training.evaluate.report import reports
 from training.evaluate.score import scores
 from training.evaluate.tables import tables
+from training.simulate.held_out import STYLES, cases
 
 _WIDE = 220  # piped tables keep their columns
 
 
 def segmenter(
-    data: Annotated[Path, typer.Option(help="Manifest (JSONL) with masks.", exists=True, dir_okay=False)],
+    data: Annotated[Path | None, typer.Option(help="Manifest (JSONL) with masks.", exists=True, dir_okay=False)] = None,
+    held_out: Annotated[int, typer.Option(min=0, help="Also so many simulated patients of each held-out style.")] = 0,
+    style: Annotated[list[str] | None, typer.Option(help=f"Of these only: {', '.join(STYLES)}.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the held-out patients.")] = 0,
     bundle: Annotated[list[str] | None, typer.Option(help="Bundle by name or folder; may be repeated.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for report.json, cases.csv and the plots.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many rows.")] = None,
     split: Annotated[str | None, typer.Option(help="Only this split; otherwise all that is not train.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.")] = "auto",
 ) -> None:
@@ -34,23 +38,27 @@ def segmenter(
     console, errors = Console(), Console(stderr=True)
     if not console.is_terminal:
         console.width = _WIDE
+    if unknown := set(style or []) - set(STYLES):
+        raise typer.BadParameter(f"{', '.join(unknown)}: none of {', '.join(STYLES)}", param_hint="--style")
     refused: dict[str, str] = {}
     try:
-        rows = read_manifest(data)
+        rows = read_manifest(data) if data else ()
         chosen = list(islice(with_truth(rows, split), limit))
+        simulated = chain.from_iterable(cases(each, held_out, seed) for each in style or STYLES) if held_out else ()
         compared = contenders(bundle or [], choose_device(device))
-        cases = track(manifest_cases(chosen, refused), "evaluating", total=len(chosen), console=errors)
-        found = reports(list(scores(cases, compared)))
-    except (DataError, InferenceError) as problem:
+        every = track(chain(manifest_cases(chosen, refused), simulated), "evaluating", console=errors)
+        found = reports(list(scores(every, compared)))
+    except (DataError, InferenceError, FileNotFoundError) as problem:
         errors.print(str(problem), style="red", markup=False)
         raise typer.Exit(2) from problem
     for name, reason in refused.items():
         errors.print(f"{name} refused: {reason}", markup=False)
     if not found:
-        errors.print(f"{data}: none of {len(rows)} rows has a truth to evaluate on")
+        errors.print(f"nothing to evaluate: none of {len(rows)} rows has a truth, and --held-out is {held_out}")
         raise typer.Exit(2)
     console.print(tables(found))
-    console.print(f"{len(chosen)} of {len(rows)} rows, {len(refused)} of them refused")
+    if data:
+        console.print(f"{len(chosen)} of {len(rows)} rows, {len(refused)} of them refused")
     if out:
         out.mkdir(parents=True, exist_ok=True)
         write_json(found, refused, out / "report.json")

@@ -12,6 +12,7 @@ from torch import Tensor
 from ichnode.inference.bundle import CARD, MANIFEST, WEIGHTS, Manifest, Thresholds, verify_bundle
 from training.fit.checkpoint import read
 from training.fit.inputs import WINDOWS_HU
+from training.simulate.space import TYPES
 
 ARCHITECTURE = "segmenter:Segmenter"
 INTENDED_USE = "Research use only - not for clinical use"
@@ -41,6 +42,7 @@ def export_bundle(
         family="neural network",
         trained_on=trained_on,
         intended_use=INTENDED_USE,
+        classes=TYPES,
         grid_spacing_mm=stored["recipe"]["spacing_mm"],
         windows=WINDOWS_HU,
         thresholds=thresholds,

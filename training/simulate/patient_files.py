@@ -46,7 +46,7 @@ def _row(ct: SimulatedCT, folder: Path, image: Path) -> Row:
         patient=patient,
         study=ct.name,
         ct=image.absolute(),
-        source="simulated" if ct.style != GRAFTED else "simulated in a real head",
+        source=f"simulated/{ct.style}" if ct.style != GRAFTED else "simulated in a real head",
         licence="Apache-2.0" if ct.style != GRAFTED else "that of the real head",
         split="test",
         mask=(folder / "mask.nii.gz").absolute(),
