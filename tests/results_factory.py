@@ -10,7 +10,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedCTImageStorage
 
-from ichnode.domain.findings import Estimate, EstimateName, Findings, Hematoma, ModelIdentity, Side
+from ichnode.domain.findings import Caveat, Estimate, EstimateName, Findings, Hematoma, ModelIdentity, Side
 from ichnode.imaging.prediction import PredictedFollowUp, Prediction
 from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Mask, Volume
 from ichnode.phantom import REGULAR, Geometry, head_ct
@@ -63,6 +63,7 @@ class Case:
         self.grow_by_pixels = 1
         self.hematoma: Hematoma | None = None  # measured from the mask unless given
         self.estimates: tuple[Estimate, ...] = ESTIMATES if followup else ()
+        self.caveats: tuple[Caveat, ...] = ()
 
     @property
     def prediction(self) -> Prediction:
@@ -76,7 +77,7 @@ class Case:
     @property
     def findings(self) -> Findings:
         hematoma = self.hematoma or (measured(self.volume.grid, self.mask) if self.mask.any() else None)
-        return Findings(model=self.model, hematoma=hematoma, estimates=self.estimates)
+        return Findings(model=self.model, hematoma=hematoma, estimates=self.estimates, caveats=self.caveats)
 
     def results(self) -> tuple[Result, ...]:
         return compose_results(

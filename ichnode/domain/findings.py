@@ -24,6 +24,26 @@ class Side(StrEnum):
     MIDLINE = "midline"
 
 
+class HemorrhageType(StrEnum):
+    """Where the blood is."""
+
+    IPH = "IPH"  # intraparenchymal
+    IVH = "IVH"  # intraventricular
+    SAH = "SAH"  # subarachnoid
+    SDH = "SDH"  # subdural
+    EDH = "EDH"  # epidural
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HematomaPart:
+    """All blood of one type in a hematoma. Volumes as those of the hematoma; those of all parts add up to them."""
+
+    type: HemorrhageType
+    volume_ml: float
+    volume_low_ml: float
+    volume_high_ml: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hematoma:
     """The hematoma of one head CT, all its components together, measured on the acquisition grid."""
@@ -39,6 +59,15 @@ class Hematoma:
     largest_area_mm2: float
     long_axis_mm: float  # A: longest in-plane diameter on that slice
     short_axis_mm: float  # B: longest diameter perpendicular to A
+    parts: tuple[HematomaPart, ...] = ()  # by type, largest first; none where the model tells no types apart
+
+
+class Caveat(StrEnum):
+    """What limits all numbers about one series, in the words that stand in its results."""
+
+    EIGHT_BIT = "HU estimated from an 8-bit export"
+    LOST_OFFSET = "HU estimated: stored values are taken to be 1024 too high"
+    NO_RESCALE = "HU assumed: the header has no rescale slope and intercept"
 
 
 class EstimateName(StrEnum):
@@ -71,3 +100,4 @@ class Findings:
     model: ModelIdentity
     hematoma: Hematoma | None
     estimates: tuple[Estimate, ...] = ()
+    caveats: tuple[Caveat, ...] = ()

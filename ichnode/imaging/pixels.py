@@ -62,7 +62,7 @@ def _native_frames(group: list[Slice]) -> Iterator[Stored]:
     instance, dtype, (rows, columns) = group[0].instance, _dtype(group[0]), group[0].shape
     start = byte_place(instance.header, "DataSetOffset") + byte_place(instance.header, "PixelDataOffset")
     for one in group:
-        offset = start + (one.frame_number - 1) * rows * columns * 2
+        offset = start + (one.frame_number - 1) * rows * columns * dtype.itemsize
         values = np.fromfile(instance.file, dtype, rows * columns, offset=offset)
         if len(values) < rows * columns:
             raise RefusedSeries(Reason.BAD_PIXELS, f"the file ends inside {one.name}")
@@ -78,7 +78,7 @@ def _inflated_frames(group: list[Slice]) -> Iterator[Stored]:
         raise RefusedSeries(Reason.BAD_PIXELS, f"{error} in {group[0].name}") from error
     check_pixel_length(group[0], header)
     for one in group:
-        offset = byte_place(header, "PixelDataOffset") + (one.frame_number - 1) * rows * columns * 2
+        offset = byte_place(header, "PixelDataOffset") + (one.frame_number - 1) * rows * columns * dtype.itemsize
         yield np.frombuffer(data_set, dtype, rows * columns, offset).reshape(rows, columns)
 
 
@@ -98,12 +98,12 @@ def _decompressed_frames(group: list[Slice]) -> Iterator[Stored]:
 
 def _dtype(one: Slice) -> np.dtype[np.integer]:
     order = ">" if one.instance.transfer_syntax_uid == ExplicitVRBigEndian else "<"
-    return np.dtype(f"{order}{'i' if one.header.get('PixelRepresentation') else 'u'}2")
+    return np.dtype(f"{order}{'i' if one.header.get('PixelRepresentation') else 'u'}{one.pixel_bytes}")
 
 
 def _write_hu(stored: Stored, one: Slice, out: FloatArray) -> None:
     """Unused high bits off, sign extended, then the rescale; padding last."""
-    unused = 16 - one.whole("BitsStored")
+    unused = one.whole("BitsAllocated") - one.whole("BitsStored")
     raw = stored.astype(_dtype(one).newbyteorder("="), copy=False)
     values = (raw << unused) >> unused if unused else raw
     slope, intercept = rescale(one)

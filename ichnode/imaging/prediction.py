@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ichnode.domain.findings import ModelIdentity
 from ichnode.imaging.volume import FloatArray, Mask
 
@@ -22,4 +25,8 @@ class Prediction:
     model: ModelIdentity
     probability: FloatArray  # (slice, row, column), 0-1
     hematoma: Mask  # (slice, row, column): probability thresholded and cleaned
+    classes: tuple[str, ...] = ()  # what `types` numbers from 1
+    types: NDArray[np.uint8] | None = (
+        None  # (slice, row, column): most probable class from the lenient threshold, else 0
+    )
     followup: PredictedFollowUp | None = None

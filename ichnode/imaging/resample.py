@@ -2,7 +2,10 @@
 
 The canonical axes run with the patient, as LPS does: z cranial, y posterior, x left. A place between two slices is
 interpolated between these, its slice origin too, so that gantry tilt and uneven gaps come out straight. The end slices
-reach half a gap outwards, where they are repeated; so do the outermost pixels.
+reach half a gap outwards, where they are repeated; so do the outermost pixels. A single slice reaches half its
+thickness.
+
+Slices or pixels of which several fit into a canonical voxel are averaged first (`cells`).
 """
 
 from dataclasses import dataclass
@@ -11,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ichnode.imaging.cells import Cells, cells_along
 from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Mask, Volume
 
 OUTSIDE_HU = -1024.0
@@ -49,12 +53,19 @@ def canonical_grid_for(grid: AcquisitionGrid, spacing_mm: tuple[float, float, fl
 def to_canonical(volume: Volume, canonical: CanonicalGrid) -> FloatArray:
     """HU on the canonical grid, (z, y, x); -1024 where nothing was acquired."""
     out = np.empty(canonical.shape, np.float32)
+    fine = _fine_axes(volume.grid, canonical)
+    hu = volume.hu
+    for axis, cells in fine.items():
+        hu = cells.averaged(hu, axis)
     z, y, x = _axes(canonical)
     planes = max(1, _SLAB_VOXELS // (len(y) * len(x)))
     for first in range(0, len(z), planes):
         slab = slice(first, first + planes)
         world = (x[None, None, :], y[None, :, None], z[slab, None, None])
-        _interpolate(volume.hu, _acquisition_indices(volume.grid, world), OUTSIDE_HU, out[slab])
+        indices = _acquisition_indices(volume.grid, world)
+        for axis, cells in fine.items():
+            indices[axis] = cells.index(indices[axis])
+        _interpolate(hu, indices, OUTSIDE_HU, out[slab])
     return out
 
 
@@ -68,17 +79,64 @@ def to_acquisition(values: FloatArray | Mask, canonical: CanonicalGrid, grid: Ac
     if box is None:
         return out
     values = np.asarray(values, np.float32)
-    down, across = _pixel_steps(grid)
-    for index, position in enumerate(grid.positions_lps):
+    for index in range(len(out)):
         rows, columns = _window(grid, index, box)
         if rows.start >= rows.stop or columns.start >= columns.stop:
             continue
         r, c = np.arange(rows.start, rows.stop)[:, None], np.arange(columns.start, columns.stop)[None, :]
-        world = tuple(position[a] + _scaled(r, down[a]) + _scaled(c, across[a]) for a in range(3))
-        steps = zip(world[::-1], canonical.origin_lps[::-1], canonical.spacing_mm, strict=True)
-        indices = [(place - origin) / spacing for place, origin, spacing in steps]
-        _interpolate(values, indices, 0.0, out[index, rows, columns])
+        _interpolate(values, _canonical_indices(grid, index, r, c, canonical), 0.0, out[index, rows, columns])
     return out
+
+
+def highest_class(
+    by_class: FloatArray, canonical: CanonicalGrid, grid: AcquisitionGrid, where: Mask
+) -> NDArray[np.uint8]:
+    """1 + the index of the largest of canonical values (class, z, y, x) at the voxels `where`, elsewhere 0.
+
+    Both `where` and the result are (slice, row, column).
+    """
+    out = np.zeros(grid.shape, np.uint8)
+    for index, wanted in enumerate(where):
+        r, c = np.nonzero(wanted)
+        indices = _canonical_indices(grid, index, r, c, canonical)
+        found = np.empty((len(by_class), len(r)), np.float32)
+        for values, at in zip(by_class, found, strict=True):
+            _interpolate(values, indices, 0.0, at)
+        out[index, r, c] = 1 + found.argmax(axis=0)
+    return out
+
+
+def _canonical_indices(
+    grid: AcquisitionGrid, index: int, rows: NDArray[np.intp], columns: NDArray[np.intp], canonical: CanonicalGrid
+) -> list[Vectors]:
+    """Canonical (z, y, x) of pixels of slice `index`; rows and columns broadcast."""
+    down, across = _pixel_steps(grid)
+    position = grid.positions_lps[index]
+    world = [np.asarray(position[a] + _scaled(rows, down[a]) + _scaled(columns, across[a])) for a in range(3)]
+    steps = zip(world[::-1], canonical.origin_lps[::-1], canonical.spacing_mm, strict=True)
+    return [(place - origin) / spacing for place, origin, spacing in steps]
+
+
+def _fine_axes(grid: AcquisitionGrid, canonical: CanonicalGrid) -> dict[int, Cells]:
+    """Cells for those of the axes slice, row and column of which several voxels fit into a canonical one.
+
+    They lie on the canonical voxels where the axes are parallel.
+    """
+    knots, origins = _knots(grid)
+    lines = [(knots, origins @ grid.normal_lps, grid.normal_lps)]
+    for direction, size, spacing in zip(
+        (grid.column_direction_lps, grid.row_direction_lps), grid.shape[1:], grid.pixel_spacing_mm, strict=True
+    ):
+        ends = np.array([-0.5, size - 0.5])
+        lines.append((ends, grid.positions_lps[0] @ direction + ends * spacing, direction))
+    found = {}
+    for axis, (indices, places_mm, direction) in enumerate(lines):
+        step_mm = canonical.spacing_mm[::-1][int(np.abs(direction).argmax())]
+        origin_mm = float(np.array(canonical.origin_lps) @ direction)
+        cells = cells_along(indices, places_mm, origin_mm=origin_mm, step_mm=step_mm)
+        if cells is not None:
+            found[axis] = cells
+    return found
 
 
 def _axes(canonical: CanonicalGrid) -> tuple[Vectors, Vectors, Vectors]:
@@ -99,15 +157,15 @@ def _pixel_steps(grid: AcquisitionGrid) -> tuple[Vectors, Vectors]:
 
 def _knots(grid: AcquisitionGrid) -> tuple[Vectors, Vectors]:
     """Slice indices with half a slice added at both ends, and the slice origins there, (slice + 2, 3)."""
-    first, last = grid.positions_lps[:2], grid.positions_lps[-2:]
-    below, above = first[0] - (first[1] - first[0]) / 2, last[1] + (last[1] - last[0]) / 2
-    count = len(grid.positions_lps)
+    count = grid.shape[0]
+    gaps = np.diff(grid.positions_lps, axis=0) if count > 1 else grid.slice_extents_mm[:, None] * grid.normal_lps
+    below, above = grid.positions_lps[0] - gaps[0] / 2, grid.positions_lps[-1] + gaps[-1] / 2
     return np.array([-0.5, *range(count), count - 0.5]), np.vstack([below, grid.positions_lps, above])
 
 
-def _scaled(axis: Vectors, factor: float) -> Vectors | float:
+def _scaled(axis: NDArray[np.float64 | np.intp], factor: float) -> Vectors | float:
     """`axis * factor`, but a plain 0 for no factor: what does not vary along an axis is not spread over it."""
-    return axis * factor if factor else 0.0
+    return np.multiply(axis, factor, dtype=np.float64) if factor else 0.0
 
 
 def _acquisition_indices(grid: AcquisitionGrid, world: tuple[Vectors, Vectors, Vectors]) -> list[Vectors]:

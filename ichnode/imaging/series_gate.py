@@ -1,8 +1,9 @@
 """The series gate: which series can become an honest volume, judged by headers alone, before any pixel is read.
 
-What passes is one patient's CT, one gray 16-bit sample a pixel, one size, kernel, rescale and frame of reference for
-all slices, and slices that make one stack (`slice_positions`). What does not pass raises RefusedSeries with its reason
-and the measured fact. Sources: PS3.3 C.7.6.2 and C.7.6.3 (planes and pixels), C.8.2.1 (CT image), C.11.1 (rescale).
+What passes is one patient's CT, one gray sample of 8 or 16 bits a pixel, one size, kernel, rescale and frame of
+reference for all slices, and slices that make one stack (`slice_positions`). What does not pass raises RefusedSeries
+with its reason and the measured fact. Sources: PS3.3 C.7.6.2 and C.7.6.3 (planes and pixels), C.8.2.1 (CT image),
+C.11.1 (rescale).
 """
 
 from collections import Counter
@@ -92,15 +93,19 @@ def _check_same(slices: list[Slice], keyword: str, reason: Reason) -> None:
 
 
 def _check_pixel_description(one: Slice) -> None:
-    """One 16-bit gray sample a pixel, and native pixel data as long as declared."""
+    """One gray sample of 8 or 16 bits a pixel, and native pixel data as long as declared.
+
+    CT Image has 16 bits (PS3.3 C.8.2.1); pictures that were made CT again have 8.
+    """
     (rows, columns), stored, header = one.shape, one.whole("BitsStored"), one.header
+    allocated = one.whole("BitsAllocated")
     photometric, frames = header.get("PhotometricInterpretation"), header.get("NumberOfFrames", 1)
     sound = {
         f"{rows} x {columns} pixels": 0 < rows <= MAX_SIDE and 0 < columns <= MAX_SIDE,
         f"{header.get('SamplesPerPixel')} samples a pixel": header.get("SamplesPerPixel") == 1,
         str(photometric): photometric in ("MONOCHROME1", "MONOCHROME2"),
-        f"{header.get('BitsAllocated')} bits allocated": header.get("BitsAllocated") == 16,
-        f"{stored} bits stored": 1 < stored <= 16,
+        f"{allocated} bits allocated": allocated in (8, 16),
+        f"{stored} bits stored": 1 < stored <= allocated,
         f"high bit {header.get('HighBit')}": header.get("HighBit", stored - 1) == stored - 1,
         f"pixel representation {header.get('PixelRepresentation')}": header.get("PixelRepresentation") in (0, 1),
         f"{frames} frames": frames == 1 or one.instance.sop_class_uid == ENHANCED_CT_IMAGE,
@@ -118,7 +123,7 @@ def check_pixel_length(one: Slice, header: Mapping[str, HeaderValue]) -> None:
     `header` is of the data set that holds the pixels: the instance's own, or that of the inflated data set.
     """
     rows, columns = one.shape
-    declared = rows * columns * 2
+    declared = rows * columns * one.pixel_bytes
     if one.instance.sop_class_uid == ENHANCED_CT_IMAGE:
         declared *= one.whole("NumberOfFrames")
     found = byte_place(header, "PixelDataLength")
@@ -128,8 +133,10 @@ def check_pixel_length(one: Slice, header: Mapping[str, HeaderValue]) -> None:
 
 
 def rescale(one: Slice) -> tuple[float, float]:
-    """Slope and intercept from stored values to HU. Raises RefusedSeries."""
+    """Slope and intercept from stored values to HU; 1 and 0 where the header has neither. Raises RefusedSeries."""
     slope, intercept = one.header.get("RescaleSlope"), one.header.get("RescaleIntercept")
+    if slope is None and intercept is None:
+        return 1, 0
     unit = one.header.get("RescaleType", "HU")
     if not isinstance(slope, int | float) or not isinstance(intercept, int | float):
         raise RefusedSeries(Reason.NO_RESCALE, f"slope {slope!r}, intercept {intercept!r} in {one.name}")

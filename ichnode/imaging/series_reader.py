@@ -1,6 +1,7 @@
 """A series -> its volume in HU, on the slices as acquired; or a refusal with its reason and the measured fact.
 
-The gate (`series_gate`) judges the headers first; then every pixel is read once, straight into the volume (`pixels`).
+The gate (`series_gate`) judges the headers first; then every pixel is read once, straight into the volume (`pixels`);
+values that turn out not to be HU are made HU, with a caveat, or refused (`hu_range`).
 """
 
 import os
@@ -10,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from ichnode.domain.study import Series
+from ichnode.imaging.hu_range import with_true_hu
 from ichnode.imaging.pixels import read_hu
 from ichnode.imaging.series_gate import gated_slices
 from ichnode.imaging.volume import Volume
@@ -26,4 +28,4 @@ def read_volume(series: Series) -> Volume:
         parts = [pool.submit(read_hu, slices[first:end], hu[first:end]) for first, end in pairwise(bounds)]
     for part in parts:
         part.result()
-    return Volume(hu=hu, grid=grid)
+    return with_true_hu(Volume(hu=hu, grid=grid), slices[0])

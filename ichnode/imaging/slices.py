@@ -37,6 +37,11 @@ class Slice:
         """(row, column). Raises RefusedSeries."""
         return self.whole("Rows"), self.whole("Columns")
 
+    @property
+    def pixel_bytes(self) -> int:
+        """1 or 2, once the gate has passed. Raises RefusedSeries."""
+        return self.whole("BitsAllocated") // 8
+
     def whole(self, keyword: str) -> int:
         """A whole number about the pixels. Raises RefusedSeries."""
         value = self.header.get(keyword)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ichnode.domain.findings import Caveat
+
 Mask = NDArray[np.bool_]
 FloatArray = NDArray[np.float32]
 
@@ -45,7 +47,12 @@ class AcquisitionGrid:
 
     @property
     def slice_extents_mm(self) -> NDArray[np.float64]:
-        """(slice,): how far each slice reaches along the normal: half-way to each neighbour, an end slice symmetric."""
+        """(slice,): how far each slice reaches along the normal: half-way to each neighbour, an end slice symmetric.
+
+        A single slice reaches over its thickness.
+        """
+        if len(self.positions_lps) == 1:
+            return self.slice_thickness_mm
         gaps = np.diff(self.offsets_mm)
         below = np.concatenate([gaps[:1], gaps])
         above = np.concatenate([gaps, gaps[-1:]])
@@ -67,3 +74,4 @@ class Volume:
 
     hu: FloatArray  # (slice, row, column); padding is -1024 or less
     grid: AcquisitionGrid
+    caveats: tuple[Caveat, ...] = ()  # how far the values may not be HU

@@ -1,7 +1,8 @@
 """Bundle: a folder with manifest.json, weights.safetensors and CARD.md, verified and turned into a network.
 
 The interface of every network: built without arguments, `forward(x_bcdhw) -> probability_bcdhw`, where x holds one
-channel of HU, or one channel from 0 to 1 for each window of the manifest, on the canonical grid.
+channel of HU, or one channel from 0 to 1 for each window of the manifest, on the canonical grid, of any size; and the
+probability one channel for each class of the manifest, classes that exclude each other.
 """
 
 import hashlib
@@ -18,9 +19,10 @@ import safetensors.torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import nn
 
-from ichnode.domain.findings import ModelIdentity
+from ichnode.domain.findings import HemorrhageType, ModelIdentity
 from ichnode.errors import BundleError, ConfigError
 
+HEMATOMA = "hematoma"  # the class of a network that tells no types apart
 MANIFEST, WEIGHTS, CARD = "manifest.json", "weights.safetensors", "CARD.md"
 
 Positive = Annotated[float, Field(gt=0)]
@@ -31,6 +33,13 @@ def _ascending(window: tuple[float, float]) -> tuple[float, float]:
     if not window[0] < window[1]:
         raise ValueError("needs lowest < highest")
     return window
+
+
+def _told_apart(classes: tuple[str, ...]) -> tuple[str, ...]:
+    are_types = set(classes) <= set(HemorrhageType) and 0 < len(classes) == len(set(classes))
+    if classes != (HEMATOMA,) and not are_types:
+        raise ValueError(f"needs {HEMATOMA} alone, or some of {', '.join(HemorrhageType)}, each once")
+    return classes
 
 
 HuWindow = Annotated[tuple[float, float], AfterValidator(_ascending)]  # lowest, highest HU
@@ -66,6 +75,7 @@ class Manifest(BaseModel):
     intended_use: Annotated[str, Field(min_length=1)]
     grid_spacing_mm: tuple[Positive, Positive, Positive]  # z, y, x
     windows: tuple[HuWindow, ...]  # one channel for each; none: one channel of raw HU
+    classes: Annotated[tuple[str, ...], AfterValidator(_told_apart)] = (HEMATOMA,)  # channels of the network, in order
     thresholds: Thresholds
     min_volume_ml: Annotated[float, Field(ge=0)]  # smaller components are dropped
     created: date

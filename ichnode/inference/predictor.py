@@ -1,17 +1,21 @@
 """Predictor: a volume through a network and back onto the slices it came from."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from scipy.ndimage import label
 from torch import Tensor
 
-from ichnode.errors import InferenceError
+from ichnode.errors import BundleError, InferenceError
 from ichnode.imaging.prediction import Prediction
-from ichnode.imaging.resample import canonical_grid_for, to_acquisition, to_canonical
+from ichnode.imaging.resample import CanonicalGrid, canonical_grid_for, highest_class, to_acquisition, to_canonical
 from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Mask, Volume
-from ichnode.inference.bundle import Bundle
+from ichnode.inference.bundle import HEMATOMA, Bundle
 
 ANY_NEIGHBOUR = np.ones((3, 3, 3), dtype=bool)  # voxels that touch by a face, an edge or a corner are one component
+_HEAD_HU = -300.0  # skin and denser
+_AIR_MM = 10.0  # kept around the head
 
 
 def choose_device(wanted: str) -> str:
@@ -30,18 +34,52 @@ class Predictor:
     def __init__(self, bundle: Bundle, device: str) -> None:
         self.bundle = bundle
         self.device = device
+        is_neural = bundle.manifest.family == "neural network"
+        self._layout = torch.channels_last_3d if is_neural else torch.contiguous_format  # as convolutions like it
 
     def predict(self, volume: Volume) -> Prediction:
         """The hematoma on the volume's own slices."""
+        manifest, grid = self.bundle.manifest, volume.grid
+        head, by_class = self._by_class(volume)
+        probability = to_acquisition(by_class.sum(axis=0).clip(0, 1), head, grid)
+        hematoma = _without_small(probability >= manifest.thresholds.found, grid, manifest.min_volume_ml)
+        types = None
+        if manifest.classes != (HEMATOMA,):
+            types = highest_class(by_class, head, grid, probability >= manifest.thresholds.lenient)
+        return Prediction(
+            model=self.bundle.identity,
+            probability=probability,
+            hematoma=hematoma,
+            classes=manifest.classes,
+            types=types,
+        )
+
+    def _by_class(self, volume: Volume) -> tuple[CanonicalGrid, FloatArray]:
+        """The grid around the head, and the probability of each class on it, (class, z, y, x)."""
         manifest = self.bundle.manifest
-        canonical = canonical_grid_for(volume.grid, manifest.grid_spacing_mm)
-        x_bcdhw = _channels(to_canonical(volume, canonical), manifest.windows).to(self.device)
+        whole = canonical_grid_for(volume.grid, manifest.grid_spacing_mm)
+        head, hu = _head(whole, to_canonical(volume, whole))
+        x_bcdhw = _channels(hu, manifest.windows).to(self.device).contiguous(memory_format=self._layout)
         with torch.inference_mode():
-            probability_bcdhw = self.bundle.network(x_bcdhw)
-        on_canonical = probability_bcdhw[0, 0].float().cpu().numpy()
-        probability = np.clip(to_acquisition(on_canonical, canonical, volume.grid), 0, 1)
-        hematoma = _without_small(probability >= manifest.thresholds.found, volume.grid, manifest.min_volume_ml)
-        return Prediction(model=self.bundle.identity, probability=probability, hematoma=hematoma)
+            by_class: FloatArray = self.bundle.network(x_bcdhw)[0].float().cpu().numpy()
+        if len(by_class) != len(manifest.classes):
+            raise BundleError(f"{manifest.name} gave {len(by_class)} channels for {', '.join(manifest.classes)}")
+        return head, np.where(by_class.sum(axis=0) >= manifest.thresholds.lenient / 10, by_class, np.float32(0))
+
+
+def _head(grid: CanonicalGrid, hu: FloatArray) -> tuple[CanonicalGrid, FloatArray]:
+    """The part of `grid` and `hu` (z, y, x) that holds the head and some air; all where there is no head."""
+    dense = hu > _HEAD_HU
+    if not dense.any():
+        return grid, hu
+    box = []
+    for axis, spacing in enumerate(grid.spacing_mm):
+        used = np.flatnonzero(dense.any(axis=tuple(a for a in range(3) if a != axis)))
+        air = round(_AIR_MM / spacing)
+        box.append(slice(max(0, used[0] - air), used[-1] + 1 + air))
+    part = hu[tuple(box)]
+    x, y, z = (o + b.start * s for o, b, s in zip(grid.origin_lps, box[::-1], grid.spacing_mm[::-1], strict=True))
+    return replace(grid, shape=part.shape, origin_lps=(x, y, z)), part
 
 
 def _channels(hu: FloatArray, windows: tuple[tuple[float, float], ...]) -> Tensor:

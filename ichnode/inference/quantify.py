@@ -1,10 +1,13 @@
-"""From a prediction to findings: volume with its range, ABC/2, diameters, side. Measured on the slices as acquired."""
+"""From a prediction to findings: volume with its range and by type, ABC/2, diameters, side.
+
+Measured on the slices as acquired.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_opening, label
+from scipy.ndimage import binary_opening, find_objects, label
 
-from ichnode.domain.findings import Findings, Hematoma, Side
+from ichnode.domain.findings import Findings, Hematoma, HematomaPart, HemorrhageType, Side
 from ichnode.imaging.diameters import diameters_mm
 from ichnode.imaging.prediction import Prediction
 from ichnode.imaging.volume import AcquisitionGrid, Mask, Volume
@@ -20,13 +23,14 @@ _MAX_HEAD_TURN_DEG = 35.0  # a steeper axis is not the head's
 
 def quantify(prediction: Prediction, volume: Volume, thresholds: Thresholds) -> Findings:
     """What the prediction says about the volume it was made from."""
-    if not prediction.hematoma.any():
-        return Findings(model=prediction.model, hematoma=None)
-    return Findings(model=prediction.model, hematoma=_measured(prediction, volume, thresholds))
+    hematoma = _measured(prediction, volume, thresholds) if prediction.hematoma.any() else None
+    return Findings(model=prediction.model, hematoma=hematoma, caveats=volume.caveats)
 
 
 def _measured(prediction: Prediction, volume: Volume, thresholds: Thresholds) -> Hematoma:
     grid, mask, probability = volume.grid, prediction.hematoma, prediction.probability
+    strict = mask & (probability >= thresholds.strict)
+    lenient = mask | _around(mask, probability >= thresholds.lenient)
     labels, count = label(mask, ANY_NEIGHBOUR)
     areas_mm2 = mask.sum(axis=(1, 2)) * grid.pixel_spacing_mm[0] * grid.pixel_spacing_mm[1]
     largest = int(areas_mm2.argmax())
@@ -34,9 +38,9 @@ def _measured(prediction: Prediction, volume: Volume, thresholds: Thresholds) ->
     long_axis_mm, short_axis_mm = diameters_mm(labels[largest] == main, grid.pixel_spacing_mm)
     return Hematoma(
         volume_ml=grid.volume_ml(mask),
-        volume_low_ml=grid.volume_ml(mask & (probability >= thresholds.strict)),
-        volume_high_ml=grid.volume_ml(mask | _around(mask, probability >= thresholds.lenient)),
-        abc2_ml=sum(_abc2_ml(labels == number, grid) for number in range(1, count + 1)),
+        volume_low_ml=grid.volume_ml(strict),
+        volume_high_ml=grid.volume_ml(lenient),
+        abc2_ml=sum(_abc2_ml(labels, number, box, grid) for number, box in enumerate(find_objects(labels), start=1)),
         probability=float(probability[mask].max()),
         side=_side(volume, mask),
         component_count=count,
@@ -44,7 +48,25 @@ def _measured(prediction: Prediction, volume: Volume, thresholds: Thresholds) ->
         largest_area_mm2=float(areas_mm2[largest]),
         long_axis_mm=long_axis_mm,
         short_axis_mm=short_axis_mm,
+        parts=_parts(prediction, grid, strict, lenient),
     )
+
+
+def _parts(prediction: Prediction, grid: AcquisitionGrid, strict: Mask, lenient: Mask) -> tuple[HematomaPart, ...]:
+    """What each type contributes to the volume and to both ends of its range."""
+    types, count = prediction.types, len(prediction.classes) + 1
+    if types is None:
+        return ()
+    volumes = []
+    for mask in (prediction.hematoma, strict, lenient):
+        per_slice = [np.bincount(found[inside], minlength=count) for found, inside in zip(types, mask, strict=True)]
+        volumes.append((grid.voxel_ml @ np.stack(per_slice))[1:].tolist())
+    parts = [
+        HematomaPart(type=HemorrhageType(name), volume_ml=ml, volume_low_ml=low, volume_high_ml=high)
+        for name, ml, low, high in zip(prediction.classes, *volumes, strict=True)
+        if ml > 0
+    ]
+    return tuple(sorted(parts, key=lambda part: -part.volume_ml))
 
 
 def _around(found: Mask, candidates: Mask) -> Mask:
@@ -54,14 +76,15 @@ def _around(found: Mask, candidates: Mask) -> Mask:
     return np.isin(labels, touched[touched > 0])
 
 
-def _abc2_ml(component: Mask, grid: AcquisitionGrid) -> float:
-    """A x B x C / 2 of one component (Kothari et al., Stroke 1996).
+def _abc2_ml(labels: NDArray[np.int32], number: int, box: tuple[slice, ...], grid: AcquisitionGrid) -> float:
+    """A x B x C / 2 of the component with this number, inside its box (Kothari et al., Stroke 1996).
 
     C is the height: a slice above 75 % of the largest area counts whole, from 25 % half, else not; by its own extent.
     """
+    component = labels[box] == number
     areas = component.sum(axis=(1, 2))
     share = areas / areas.max()
-    height_mm = float(np.select([share > 0.75, share >= 0.25], [1.0, 0.5], 0.0) @ grid.slice_extents_mm)
+    height_mm = float(np.select([share > 0.75, share >= 0.25], [1.0, 0.5], 0.0) @ grid.slice_extents_mm[box[0]])
     long_axis_mm, short_axis_mm = diameters_mm(component[int(areas.argmax())], grid.pixel_spacing_mm)
     return long_axis_mm * short_axis_mm * height_mm / 2 / 1000
 

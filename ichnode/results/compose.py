@@ -10,9 +10,9 @@ from ichnode.imaging.prediction import Prediction
 from ichnode.imaging.volume import Volume
 from ichnode.results.key_slices import key_slice_indices, largest_slice_index
 from ichnode.results.measurement_report import (
-    HEMATOMA_TRACKING_ID,
     compose_measurement_report,
     compose_not_analysed_report,
+    hematoma_name,
 )
 from ichnode.results.outline_report import compose_outline_report
 from ichnode.results.predicted_series import compose_predicted_series
@@ -116,11 +116,12 @@ def _segmentation(run: _Run) -> tuple[Result, ...]:
     """The hematoma now."""
     if not (run.findings.hematoma and run.segmentable and run.writes(Role.SEGMENTATION)):
         return ()
+    name = hematoma_name(run.findings.hematoma)
     now = Segment(
-        label="Intracerebral hematoma (AI)",
+        label=f"{name} (AI)",
         mask=run.prediction.hematoma,
         rgb=HEMATOMA_RGB,
-        tracking_id=HEMATOMA_TRACKING_ID,
+        tracking_id=name,
         tracking_uid=run.provenance.uid("tracking", "hematoma"),
     )
     return (_compose_segmentation(run, Role.SEGMENTATION, (now,), run.prediction.model),)

@@ -3,6 +3,7 @@
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
+from ichnode.domain.findings import HemorrhageType
 from ichnode.domain.identity import derived_uid
 
 OWN_SCHEME = "99ICHNODE"
@@ -16,6 +17,7 @@ def _own(value: str, meaning: str) -> Code:
 ALTERED_STRUCTURE = Code("49755003", "SCT", "Morphologically Altered Structure")
 HEMORRHAGE = Code("50960005", "SCT", "Hemorrhage")
 CEREBRAL_HEMORRHAGE = Code("274100004", "SCT", "Cerebral hemorrhage")
+INTRACRANIAL_HEMORRHAGE = Code("1386000", "SCT", "Intracranial hemorrhage")
 BRAIN = Code("12738006", "SCT", "Brain")
 LEFT = Code("7771000", "SCT", "Left")
 RIGHT = Code("24028007", "SCT", "Right")
@@ -27,6 +29,13 @@ CT_UNSPECIFIED_REGION = Code("25045-6", "LN", "CT unspecified body region")
 VOLUME = Code("118565006", "SCT", "Volume")
 VOLUME_STRICT = _own("VOLSTRICT", "Volume at the strict threshold of the model (lower)")
 VOLUME_LENIENT = _own("VOLLENIENT", "Volume at the lenient threshold of the model (upper)")
+TYPE_VOLUMES = {
+    HemorrhageType.IPH: _own("VOLIPH", "Volume of intraparenchymal hemorrhage"),
+    HemorrhageType.IVH: _own("VOLIVH", "Volume of intraventricular hemorrhage"),
+    HemorrhageType.SAH: _own("VOLSAH", "Volume of subarachnoid hemorrhage"),
+    HemorrhageType.SDH: _own("VOLSDH", "Volume of subdural hemorrhage"),
+    HemorrhageType.EDH: _own("VOLEDH", "Volume of epidural hemorrhage"),
+}
 AREA = Code("42798000", "SCT", "Area")
 LONG_AXIS = Code("103339001", "SCT", "Long Axis")
 SHORT_AXIS = Code("103340004", "SCT", "Short Axis")
@@ -44,6 +53,8 @@ GLASGOW_COMA_SCORE = Code("9269-2", "LN", "Glasgow coma score total")
 AGE_80_PROBABILITY = _own("AGE80P", "Probability of an age of 80 years or more")
 
 # how it was derived: the modifier of a NUM
+STRICT = _own("STRICT", "At the strict threshold of the model (lower)")
+LENIENT = _own("LENIENT", "At the lenient threshold of the model (upper)")
 PREDICTED = _own("PRED", "Predicted")
 PREDICTED_LOWER = _own("PREDLOWER", "Predicted, lower bound of the interval")
 PREDICTED_UPPER = _own("PREDUPPER", "Predicted, upper bound of the interval")

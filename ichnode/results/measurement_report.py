@@ -11,6 +11,7 @@ from highdicom.sr import (
     Measurement,
     MeasurementReport,
     MeasurementsAndQualitativeEvaluations,
+    QualitativeEvaluation,
     ReferencedSegment,
     SourceImageForMeasurementGroup,
     SourceSeriesForSegmentation,
@@ -20,7 +21,7 @@ from highdicom.sr import (
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from ichnode.domain.findings import Findings, Hematoma, ModelIdentity, Side
+from ichnode.domain.findings import Findings, Hematoma, HematomaPart, HemorrhageType, ModelIdentity, Side
 from ichnode.domain.reasons import EXPLAINED, Reason
 from ichnode.results.concepts import (
     ABC2,
@@ -32,7 +33,9 @@ from ichnode.results.concepts import (
     COMMENT,
     COMPONENT_COUNT,
     CT_UNSPECIFIED_REGION,
+    INTRACRANIAL_HEMORRHAGE,
     LEFT,
+    LENIENT,
     LONG_AXIS,
     MAXIMUM,
     MILLILITER,
@@ -44,6 +47,8 @@ from ichnode.results.concepts import (
     RIGHT,
     SHORT_AXIS,
     SQUARE_MILLIMETER,
+    STRICT,
+    TYPE_VOLUMES,
     VOLUME,
     VOLUME_LENIENT,
     VOLUME_STRICT,
@@ -64,13 +69,27 @@ from ichnode.results.structured_report import (
     research_use,
 )
 
-HEMATOMA_TRACKING_ID = "Intracerebral hematoma"
+_IN_THE_BRAIN = {HemorrhageType.IPH, HemorrhageType.IVH}
 
 
 def finding_sites(side: Side | None) -> list[FindingSite]:
     """The brain, with a laterality where the hematoma is on one side."""
     laterality = {Side.LEFT: LEFT, Side.RIGHT: RIGHT}.get(side) if side else None
     return [FindingSite(anatomic_location=BRAIN, laterality=laterality)]
+
+
+def finding_type(hematoma: Hematoma) -> Code:
+    """Cerebral hemorrhage, or intracranial where some of the blood lies around the brain."""
+    return CEREBRAL_HEMORRHAGE if _is_in_the_brain(hematoma) else INTRACRANIAL_HEMORRHAGE
+
+
+def hematoma_name(hematoma: Hematoma | None) -> str:
+    """What the hematoma, or the search for one, is called and tracked as."""
+    return "Intracerebral hematoma" if hematoma is None or _is_in_the_brain(hematoma) else "Intracranial hematoma"
+
+
+def _is_in_the_brain(hematoma: Hematoma) -> bool:
+    return {part.type for part in hematoma.parts} <= _IN_THE_BRAIN
 
 
 def compose_measurement_report(
@@ -88,6 +107,8 @@ def compose_measurement_report(
     group = _group(findings, key_slices, segmentation, provenance)
     if findings.hematoma is None:
         append_text(group[0], COMMENT, "No hematoma was found. This does not rule out hemorrhage.")
+    for caveat in findings.caveats:
+        append_text(group[0], COMMENT, f"{caveat}.")
     append_model_statements(group[0], findings.model)
     return compose_report(
         [group], role=Role.MEASUREMENT_REPORT, library=key_slices, evidence=evidence, provenance=provenance
@@ -100,14 +121,14 @@ def _group(
     hematoma, model = findings.hematoma, findings.model
     common: dict[str, Any] = {
         "tracking_identifier": TrackingIdentifier(
-            uid=provenance.uid("tracking", "hematoma"), identifier=HEMATOMA_TRACKING_ID
+            uid=provenance.uid("tracking", "hematoma"), identifier=hematoma_name(hematoma)
         ),
         "finding_category": ALTERED_STRUCTURE if hematoma else None,
-        "finding_type": CEREBRAL_HEMORRHAGE if hematoma else None,
+        "finding_type": finding_type(hematoma) if hematoma else None,
         "finding_sites": finding_sites(hematoma.side if hematoma else None),
         "algorithm_id": algorithm(model),
         "measurements": hematoma_measurements(hematoma, model) if hematoma else None,
-        "qualitative_evaluations": [evaluation(CEREBRAL_HEMORRHAGE, YES if hematoma else NO), research_use()],
+        "qualitative_evaluations": [_presence(hematoma), research_use()],
     }
     if hematoma and segmentation is not None:
         segment = ReferencedSegment(
@@ -118,6 +139,10 @@ def _group(
         )
         return VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_segment=segment, **common)
     return MeasurementsAndQualitativeEvaluations(source_images=source_images(key_slices), **common)
+
+
+def _presence(hematoma: Hematoma | None) -> QualitativeEvaluation:
+    return evaluation(finding_type(hematoma), YES) if hematoma else evaluation(CEREBRAL_HEMORRHAGE, NO)
 
 
 def source_images(headers: Sequence[Dataset]) -> list[SourceImageForMeasurementGroup]:
@@ -137,6 +162,17 @@ def hematoma_measurements(hematoma: Hematoma, model: ModelIdentity) -> list[Meas
         measurement(LONG_AXIS, hematoma.long_axis_mm, MILLIMETER, model),
         measurement(SHORT_AXIS, hematoma.short_axis_mm, MILLIMETER, model),
         measurement(COMPONENT_COUNT, hematoma.component_count, NO_UNITS, model),
+        *(item for part in hematoma.parts for item in _part_measurements(part, model)),
+    ]
+
+
+def _part_measurements(part: HematomaPart, model: ModelIdentity) -> list[Measurement]:
+    """The volume of one type of hemorrhage and both ends of its range."""
+    concept = TYPE_VOLUMES[part.type]
+    return [
+        measurement(concept, part.volume_ml, MILLILITER, model),
+        measurement(concept, part.volume_low_ml, MILLILITER, model, derivation=STRICT),
+        measurement(concept, part.volume_high_ml, MILLILITER, model, derivation=LENIENT),
     ]
 
 

@@ -20,7 +20,6 @@ from ichnode.imaging.volume import AcquisitionGrid, Mask
 from ichnode.results.concepts import (
     ALTERED_STRUCTURE,
     AREA,
-    CEREBRAL_HEMORRHAGE,
     LONG_AXIS,
     MILLILITER,
     MILLIMETER,
@@ -29,7 +28,7 @@ from ichnode.results.concepts import (
     VOLUME,
 )
 from ichnode.results.key_slices import largest_slice_index
-from ichnode.results.measurement_report import finding_sites
+from ichnode.results.measurement_report import finding_sites, finding_type
 from ichnode.results.provenance import Provenance, Result, Role
 from ichnode.results.source_headers import is_enhanced
 from ichnode.results.structured_report import (
@@ -70,7 +69,7 @@ def compose_outline_report(
         tracking_identifier=TrackingIdentifier(uid=provenance.uid("tracking", "outline"), identifier=FREEHAND_TOOL),
         referenced_region=region,
         finding_category=ALTERED_STRUCTURE,
-        finding_type=CEREBRAL_HEMORRHAGE,
+        finding_type=finding_type(hematoma),
         finding_sites=finding_sites(hematoma.side),
         measurements=[
             measurement(VOLUME, hematoma.volume_ml, MILLILITER, model),

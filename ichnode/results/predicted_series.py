@@ -118,7 +118,8 @@ def _fill(dataset: Dataset, source: Dataset, hu: FloatArray) -> None:
         for keyword in keywords:
             if source.get(keyword) is not None:
                 dataset[keyword] = source[keyword]
-        dataset.RescaleIntercept, dataset.RescaleSlope = source.RescaleIntercept, source.RescaleSlope
+        if "RescaleSlope" in source:
+            dataset.RescaleIntercept, dataset.RescaleSlope = source.RescaleIntercept, source.RescaleSlope
     dataset.PixelData = _stored(hu, dataset).tobytes()
 
 

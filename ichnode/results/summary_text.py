@@ -4,10 +4,26 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from ichnode.domain.findings import Estimate, EstimateName, Findings, Hematoma, ModelIdentity, Side
+from ichnode.domain.findings import (
+    Estimate,
+    EstimateName,
+    Findings,
+    Hematoma,
+    HematomaPart,
+    HemorrhageType,
+    ModelIdentity,
+    Side,
+)
 
 WHITE, GREY, AMBER, RED = (235, 235, 235), (160, 160, 160), (255, 190, 60), (255, 110, 110)
 _SIDES = {Side.LEFT: "left", Side.RIGHT: "right", Side.MIDLINE: "midline"}
+_TYPES = {
+    HemorrhageType.IPH: "Intraparenchymal",
+    HemorrhageType.IVH: "Intraventricular",
+    HemorrhageType.SAH: "Subarachnoid",
+    HemorrhageType.SDH: "Subdural",
+    HemorrhageType.EDH: "Epidural",
+}
 _ESTIMATES: dict[EstimateName, tuple[str, str, int]] = {  # label, unit, decimals
     EstimateName.EXPANSION_PROBABILITY: ("Expansion within 24 h", " %", 0),
     EstimateName.PREDICTED_VOLUME: ("Volume at 24 h", " mL", 1),
@@ -33,6 +49,7 @@ class Line:
 def summary_lines(findings: Findings, models: tuple[ModelIdentity, ...], study: Dataset) -> list[Line]:
     """The text column from top to bottom; `models` are all that contributed, `study` holds date and accession."""
     lines = _found(findings.hematoma) if findings.hematoma else _not_found()
+    lines += [Line(text=caveat, colour=AMBER, space_above=16) for caveat in findings.caveats]
     for position, estimate in enumerate(findings.estimates):
         if position == 0:
             lines.append(Line(text="AI prediction", size=22, colour=AMBER, space_above=22))
@@ -50,11 +67,17 @@ def _found(hematoma: Hematoma) -> list[Line]:
         Line(text="Hematoma found", size=24, colour=RED),
         Line(text=f"{hematoma.volume_ml:.1f} mL", size=64),
         Line(text=f"{hematoma.volume_low_ml:.1f} to {hematoma.volume_high_ml:.1f} mL at strict and lenient threshold"),
+        *map(_part, hematoma.parts),
         Line(text="Side", value=_SIDES[hematoma.side], size=22, space_above=16),
         Line(text="Volume (ABC/2, Kothari)", value=f"{hematoma.abc2_ml:.1f} mL", size=22),
         Line(text="Components", value=f"{hematoma.component_count}", size=22),
         Line(text="Largest slice", value=f"{area:.0f} mm2, {long_axis:.0f} x {short_axis:.0f} mm"),
     ]
+
+
+def _part(part: HematomaPart) -> Line:
+    value = f"{part.volume_ml:.1f} mL  ({part.volume_low_ml:.1f} to {part.volume_high_ml:.1f})"
+    return Line(text=_TYPES[part.type], value=value)
 
 
 def _not_found() -> list[Line]:

@@ -37,6 +37,23 @@ def test_a_sites_own_bundle_counts_before_the_shipped_one(bundle: Path) -> None:
     assert find_bundles([shipped_bundles(), bundle.parent])[NAME] == bundle
 
 
+def test_a_bundle_that_names_no_classes_finds_hematoma(bundle: Path) -> None:
+    assert "classes" not in json.loads((bundle / "manifest.json").read_text())
+    assert verify_bundle(bundle).classes == ("hematoma",)
+
+
+def test_the_types_that_a_bundle_tells_apart_are_in_its_manifest(bundle: Path) -> None:
+    change(bundle, classes=["IPH", "IVH", "SAH", "SDH", "EDH"])
+    assert verify_bundle(bundle).classes == ("IPH", "IVH", "SAH", "SDH", "EDH")
+
+
+@pytest.mark.parametrize("classes", [[], ["IPH", "IPH"], ["IPH", "hematoma"], ["tumor"]])
+def test_classes_that_results_cannot_tell_are_refused(bundle: Path, classes: list[str]) -> None:
+    change(bundle, classes=classes)
+    with pytest.raises(BundleError, match=r"classes: .*needs hematoma alone, or some of IPH, IVH"):
+        verify_bundle(bundle)
+
+
 def test_a_configured_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="nowhere is not a folder"):
         find_bundles([tmp_path / "nowhere"])

@@ -1,11 +1,12 @@
 """Jobs change state only along the table, once, and tell their story."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from ichnode.domain.findings import Caveat, Findings, Hematoma, HematomaPart, HemorrhageType, ModelIdentity, Side
 from ichnode.domain.job import MAX_INTERRUPTIONS, TRANSITIONS, JobState
 from ichnode.domain.study import Instance
 from ichnode.errors import StaleClaim
@@ -14,6 +15,7 @@ from ichnode.storage.intake import Intake, Kept
 from ichnode.storage.ledger import Ledger, PlannedJob
 from ichnode.storage.outbox import Outbox
 from ichnode.storage.schema import metadata, open_engine, reading
+from ichnode.web.jobs import one_job
 
 NOW = 1000.0
 
@@ -215,6 +217,52 @@ def test_results_fill_the_outbox_for_each_destination_and_the_job_is_done_when_a
         states = [outbox.delivered(d, status=0, at=NOW) for d in due]
     assert states == [None, JobState.DONE]
     assert [e.to_state for e in history.events(job.id)] == ["ready", "analysing", "delivering", "done"]
+
+
+def findings_of(*parts):
+    model = ModelIdentity(name="m", version="1", weights_sha256="0", family="classical", trained_on="nothing")
+    hematoma = Hematoma(
+        volume_ml=31.0,
+        volume_low_ml=25.0,
+        volume_high_ml=37.5,
+        abc2_ml=30.0,
+        probability=0.9,
+        side=Side.LEFT,
+        component_count=1,
+        largest_slice_uid="1.2",
+        largest_area_mm2=900.0,
+        long_axis_mm=40.0,
+        short_axis_mm=30.0,
+        parts=parts,
+    )
+    return Findings(model=model, hematoma=hematoma, caveats=(Caveat.EIGHT_BIT,))
+
+
+def test_findings_come_back_from_the_row_of_their_job_as_they_went_in(engine, history, ledger, outbox, receive, decide):
+    part = HematomaPart(type=HemorrhageType.SDH, volume_ml=31.0, volume_low_ml=25.0, volume_high_ml=37.5)
+    receive()
+    decide()
+    job = ledger.claim(at=NOW)
+    ledger.finish_analysis(job, results("seg"), findings=asdict(findings_of(part)), seconds={}, at=NOW)
+
+    stored = one_job(history, outbox, Intake(engine), job.id)["findings"]
+    (stored_part,) = stored["hematoma"]["parts"]
+    assert HematomaPart(**stored_part) == part
+    assert Caveat(*stored["caveats"]) is Caveat.EIGHT_BIT
+
+
+def test_a_row_from_before_there_were_types_and_caveats_is_still_shown(
+    engine, history, ledger, outbox, receive, decide
+):
+    old = asdict(findings_of())
+    del old["hematoma"]["parts"], old["caveats"]
+    receive()
+    decide()
+    job = ledger.claim(at=NOW)
+    ledger.finish_analysis(job, results("seg"), findings=old, seconds={}, at=NOW)
+
+    shown = one_job(history, outbox, Intake(engine), job.id)
+    assert (shown["hematoma_ml"], shown["findings"]["hematoma"]["side"]) == (31.0, "left")
 
 
 def test_a_postponed_delivery_is_not_due_before_its_time(ledger, outbox, receive, decide):

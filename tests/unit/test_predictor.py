@@ -6,12 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ichnode.errors import InferenceError
+from ichnode.domain.findings import Side
+from ichnode.errors import BundleError, InferenceError
 from ichnode.imaging.volume import Volume
 from ichnode.inference.bundle import Bundle, Manifest, shipped_bundles
 from ichnode.inference.predictor import Predictor, choose_device
+from ichnode.inference.quantify import quantify
 from ichnode.phantom import IRREGULAR, REGULAR, THIN, TILTED, Geometry
-from tests.volume_factory import grid_of, phantom_volume
+from tests.volume_factory import grid_of, phantom_volume, slices_of
 
 
 class Brightness(nn.Module):
@@ -22,6 +24,15 @@ class Brightness(nn.Module):
     def forward(self, x_bcdhw: Tensor) -> Tensor:
         self.seen = x_bcdhw
         return ((x_bcdhw[:, :1] > 52) & (x_bcdhw[:, :1] < 90)).float()
+
+
+class Halves(nn.Module):
+    """A network that finds the same, of the first class to the left (+x) and of the second to the right."""
+
+    def forward(self, x_bcdhw: Tensor) -> Tensor:
+        found = ((x_bcdhw[:, 0] > 52) & (x_bcdhw[:, 0] < 90)).float()
+        left = (torch.arange(found.shape[-1]) >= found.shape[-1] // 2).float()
+        return torch.stack([found * (0.2 + 0.5 * left), found * (0.7 - 0.5 * left)], dim=1)
 
 
 def predictor(network: nn.Module, **values: Any) -> Predictor:
@@ -80,6 +91,63 @@ def test_each_window_is_a_channel_from_zero_to_one() -> None:
     assert network.seen.shape[:2] == (1, 2)
     assert network.seen.amax(dim=(0, 2, 3, 4)).tolist() == pytest.approx([70 / 80, 170 / 400])
     assert network.seen.amin(dim=(0, 2, 3, 4)).tolist() == [0, 0]
+
+
+def test_the_hematoma_is_that_of_all_types_together() -> None:
+    volume = cubes(10)
+    prediction = predictor(Halves(), grid_spacing_mm=[2.0, 2.0, 2.0], classes=["IPH", "SDH"]).predict(volume)
+
+    assert volume.grid.volume_ml(prediction.hematoma) == pytest.approx(8.0)
+    np.testing.assert_allclose(prediction.probability[prediction.hematoma], 0.9, rtol=1e-5)
+    assert prediction.classes == ("IPH", "SDH")
+    assert prediction.types is not None
+    assert {int(n): int((prediction.types == n).sum()) for n in np.unique(prediction.types[prediction.hematoma])} == {
+        1: 500,
+        2: 500,
+    }
+    columns = np.nonzero(prediction.types == 1)[2]
+    assert columns.min() > np.nonzero(prediction.types == 2)[2].max()  # columns grow to the left
+
+
+def test_a_network_that_tells_no_types_apart_gives_none() -> None:
+    assert predictor(Brightness()).predict(cubes(10)).types is None
+
+
+def test_a_network_with_other_channels_than_its_manifest_says_is_an_error() -> None:
+    with pytest.raises(BundleError, match="2 channels for hematoma"):
+        predictor(Halves()).predict(cubes(10))
+
+
+def test_the_network_sees_the_head_and_some_air_only() -> None:
+    network = Brightness()
+    volume = cubes(10)
+    prediction = predictor(network, grid_spacing_mm=[2.0, 2.0, 2.0]).predict(volume)
+
+    assert network.seen.shape[2:] == (12, 19, 19)  # 10 voxels, 5 voxels of air where the image has them
+    assert volume.grid.volume_ml(prediction.hematoma) == pytest.approx(8.0)
+
+
+def test_air_alone_is_seen_whole_and_nothing_is_found_in_it() -> None:
+    assert not predictor(Brightness()).predict(cubes()).hematoma.any()
+
+
+def test_the_input_of_a_neural_network_lies_as_convolutions_like_it() -> None:
+    network = Brightness()
+    predictor(network, family="neural network", windows=[[0, 80], [-100, 300]]).predict(cubes(10))
+    assert network.seen.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_few_slices_go_all_the_way_to_findings(count: int) -> None:
+    volume = slices_of(phantom_volume(hematoma_ml=40), 15, 15 + count)
+    bundle = predictor(Halves(), grid_spacing_mm=[5.0, 1.0, 1.0], classes=["IPH", "IVH"], min_volume_ml=1)
+    findings = quantify(bundle.predict(volume), volume, bundle.bundle.manifest.thresholds)
+
+    truth_ml = volume.grid.volume_ml((volume.hu > 52) & (volume.hu < 90))
+    assert findings.hematoma is not None
+    assert findings.hematoma.volume_ml == pytest.approx(truth_ml, rel=0.15)
+    assert findings.hematoma.side == Side.LEFT
+    assert sum(part.volume_ml for part in findings.hematoma.parts) == pytest.approx(findings.hematoma.volume_ml)
 
 
 def test_the_prediction_names_its_model() -> None:

@@ -1,9 +1,10 @@
+from dataclasses import replace
 from math import cos, radians, sin
 
 import numpy as np
 import pytest
 
-from ichnode.domain.findings import Hematoma, ModelIdentity, Side
+from ichnode.domain.findings import Caveat, Hematoma, HemorrhageType, ModelIdentity, Side
 from ichnode.imaging.prediction import Prediction
 from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Mask, Volume
 from ichnode.inference.bundle import Thresholds
@@ -78,6 +79,37 @@ def test_a_faint_place_elsewhere_does_not_widen_the_range() -> None:
     alone = measured(head(GRID), probability)
     elsewhere = 0.4 * (ellipsoid(GRID, (-40, 0, 40), (15, 15, 15)) > 0)
     assert measured(head(GRID), np.maximum(probability, elsewhere)).volume_high_ml == alone.volume_high_ml
+
+
+def test_each_type_has_its_part_of_the_volume_and_of_its_range() -> None:
+    probability = ellipsoid(GRID, (30, 0, 40), (40, 40, 40))
+    found = probability >= THRESHOLDS.found
+    types = np.where(probability >= THRESHOLDS.lenient, 1, 0).astype(np.uint8)
+    types[:, :, 84:] *= 2  # to the left of x = 40 mm
+    prediction = Prediction(
+        model=MODEL, probability=probability, hematoma=found, classes=("IVH", "IPH", "SAH"), types=types
+    )
+
+    hematoma = quantify(prediction, head(GRID), THRESHOLDS).hematoma
+
+    assert hematoma is not None
+    assert [part.type for part in hematoma.parts] == [HemorrhageType.IVH, HemorrhageType.IPH]  # largest first
+    ivh = hematoma.parts[0]
+    assert ivh.volume_ml == pytest.approx(GRID.volume_ml(found & (types == 1)))
+    assert ivh.volume_low_ml < ivh.volume_ml < ivh.volume_high_ml
+    for name in ("volume_ml", "volume_low_ml", "volume_high_ml"):
+        assert sum(getattr(part, name) for part in hematoma.parts) == pytest.approx(getattr(hematoma, name))
+
+
+def test_without_types_there_are_no_parts() -> None:
+    assert measured(head(GRID), ellipsoid(GRID, (30, 0, 40), (40, 40, 40))).parts == ()
+
+
+def test_a_caveat_about_the_volume_stands_on_its_findings() -> None:
+    volume = replace(head(GRID), caveats=(Caveat.EIGHT_BIT,))
+    empty = np.zeros(GRID.shape, np.float32)
+    findings = quantify(Prediction(model=MODEL, probability=empty, hematoma=empty > 0), volume, THRESHOLDS)
+    assert findings.caveats == (Caveat.EIGHT_BIT,)
 
 
 def test_diameters_follow_the_spacing_of_rows_and_of_columns() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ichnode.imaging.resample import CanonicalGrid, canonical_grid_for, to_acquisition, to_canonical
+from ichnode.imaging.resample import CanonicalGrid, canonical_grid_for, highest_class, to_acquisition, to_canonical
 from ichnode.imaging.volume import AcquisitionGrid, Volume
 from ichnode.phantom import IRREGULAR, REGULAR, REVERSED, THIN, TILTED, Geometry
 
@@ -171,6 +171,81 @@ def test_the_box_around_a_small_finding_leaves_nothing_out(grid: AcquisitionGrid
     expected = to_acquisition(spread, canonical, grid)
     np.testing.assert_allclose(to_acquisition(alone, canonical, grid), expected, atol=1e-6)
     assert expected.max() > 0.4
+
+
+@pytest.mark.parametrize("tilt_deg", [0.0, 12.0])
+def test_of_thin_slices_and_fine_pixels_all_are_used(tilt_deg: float) -> None:
+    thin = grid_of(replace(THIN, rows=100, columns=100, field_of_view_mm=50.0, tilt_deg=tilt_deg))
+    noise = np.random.default_rng(0).normal(30, 10, thin.shape).astype(np.float32)
+    spacing = (5.0, 1.0, 1.0)  # of 5 slices, 2 rows and 2 columns: 20 voxels
+
+    hu = to_canonical(Volume(hu=noise, grid=thin), canonical_grid_for(thin, spacing))
+
+    inside = hu[4:-4, 10:-10, 10:-10]
+    assert inside.mean() == pytest.approx(30, abs=0.1)
+    assert inside.std() < 10 / 20**0.5 * 1.1
+
+
+def test_a_thin_sheet_keeps_its_amount_in_thick_voxels() -> None:
+    """Its partial volume is the same wherever it lies among the slices."""
+    thin = grid_of(replace(THIN, rows=16, columns=16))
+    canonical = canonical_grid_for(thin, (5.0, 20.0, 20.0))
+    amounts = []
+    for at in range(70, 80):
+        sheet = np.zeros(thin.shape, np.float32)
+        sheet[at] = 100
+        amounts.append(to_canonical(Volume(hu=sheet, grid=thin), canonical)[4:-4, 5, 5].sum())
+    np.testing.assert_allclose(amounts, 100 / 5, rtol=0.01)
+
+
+def test_slices_as_thick_as_the_canonical_ones_are_not_blurred() -> None:
+    grid = grid_of(replace(REGULAR, rows=64, columns=64))
+    noise = np.random.default_rng(0).normal(30, 10, grid.shape).astype(np.float32)
+    spacing = (5.0, *grid.pixel_spacing_mm)
+
+    np.testing.assert_allclose(
+        to_canonical(Volume(hu=noise, grid=grid), canonical_grid_for(grid, spacing)), noise, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("geometry", [THIN, replace(THIN, tilt_deg=12)], ids=["thin", "thin and tilted"])
+def test_averaging_reaches_as_far_as_what_was_acquired_and_no_farther(geometry: Geometry) -> None:
+    grid = grid_of(replace(geometry, rows=96, columns=96, field_of_view_mm=45.0))
+    full = Volume(hu=np.full(grid.shape, 40, np.float32), grid=grid)
+
+    hu = to_canonical(full, canonical_grid_for(grid, (4.0, 1.5, 1.5)))
+
+    assert set(np.unique(hu.round(3))) <= {-1024.0, 40.0}
+    acquired_ml = grid.shape[1] * grid.shape[2] * grid.voxel_ml.sum()
+    assert (hu > 0).sum() * 4 * 1.5 * 1.5 / 1000 == pytest.approx(acquired_ml, rel=0.03)
+
+
+def test_a_single_slice_goes_there_and_back_with_its_thickness() -> None:
+    grid = grid_of(Geometry(offsets_mm=(12.0,), thickness_mm=(6.0,), rows=64, columns=64))
+    canonical = canonical_grid_for(grid, (3.0, 4.0, 4.0))
+    mask = ellipsoid(acquired_places(grid))
+
+    there = np.maximum(to_canonical(Volume(hu=mask, grid=grid), canonical), 0)
+    back = to_acquisition(there, canonical, grid)
+
+    assert canonical.shape[0] == 2
+    assert grid.slice_extents_mm.tolist() == [6.0]
+    assert back.sum() * grid.voxel_ml[0] == pytest.approx(float(mask.sum()) * grid.voxel_ml[0], rel=0.03)
+
+
+def test_the_highest_class_is_told_where_it_is_asked_for() -> None:
+    grid = GRIDS["irregular and tilted"]
+    canonical = canonical_grid_for(grid, MODEL_SPACING)
+    places = canonical_places(canonical)
+    left = (places[..., 0] > 0).astype(np.float32)
+    where = ellipsoid(acquired_places(grid)) > 0
+
+    classes = highest_class(np.stack([left * 0.6, 0.7 - left * 0.6]), canonical, grid, where)
+
+    assert not classes[~where].any()
+    on_the_left = acquired_places(grid)[..., 0]
+    assert (classes[where & (on_the_left > 1)] == 1).all()
+    assert (classes[where & (on_the_left < -1)] == 2).all()
 
 
 def test_nothing_found_gives_nothing() -> None:

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
+from ichnode.domain.findings import Caveat, Findings, HematomaPart, HemorrhageType
 from ichnode.phantom import IRREGULAR, TILTED, Geometry
 from ichnode.results.provenance import Role
 from ichnode.results.summary_page import BANNER_HEIGHT
-from tests.results_factory import PROFILE, SMALL, Case, phantom_case, shared_data
+from ichnode.results.summary_text import summary_lines
+from tests.results_factory import PROFILE, SMALL, Case, measured, phantom_case, shared_data
 
 
 def followup(case: Case) -> list[Dataset]:
@@ -145,6 +147,18 @@ def test_a_page_without_estimates_and_one_with_long_notes_are_drawn() -> None:
     plain = page(phantom_case(30, followup=False))
     case.estimates = tuple(replace(e, note="a long reason " * 20) for e in case.estimates)
     assert (page(case) != plain).any()
+
+
+def test_the_page_has_a_line_for_each_type_of_hemorrhage_and_for_each_caveat() -> None:
+    case = phantom_case(30)
+    part = HematomaPart(type=HemorrhageType.IVH, volume_ml=3.2, volume_low_ml=2.04, volume_high_ml=4.0)
+    hematoma = replace(measured(case.volume.grid, case.mask), parts=(part,))
+    findings = Findings(model=case.model, hematoma=hematoma, caveats=(Caveat.LOST_OFFSET,))
+
+    lines = [(line.text, line.value) for line in summary_lines(findings, (case.model,), case.sources[0])]
+
+    assert ("Intraventricular", "3.2 mL  (2.0 to 4.0)") in lines
+    assert (Caveat.LOST_OFFSET.value, "") in lines
 
 
 def test_the_number_of_a_slice_stands_clear_of_the_corners_of_the_page_where_viewers_write() -> None:

@@ -13,18 +13,26 @@ import pytest
 from pydicom import config
 from pydicom.dataset import Dataset
 
+from ichnode.domain.findings import Caveat, HematomaPart, HemorrhageType
 from ichnode.domain.identity import is_uid
 from ichnode.results.provenance import Result, Role
-from tests.results_factory import CONTEXT, MODEL, PROFILE, SMALL, Case, phantom_case, save, shared_data
+from tests.results_factory import CONTEXT, MODEL, PROFILE, SMALL, Case, measured, phantom_case, save, shared_data
 
 # dciodvfy of 2022 does not know Synthetic Data (0008,001C)
 KNOWN_ERRORS = re.compile(r"</\(0008,001c\)> - Attribute with an even group number is not a recognized standard")
-SERIES = ("phantom", "no hematoma", "ge_head_nct", "philips_phantom_study/S2010")
+SERIES = ("phantom", "by type", "no hematoma", "ge_head_nct", "philips_phantom_study/S2010")
 
 
 def case_of(name: str) -> Case:
     if name == "phantom":
         return phantom_case(30)
+    if name == "by type":
+        case = phantom_case(30)
+        part = HematomaPart(type=HemorrhageType.IPH, volume_ml=30.0, volume_low_ml=27.0, volume_high_ml=34.0)
+        parts = tuple(replace(part, type=one) for one in HemorrhageType)
+        case.hematoma = replace(measured(case.volume.grid, case.mask), parts=parts)
+        case.caveats = tuple(Caveat)
+        return case
     if name == "no hematoma":
         return phantom_case(0, followup=False)
     return Case(shared_data(name))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from pydicom.dataset import Dataset
 
-from ichnode.domain.findings import Side
+from ichnode.domain.findings import Caveat, HematomaPart, HemorrhageType, Side
 from ichnode.domain.reasons import Reason
 from ichnode.imaging.volume import Mask
 from ichnode.results.compose import compose_not_analysed
@@ -153,6 +153,54 @@ def test_the_side_is_the_laterality_of_the_finding_site(side: Side, expected: st
     report = case.result(Role.MEASUREMENT_REPORT)
     lateralities = [item.ConceptCodeSequence[0].CodeValue for item in below(report, "272741003")]
     assert lateralities == ([expected] if expected else [])
+
+
+def with_parts(*types: HemorrhageType) -> Case:
+    """10 mL of each type, from 8 to 13."""
+    case = phantom_case(30)
+    part = HematomaPart(type=HemorrhageType.IPH, volume_ml=10.0, volume_low_ml=8.0, volume_high_ml=13.0)
+    parts = tuple(replace(part, type=one) for one in types)
+    case.hematoma = replace(measured(case.volume.grid, case.mask), parts=parts)
+    return case
+
+
+def test_each_type_of_hemorrhage_has_its_volume_with_both_ends_of_its_range() -> None:
+    report = with_parts(HemorrhageType.IPH, HemorrhageType.IVH).result(Role.MEASUREMENT_REPORT)
+    for concept in ("VOLIPH", "VOLIVH"):
+        assert values(report, concept) == [(10, "ml"), (8, "ml"), (13, "ml")]
+        derivations = [below(number, "121401") for number in below(report, concept)]
+        stated = [found[0].ConceptCodeSequence[0].CodeValue if found else None for found in derivations]
+        assert stated == [None, "STRICT", "LENIENT"]
+    assert not below(report, "VOLSDH")
+    assert next(number for number, _ in values(report, "118565006")) == pytest.approx(30, rel=0.05)  # the whole first
+
+
+@pytest.mark.parametrize(
+    ("types", "finding", "name"),
+    [
+        ((HemorrhageType.IPH, HemorrhageType.IVH), "274100004", "Intracerebral hematoma"),
+        ((HemorrhageType.IPH, HemorrhageType.SDH), "1386000", "Intracranial hematoma"),
+    ],
+)
+def test_blood_around_the_brain_is_not_called_cerebral(
+    types: tuple[HemorrhageType, ...], finding: str, name: str
+) -> None:
+    case = with_parts(*types)
+    for role in (Role.MEASUREMENT_REPORT, Role.OUTLINE_REPORT):
+        (found,) = below(case.result(role), "121071")
+        assert found.ConceptCodeSequence[0].CodeValue == finding
+    report, segment = case.result(Role.MEASUREMENT_REPORT), case.result(Role.SEGMENTATION).SegmentSequence[0]
+    assert below(report, finding)[0].ConceptCodeSequence[0].CodeValue == "373066001"  # Yes
+    assert below(report, "112039")[0].TextValue == segment.TrackingID == name
+    assert segment.SegmentLabel == f"{name} (AI)"
+
+
+@pytest.mark.parametrize("hematoma_ml", [0, 30])
+def test_a_caveat_is_a_comment_on_what_was_measured(hematoma_ml: float) -> None:
+    case = phantom_case(hematoma_ml, followup=False)
+    case.caveats = (Caveat.EIGHT_BIT,)
+    comments = [item.TextValue for item in below(case.result(Role.MEASUREMENT_REPORT), "121106")]
+    assert "HU estimated from an 8-bit export." in comments
 
 
 def test_no_hematoma_is_said_in_a_report_that_does_not_name_one_as_finding() -> None:
