@@ -11,9 +11,12 @@ from torch import Tensor
 
 from training.simulate.anatomy import AIR_HU, nearness
 from training.simulate.draw import Draw
+from training.simulate.region import Window, bounds, stride
 from training.simulate.space import Space
 
 Point = tuple[float, float, float]
+
+_COARSE_MM, _MARGIN_MM = 4.0, 6.0  # small things are painted in a box of the grid, found on a coarser one
 
 _SPOTS: tuple[tuple[str, float, Point, tuple[float, float], tuple[float, float]], ...] = (
     # name, probability, ICBM152 place (x mirrored), radius mm, HU added
@@ -56,48 +59,54 @@ def paint_incidental(hu: Tensor, covered: Tensor, space: Space, draw: Draw, age:
     return hu
 
 
-def _near(space: Space, centre: Point, radius_mm: float) -> Tensor:
-    """1 well inside a ball in atlas space, 0 outside."""
-    x, y, z = space.mni_mm
-    distance = torch.sqrt((x - centre[0]) ** 2 + (y - centre[1]) ** 2 + (z - centre[2]) ** 2)
-    return torch.sigmoid((radius_mm - distance) / 0.5)
+def _box(space: Space, start: Point, end: Point, reach_mm: float) -> Window | None:
+    """The part of the grid around a line in atlas space; None where the grid does not reach it."""
+    coarse = stride(space, _COARSE_MM)
+    inside = torch.ones_like(space.depth_mm[coarse], dtype=torch.bool)
+    for place, s, e in zip(space.mni_mm, start, end, strict=True):
+        thin = place[coarse]
+        inside &= (thin > min(s, e) - reach_mm) & (thin < max(s, e) + reach_mm)
+    return bounds(inside, coarse, space.grid.shape)
 
 
 def _spots(scene: Scene) -> Tensor:
     """Calcifications where they are common."""
-    hu, draw, space = scene.hu, scene.draw, scene.space
+    hu, draw, space = scene.hu.clone(), scene.draw, scene.space
     for name, probability, centre, radii, added in _SPOTS:
         if not draw.chance(name, probability):
             continue
         sides = (1, -1) if centre[0] and draw.chance(f"{name} paired", 0.8) else (draw.choice(f"{name} side", (1, -1)),)
         for side in sides:
-            place = tuple(
+            x, y, z = (
                 c * s + draw.normal(f"{name} {side} {a}", 0, 1.5)
                 for c, s, a in zip(centre, (side, 1, 1), "xyz", strict=True)
             )
-            ball = _near(space, (place[0], place[1], place[2]), draw.uniform(f"{name} {side} radius", *radii))
-            hu = hu + ball * draw.log_uniform(f"{name} {side} hu", *added)
+            radius = draw.uniform(f"{name} {side} radius", *radii)
+            if (window := _box(space, (x, y, z), (x, y, z), radius + _MARGIN_MM)) is None:
+                continue
+            offsets = space.mni_mm[(slice(None), *window)] - torch.tensor((x, y, z), device=hu.device).view(3, 1, 1, 1)
+            ball = torch.sigmoid((radius - offsets.square().sum(0).sqrt()) / 0.5)
+            hu[window] += ball * draw.log_uniform(f"{name} {side} hu", *added)
     return hu
 
 
 def _vessels(scene: Scene) -> Tensor:
     """Arteries and veins, denser in thrombosis and with a high hematocrit."""
-    draw, space = scene.draw, scene.space
-    x, y, z = space.mni_mm
+    draw, space, hu = scene.draw, scene.space, scene.hu.clone()
     blood_hu = draw.normal("vessel blood", 44, 5)
-    hu = scene.hu
     for name, start, end, radius in _VESSELS:
         dense = blood_hu + (draw.uniform(f"{name} clot", 8, 30) if draw.chance(f"{name} dense", 0.07) else 0)
+        if (window := _box(space, start, end, radius + _MARGIN_MM)) is None:
+            continue
+        place = space.mni_mm[(slice(None), *window)]
         along = [e - s for s, e in zip(start, end, strict=True)]
-        length = sum(a * a for a in along)
-        t = ((x - start[0]) * along[0] + (y - start[1]) * along[1] + (z - start[2]) * along[2]) / length
+        t = sum((c - s) * a for c, s, a in zip(place, start, along, strict=True)) / sum(a * a for a in along)
         t = t.clamp(0, 1)
         bend = draw.normal(f"{name} bend", 0, 2) * torch.sin(3.14 * t)
-        distance = torch.sqrt(sum((c - s - a * t - bend) ** 2 for c, s, a in zip((x, y, z), start, along, strict=True)))
-        share = torch.sigmoid((radius * draw.uniform(f"{name} radius", 0.7, 1.3) - distance) / 0.4) * (
-            space.depth_mm > 0
-        )
-        hu = torch.lerp(hu, hu.clamp_min(dense), share * (1 - scene.covered))
+        distance = torch.sqrt(sum((c - s - a * t - bend) ** 2 for c, s, a in zip(place, start, along, strict=True)))
+        share = torch.sigmoid((radius * draw.uniform(f"{name} radius", 0.7, 1.3) - distance) / 0.4)
+        share = share * (space.depth_mm[window] > 0) * (1 - scene.covered[window])
+        hu[window] = torch.lerp(hu[window], hu[window].clamp_min(dense), share)
     return hu
 
 

@@ -99,7 +99,7 @@ def _kernel(hu: Tensor, draw: Draw, pixel_mm: float) -> Tensor:
 def _shadows(hu: Tensor, draw: Draw) -> Tensor:
     """Beam hardening near bone, dark and bright bands between bones, streaks from metal."""
     bone = (hu > 400).float()
-    near = functional.avg_pool2d(bone[:, None], 21, 1, 10)[:, 0]
+    near = _nearby(bone, 20)
     brain = ((hu > -50) & (hu < 150)).float()
     added = brain * near * draw.uniform("beam hardening", -6, 22)
     rows = bone.mean(2, keepdim=True)
@@ -108,6 +108,12 @@ def _shadows(hu: Tensor, draw: Draw) -> Tensor:
     if draw.chance("metal", 0.04):
         added = added + _star(hu, draw)
     return added
+
+
+def _nearby(x: Tensor, pixels: int) -> Tensor:
+    """A mean over about so many pixels of each plane."""
+    coarse = functional.interpolate(x[:, None], [max(2, round(n / pixels)) for n in x.shape[1:]], mode="area")
+    return functional.interpolate(coarse, x.shape[1:], mode="bilinear", align_corners=False)[:, 0]
 
 
 def _star(hu: Tensor, draw: Draw) -> Tensor:

@@ -25,7 +25,7 @@ from training.simulate.styles import Style
 PLANES_EACH = 2  # fine planes in each plane of the training grid
 FIRST_SEED = {"training": 1_000_000}
 UNKNOWN = 255  # label of voxels whose truth is not known
-DIVISIBLE_BY = 16  # planes: twice the strides of the segmenter, see docs/decisions (a fault of oneDNN)
+PLANES_OF_FEW = 24  # with air: no stage of the segmenter sees two planes, see docs/decisions 22
 _HELD_OUT_SEED = 900_000_000  # no training run gets there
 
 
@@ -109,11 +109,12 @@ def seen_by(style: Style, hu: Tensor, occupancy_cdhw: Tensor, draw: Draw, pixel_
 
 
 def few(seen: Scanned, draw: Draw) -> Scanned:
-    """One to twelve neighbouring planes of the brain, more often with blood than without."""
+    """One to twelve neighbouring planes with much head, more often with blood than without."""
     count = min(round(draw.log_uniform("slices shown", 0.6, 12)) or 1, seen.hu.shape[0])
     wanted = (seen.labels > 0).flatten(1).any(1)
     if not bool(wanted.any()) or draw.chance("anywhere", 0.2):
-        wanted = ((seen.hu > 0) & (seen.hu < 100)).flatten(1).float().mean(1) > 0.1
+        tissue = (seen.hu > -100).flatten(1).float().mean(1)
+        wanted = tissue >= 0.5 * tissue.max()
     planes = wanted.nonzero()
     middle = int(planes[int(draw.uniform("plane") * len(planes))])
     first = min(max(0, middle - count // 2), seen.hu.shape[0] - count)
@@ -121,8 +122,8 @@ def few(seen: Scanned, draw: Draw) -> Scanned:
 
 
 def _among_air(seen: Scanned, draw: Draw) -> Scanned:
-    """With planes of air before and after, of unknown truth, up to a number that networks can halve."""
-    missing = -seen.hu.shape[0] % DIVISIBLE_BY
+    """With planes of air before and after, of unknown truth."""
+    missing = PLANES_OF_FEW - seen.hu.shape[0]
     before = round(draw.uniform("air before") * missing)
     planes = (0, 0, 0, 0, before, missing - before)
     return Scanned(
