@@ -1,0 +1,93 @@
+"""Numbered batches: the same number, the same heads; scanners show what is there, and few slices are few."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ichnode.imaging.resample import CanonicalGrid
+from tests.training.atlas_factory import ellipsoid_atlas
+from training.simulate import scanner, source
+from training.simulate.draw import Draw
+from training.simulate.scanner import Scanned
+from training.simulate.source import PLANES_OF_FEW, UNKNOWN, SimulatedSource, few, fine
+from training.simulate.styles import HELD_OUT, TRAINING, Style
+
+GRID = CanonicalGrid(shape=(32, 64, 56), spacing_mm=(5.0, 3.0, 3.0), origin_lps=(-82.5, -94.5, -77.5))
+
+
+@pytest.fixture(autouse=True)
+def quick_atlas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "atlas_of", lambda style, device: ellipsoid_atlas())
+
+
+def source_of(style: Style = TRAINING, **values: float) -> SimulatedSource:
+    return replace(SimulatedSource(grid=GRID, style=style), **values)
+
+
+def test_the_same_number_is_the_same_batch_whatever_came_before() -> None:
+    one, other = source_of(), source_of()
+    for number in range(5):
+        one.batch(number)
+    assert torch.equal(one.batch(5).hu_bdhw, other.batch(5).hu_bdhw)
+    assert torch.equal(one.batch(5).labels_bdhw, other.batch(5).labels_bdhw)
+
+
+def test_numbers_differ_and_so_do_styles() -> None:
+    assert not torch.equal(source_of(few_slices=0).batch(0).hu_bdhw, source_of(few_slices=0).batch(3).hu_bdhw)
+    held_out = source_of(HELD_OUT[1], few_slices=0)
+    assert not torch.equal(source_of(few_slices=0).batch(0).hu_bdhw, held_out.batch(0).hu_bdhw)
+
+
+def test_several_heads_make_a_batch_on_the_grid_asked_for() -> None:
+    batch = source_of(heads=2).batch(0)
+    assert batch.hu_bdhw.shape == (2, *GRID.shape)
+    assert batch.labels_bdhw.dtype == torch.uint8
+    assert int(batch.labels_bdhw.max()) <= 5
+
+
+def test_few_slices_lie_among_planes_of_unknown_truth() -> None:
+    batch = source_of(few_slices=1).batch(0)
+    known = (batch.labels_bdhw[0] != UNKNOWN).flatten(1).any(1)
+    assert batch.hu_bdhw.shape[1] == PLANES_OF_FEW
+    assert 1 <= int(known.sum()) <= 12
+    assert float(batch.hu_bdhw[0][~known].max()) == -1000
+
+
+def test_few_slices_mostly_show_the_hemorrhage() -> None:
+    labels = torch.zeros(32, 4, 4, dtype=torch.uint8)
+    labels[20] = 1
+    seen = Scanned(hu=torch.zeros(32, 4, 4), labels=labels)
+    shown = [bool((few(seen, Draw(seed=seed)).labels > 0).any()) for seed in range(100)]
+    assert 70 <= sum(shown) < 100
+
+
+def test_few_slices_of_a_head_that_was_exported_as_gray_levels_are_still_some() -> None:
+    seen = Scanned(hu=torch.full((32, 4, 4), 255.0), labels=torch.zeros(32, 4, 4, dtype=torch.uint8))
+    assert len(few(seen, Draw(seed=1)).hu) >= 1
+
+
+def test_fine_planes_fill_the_same_box() -> None:
+    finer = fine(GRID)
+    top = finer.origin_lps[2] + (finer.shape[0] - 0.5) * finer.spacing_mm[0]
+    assert finer.shape[0] * finer.spacing_mm[0] == GRID.shape[0] * GRID.spacing_mm[0]
+    assert top == pytest.approx(GRID.origin_lps[2] + (GRID.shape[0] - 0.5) * GRID.spacing_mm[0])
+
+
+def block_of_blood() -> tuple[torch.Tensor, torch.Tensor]:
+    hu = torch.full((16, 40, 40), 35.0)
+    occupancy = torch.zeros(5, 16, 40, 40)
+    occupancy[0, 6:10, 10:30, 10:30] = 1
+    return hu + 30 * occupancy[0], occupancy
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_the_scanner_shows_of_a_block_is_labelled_about_as_large_as_it_is(seed: int) -> None:
+    seen = scanner.scan(*block_of_blood(), Draw(seed=seed), planes_each=2, pixel_mm=1.0)
+    assert seen.hu.shape == (8, 40, 40)
+    assert 400 <= int((seen.labels == 1).sum()) <= 1600  # 800 if slices fit; thick slices blur it
+
+
+def test_half_of_a_voxel_is_enough_for_a_label_and_the_larger_type_names_it() -> None:
+    occupancy = torch.tensor([[0.3, 0.2, 0.0], [0.4, 0.2, 0.0], [0.0] * 3, [0.0] * 3, [0.0] * 3])[:, None, None]
+    assert scanner.as_labels(occupancy)[0, 0].tolist() == [2, 0, 0]
