@@ -1,18 +1,19 @@
-"""Incidental: bright and dark things that are not hemorrhage: calcification, vessels, infarct, devices, craniectomy.
+"""Incidental: bright and dark things that are not hemorrhage: calcification, vessels, infarct, tumour, scalp swelling.
 
 They are what a network that only knows clean brains calls blood. Sizes and HU are assumed, from textbook ranges.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from training.simulate.anatomy import AIR_HU, nearness
+from training.simulate.anatomy import nearness
 from training.simulate.draw import Draw
 from training.simulate.region import Window, bounds, stride
+from training.simulate.scene import Scene
 from training.simulate.space import Space
+from training.simulate.surgery import air_inside, drain, opened_skull
 
 Point = tuple[float, float, float]
 
@@ -39,21 +40,11 @@ _VESSELS: tuple[tuple[str, Point, Point, float], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Scene:
-    """What the incidental findings are painted into."""
-
-    space: Space
-    draw: Draw
-    hu: Tensor
-    covered: Tensor  # share of hemorrhage in each voxel: soft findings do not show through it
-
-
 def paint_incidental(hu: Tensor, covered: Tensor, space: Space, draw: Draw, age: float, *, operated: bool) -> Tensor:
     """The head with its incidental findings."""
     painters: list[Callable[[Scene], Tensor]] = [_white_matter_disease(age), _infarcts, _vessels, _spots]
     painters += [_scalp_swelling, _swollen_brain, _mass]
-    painters += [_opened_skull, _drain, _air_inside] if operated else []
+    painters += [opened_skull, drain, air_inside] if operated else []
     for paint in painters:
         hu = paint(Scene(space=space, draw=draw, hu=hu, covered=covered))
     return hu
@@ -183,56 +174,3 @@ def _scalp_swelling(scene: Scene) -> Tensor:
     near = torch.sigmoid((draw.uniform("swelling radius", 15, 45) - torch.sqrt(x**2 + y**2 + z**2)) / 3)
     outside = ((space.depth_mm < -4) & (scene.hu < 120) & (scene.hu > -300)).float()
     return torch.lerp(scene.hu, draw.uniform("swelling hu", 20, 75) + 0 * scene.hu, near * outside)
-
-
-def _opened_skull(scene: Scene) -> Tensor:
-    """Craniectomy or craniotomy: a part of the vault is missing, or cut out by a line."""
-    draw, space = scene.draw, scene.space
-    kind = draw.choice("skull opening", ("none", "flap missing", "flap", "burr hole"), (0.2, 0.35, 0.2, 0.25))
-    if kind == "none":
-        return scene.hu
-    side = draw.choice("opening side", (-1, 1))
-    centre = (
-        side * draw.uniform("opening x", 35, 70),
-        draw.uniform("opening y", -50, 45),
-        draw.uniform("opening z", 5, 55),
-    )
-    radius = draw.uniform("burr radius", 5, 9) if kind == "burr hole" else draw.uniform("opening radius", 25, 58)
-    x, y, z = (c - m for c, m in zip(space.mni_mm, centre, strict=True))
-    distance = torch.sqrt(x**2 + y**2 + z**2)
-    vault = torch.sigmoid((-space.depth_mm + 0.3) / 0.4) * torch.sigmoid((14 + space.depth_mm) / 0.5) * (scene.hu > 100)
-    gap = (distance - radius).abs() < draw.uniform("cut", 0.8, 2.0) if kind == "flap" else distance < radius
-    gap = gap & (z > -15)
-    filling = draw.uniform("opening hu", 15, 60)
-    return torch.lerp(scene.hu, filling + 3 * draw.field("opening texture", space.grid, 8.0)[0], vault * gap)
-
-
-def _drain(scene: Scene) -> Tensor:
-    """A ventricular drain: a bright tube, dark inside, from the vault to a ventricle."""
-    draw, space = scene.draw, scene.space
-    if not draw.chance("drain", 0.55):
-        return scene.hu
-    side = draw.choice("drain side", (-1, 1))
-    start = (side * draw.uniform("drain x", 22, 40), draw.uniform("drain y", -5, 40), 85.0)
-    end = (side * draw.uniform("tip x", 0, 14), draw.uniform("tip y", -5, 18), draw.uniform("tip z", 2, 18))
-    along = [e - s for s, e in zip(start, end, strict=True)]
-    x, y, z = space.mni_mm
-    t = sum((c - s) * a for c, s, a in zip((x, y, z), start, along, strict=True)) / sum(a * a for a in along)
-    t = t.clamp(-0.3, 1)
-    distance = torch.sqrt(sum((c - s - a * t) ** 2 for c, s, a in zip((x, y, z), start, along, strict=True)))
-    wall, bore = torch.sigmoid((1.6 - distance) / 0.35), torch.sigmoid((0.7 - distance) / 0.3)
-    hu = torch.lerp(scene.hu, draw.uniform("drain hu", 90, 500) + 0 * scene.hu, wall)
-    return torch.lerp(hu, draw.choice("bore", (0.0, 10.0, AIR_HU)) + 0 * hu, bore)
-
-
-def _air_inside(scene: Scene) -> Tensor:
-    """Air after surgery or fracture: it rises to the front of a supine head."""
-    draw, space = scene.draw, scene.space
-    if not draw.chance("air inside", 0.4):
-        return scene.hu
-    x, y, _ = space.mni_mm
-    level = draw.uniform("air level", 35, 62)
-    rim = torch.exp(-((space.depth_mm / draw.uniform("air depth", 2, 8)) ** 2)) * (space.depth_mm > 0)
-    side = torch.sigmoid(draw.choice("air side", (-1, 0, 1)) * x / 4 + 1)
-    share = torch.sigmoid((y - level + 3 * draw.field("air", space.grid, 12.0)[0]) / 1.5) * (rim > 0.4) * (side > 0.5)
-    return torch.lerp(scene.hu, AIR_HU + 0 * scene.hu, share)

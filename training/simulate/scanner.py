@@ -151,7 +151,7 @@ def _noise(hu: Tensor, draw: Draw, pixel_mm: float) -> Tensor:
     grain = grain / grain[:: max(1, hu.shape[0] // 4)].std().clamp_min(1e-3)
     bone = (hu > 400).float().mean((1, 2), keepdim=True)
     sigma = draw.log_uniform("noise level", 0.8, 7.0) * (1 + draw.uniform("bone noise", 0, 3) * bone)
-    return grain * sigma * (hu > -900 + 200).float().clamp_min(0.5)
+    return grain * sigma * (hu > -700).float().clamp_min(0.5)
 
 
 def _held(hu: Tensor, draw: Draw, pixel_mm: float) -> Tensor:

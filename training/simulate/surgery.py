@@ -1,0 +1,63 @@
+"""Surgery: what an operation left: a missing or cut-out part of the vault, a ventricular drain, air inside the skull.
+
+Sizes and HU are assumed, from textbook ranges.
+"""
+
+import torch
+from torch import Tensor
+
+from training.simulate.anatomy import AIR_HU
+from training.simulate.scene import Scene
+
+
+def opened_skull(scene: Scene) -> Tensor:
+    """Craniectomy or craniotomy: a part of the vault is missing, or cut out by a line."""
+    draw, space = scene.draw, scene.space
+    kind = draw.choice("skull opening", ("none", "flap missing", "flap", "burr hole"), (0.2, 0.35, 0.2, 0.25))
+    if kind == "none":
+        return scene.hu
+    side = draw.choice("opening side", (-1, 1))
+    centre = (
+        side * draw.uniform("opening x", 35, 70),
+        draw.uniform("opening y", -50, 45),
+        draw.uniform("opening z", 5, 55),
+    )
+    radius = draw.uniform("burr radius", 5, 9) if kind == "burr hole" else draw.uniform("opening radius", 25, 58)
+    x, y, z = (c - m for c, m in zip(space.mni_mm, centre, strict=True))
+    distance = torch.sqrt(x**2 + y**2 + z**2)
+    vault = torch.sigmoid((-space.depth_mm + 0.3) / 0.4) * torch.sigmoid((14 + space.depth_mm) / 0.5) * (scene.hu > 100)
+    gap = (distance - radius).abs() < draw.uniform("cut", 0.8, 2.0) if kind == "flap" else distance < radius
+    gap = gap & (z > -15)
+    filling = draw.uniform("opening hu", 15, 60)
+    return torch.lerp(scene.hu, filling + 3 * draw.field("opening texture", space.grid, 8.0)[0], vault * gap)
+
+
+def drain(scene: Scene) -> Tensor:
+    """A ventricular drain: a bright tube, dark inside, from the vault to a ventricle."""
+    draw, space = scene.draw, scene.space
+    if not draw.chance("drain", 0.55):
+        return scene.hu
+    side = draw.choice("drain side", (-1, 1))
+    start = (side * draw.uniform("drain x", 22, 40), draw.uniform("drain y", -5, 40), 85.0)
+    end = (side * draw.uniform("tip x", 0, 14), draw.uniform("tip y", -5, 18), draw.uniform("tip z", 2, 18))
+    along = [e - s for s, e in zip(start, end, strict=True)]
+    x, y, z = space.mni_mm
+    t = sum((c - s) * a for c, s, a in zip((x, y, z), start, along, strict=True)) / sum(a * a for a in along)
+    t = t.clamp(-0.3, 1)
+    distance = torch.sqrt(sum((c - s - a * t) ** 2 for c, s, a in zip((x, y, z), start, along, strict=True)))
+    wall, bore = torch.sigmoid((1.6 - distance) / 0.35), torch.sigmoid((0.7 - distance) / 0.3)
+    hu = torch.lerp(scene.hu, draw.uniform("drain hu", 90, 500) + 0 * scene.hu, wall)
+    return torch.lerp(hu, draw.choice("bore", (0.0, 10.0, AIR_HU)) + 0 * hu, bore)
+
+
+def air_inside(scene: Scene) -> Tensor:
+    """Air after surgery or fracture: it rises to the front of a supine head."""
+    draw, space = scene.draw, scene.space
+    if not draw.chance("air inside", 0.4):
+        return scene.hu
+    x, y, _ = space.mni_mm
+    level = draw.uniform("air level", 35, 62)
+    rim = torch.exp(-((space.depth_mm / draw.uniform("air depth", 2, 8)) ** 2)) * (space.depth_mm > 0)
+    side = torch.sigmoid(draw.choice("air side", (-1, 0, 1)) * x / 4 + 1)
+    share = torch.sigmoid((y - level + 3 * draw.field("air", space.grid, 12.0)[0]) / 1.5) * (rim > 0.4) * (side > 0.5)
+    return torch.lerp(scene.hu, AIR_HU + 0 * scene.hu, share)
