@@ -90,4 +90,10 @@ def test_what_the_scanner_shows_of_a_block_is_labelled_about_as_large_as_it_is(s
 
 def test_half_of_a_voxel_is_enough_for_a_label_and_the_larger_type_names_it() -> None:
     occupancy = torch.tensor([[0.3, 0.2, 0.0], [0.4, 0.2, 0.0], [0.0] * 3, [0.0] * 3, [0.0] * 3])[:, None, None]
-    assert scanner.as_labels(occupancy)[0, 0].tolist() == [2, 0, 0]
+    assert scanner.as_labels(occupancy, torch.full((1, 1, 3), 60.0))[0, 0].tolist() == [2, 0, 0]
+
+
+def test_what_shows_as_bright_as_bone_is_not_labelled_as_blood() -> None:
+    occupancy = torch.zeros(5, 1, 1, 2)
+    occupancy[3] = 1.0
+    assert scanner.as_labels(occupancy, torch.tensor([[[70.0, 300.0]]]))[0, 0].tolist() == [4, 0]

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional
 
 UNKNOWN, ANY = 255, 6  # as in training.data.manifest
-HARD_SHARE = 0.05  # of the voxels of each head: about 250 mL, a large hematoma and what is mistaken for one
 SMOOTHING_VOXELS = 1.0
 
 
@@ -26,21 +25,18 @@ def _one_resolution(logits_bcdhw: Tensor, labels_bdhw: Tensor) -> Tensor:
     labels_bv = labels_bdhw[:, :: steps[0], :: steps[1], :: steps[2]].flatten(1).long()
     known_bv = labels_bv != UNKNOWN
     log_p_bcv = torch.log_softmax(logits_bcdhw.float().flatten(2), dim=1)
-    return _hard_mean(_cross_entropy(log_p_bcv, labels_bv)) + _soft_dice_loss(
+    return _cross_entropy(log_p_bcv, labels_bv) + _soft_dice_loss(
         log_p_bcv.exp() * known_bv[:, None], labels_bv, known_bv
     )
 
 
 def _cross_entropy(log_p_bcv: Tensor, labels_bv: Tensor) -> Tensor:
-    """Of each voxel, 0 where the truth is not known."""
-    is_any = labels_bv == ANY
+    """Mean over the voxels whose truth is known; 0 where there are none."""
+    is_any, known = labels_bv == ANY, labels_bv != UNKNOWN
     loss_bv = functional.nll_loss(log_p_bcv, labels_bv.where(~is_any, UNKNOWN), ignore_index=UNKNOWN, reduction="none")
-    return torch.where(is_any, -log_p_bcv[:, 1:].logsumexp(dim=1), loss_bv) if bool(is_any.any()) else loss_bv
-
-
-def _hard_mean(loss_bv: Tensor) -> Tensor:
-    """Mean over the hardest voxels of each head: hemorrhage is rare, and so is what looks like it."""
-    return loss_bv.topk(max(1, round(HARD_SHARE * loss_bv.shape[1])), sorted=False).values.mean()
+    if bool(is_any.any()):
+        loss_bv = torch.where(is_any, -log_p_bcv[:, 1:].logsumexp(dim=1), loss_bv)
+    return loss_bv.sum() / known.sum().clamp_min(1)
 
 
 def _soft_dice_loss(p_bcv: Tensor, labels_bv: Tensor, known_bv: Tensor) -> Tensor:

@@ -123,7 +123,7 @@ def as_acquired(grafted: SimulatedHead, background: Background, volume: Volume) 
     seen = torch.where(change.abs() > _UNSEEN_HU, change, 0.0).numpy()
     hu = volume.hu + _shown(seen, grafted.grid, volume.grid)
     shares = [_shown(share.numpy(), grafted.grid, volume.grid) for share in grafted.occupancy]
-    labels = as_labels(torch.from_numpy(np.stack(shares))).numpy()
+    labels = as_labels(torch.from_numpy(np.stack(shares)), torch.from_numpy(hu)).numpy()
     return replace(volume, hu=hu), labels
 
 

@@ -21,6 +21,7 @@ _JPEG_STEPS = ((16, 11, 10, 16, 24, 40, 51, 61), (72, 92, 95, 98, 112, 100, 103,
 def scan(hu: Tensor, occupancy_cdhw: Tensor, draw: Draw, *, planes_each: int, pixel_mm: float) -> Scanned:
     """`planes_each` fine planes become one picture; its grey levels come back as HU by some window."""
     hu, *shares = (_averaged(x, planes_each) for x in (hu, *occupancy_cdhw))
+    labels = as_labels(torch.stack(shares), hu)
     hu = _grainy(hu, draw)
     centre, width = draw.choice("window", list(WINDOWS), list(WINDOWS.values()))
     low = centre - width / 2
@@ -29,7 +30,7 @@ def scan(hu: Tensor, occupancy_cdhw: Tensor, draw: Draw, *, planes_each: int, pi
     grey = _written_over(grey, draw)
     meant = draw.choice("read as", ((low, width), NOMINAL))
     levels = (grey.clamp(0, 1) * 255).round() / 255
-    return Scanned(hu=(meant[0] + meant[1] * levels).round(), labels=as_labels(torch.stack(shares)))
+    return Scanned(hu=(meant[0] + meant[1] * levels).round(), labels=labels)
 
 
 def turned(scanned: Scanned, draw: Draw) -> Scanned:

@@ -14,6 +14,8 @@ from torch.nn import functional
 from training.simulate.anatomy import AIR_HU
 from training.simulate.draw import Draw
 
+NOT_BLOOD_HU = 120.0  # nobody outlines as blood what shows as bright as bone, calcification or a drain
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scanned:
@@ -33,6 +35,7 @@ def scan(
     profile = [1 / planes_each] * planes_each if archived else _profile(draw, planes_each)
     hu, *shares = (_sliced(x, profile, planes_each) for x in (hu, *occupancy_cdhw))
     hu = _kernel(hu, draw, pixel_mm)
+    labels = as_labels(torch.stack(shares), hu)
     hu = hu + _shadows(hu, draw)
     hu = _moved(hu, draw)
     hu = hu + _noise(hu, draw, pixel_mm)
@@ -40,13 +43,13 @@ def scan(
     hu = _padded(_held(hu, draw, pixel_mm), draw)
     if not archived and draw.chance("exported", 0.12):
         hu = _exported(hu, draw)
-    return Scanned(hu=hu.clamp(-2048, 3071).round(), labels=as_labels(torch.stack(shares)))
+    return Scanned(hu=hu.clamp(-2048, 3071).round(), labels=labels)
 
 
-def as_labels(occupancy_cdhw: Tensor) -> Tensor:
-    """The type that fills most of each voxel where hemorrhage fills half of it; else 0."""
+def as_labels(occupancy_cdhw: Tensor, hu: Tensor) -> Tensor:
+    """The type that fills most of each voxel where hemorrhage fills half of it and shows as blood does; else 0."""
     most, which = occupancy_cdhw.max(0)
-    found = (occupancy_cdhw.sum(0) >= 0.5) & (most > 0)
+    found = (occupancy_cdhw.sum(0) >= 0.5) & (most > 0) & (hu < NOT_BLOOD_HU)
     return torch.where(found, which + 1, 0).to(torch.uint8)
 
 
