@@ -65,13 +65,14 @@ def test_ventricles_are_told_from_sulci(background):
 
 
 @pytest.mark.parametrize(
-    ("type_", "site", "volume_ml"), [("IPH", "putamen", 20.0), ("SDH", "convexity", 40.0), ("EDH", "convexity", 25.0)]
+    ("type_", "site", "volume_ml", "hidden"),  # share along the skull that shows as bright as bone
+    [("IPH", "putamen", 20.0, 0.1), ("SDH", "convexity", 40.0, 0.2), ("EDH", "convexity", 25.0, 0.1)],
 )
-def test_a_graft_holds_the_volume_that_was_asked_for(phantom, background, type_, site, volume_ml):
+def test_a_graft_holds_the_volume_that_was_asked_for(phantom, background, type_, site, volume_ml, hidden):
     grafted = graft(bleeding(type_, site, volume_ml), background)
     assert float(grafted.occupancy.sum()) * grafted.space.voxel_ml == pytest.approx(volume_ml, rel=0.02)
     _, labels = as_acquired(grafted, background, phantom)
-    assert phantom.grid.volume_ml(labels > 0) == pytest.approx(volume_ml, rel=0.1)
+    assert phantom.grid.volume_ml(labels > 0) == pytest.approx(volume_ml, rel=hidden)
 
 
 def test_labels_lie_on_the_blood_that_is_seen(phantom, background):
