@@ -55,7 +55,7 @@ def as_labels(occupancy_cdhw: Tensor, hu: Tensor) -> Tensor:
 
 def _profile(draw: Draw, planes_each: int) -> list[float]:
     """Weights of the fine planes around one plane's middle: thin, contiguous or thick slices."""
-    kind = draw.choice("slices", ("thin", "contiguous", "thick", "very thick"), (0.2, 0.5, 0.2, 0.1))
+    kind = draw.choice("slices", ("thin", "contiguous", "thick", "very thick"), (0.2, 0.4, 0.22, 0.18))
     reach = {"thin": 0.5, "contiguous": planes_each / 2, "thick": planes_each * 0.8, "very thick": planes_each * 1.2}[
         kind
     ]
@@ -104,7 +104,8 @@ def _shadows(hu: Tensor, draw: Draw) -> Tensor:
     bone = (hu > 400).float()
     near = _nearby(bone, 20)
     brain = ((hu > -50) & (hu < 150)).float()
-    added = brain * near * draw.uniform("beam hardening", -6, 22)
+    added = brain * near * draw.uniform("beam hardening", -6, 40)
+    added = added + brain * _nearby(bone, 8) * draw.uniform("glare", 0, 30)
     rows = bone.mean(2, keepdim=True)
     bands = functional.interpolate(draw.normals("bands", hu.shape[0], 1, 40), hu.shape[1], mode="linear").movedim(1, 2)
     added = added + brain * bands * (rows / 0.15).clamp_max(2.5) * draw.uniform("band strength", 0, 5)
