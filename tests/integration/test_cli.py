@@ -138,9 +138,13 @@ def test_a_ledger_that_cannot_be_used_is_one_line(configure, tmp_path, command, 
 
 
 def test_models_are_listed_and_verified():
-    (bundle,) = json.loads(ichnode("models", "list", "--json").output)
-    assert (bundle["name"], bundle["trained_on"]) == ("hematoma-baseline", "nothing")
-    assert ichnode("models", "verify").output.startswith("hematoma-baseline: verified ")
+    trained_on = {
+        bundle["name"]: bundle["trained_on"] for bundle in json.loads(ichnode("models", "list", "--json").output)
+    }
+    assert trained_on["hematoma-baseline"] == "nothing"
+    assert "simulated patients" in trained_on["hematoma"]
+    verified = ichnode("models", "verify").output.splitlines()
+    assert [line.split(" ")[:2] for line in verified] == [[f"{name}:", "verified"] for name in sorted(trained_on)]
 
 
 def test_an_altered_bundle_does_not_verify(tmp_path):
