@@ -84,9 +84,13 @@ def _head(grid: CanonicalGrid, hu: FloatArray) -> tuple[CanonicalGrid, FloatArra
 
 def _channels(hu: FloatArray, windows: tuple[tuple[float, float], ...]) -> Tensor:
     """(1, channel, z, y, x): each window scaled to 0-1 and clipped, or the HU themselves where there is none."""
-    raw = torch.from_numpy(hu)
-    scaled = [((raw - low) / (high - low)).clamp(0, 1) for low, high in windows]
-    return torch.stack(scaled or [raw])[None]
+    raw_bdhw = torch.from_numpy(hu)[None]
+    return windowed(raw_bdhw, windows) if windows else raw_bdhw[:, None]
+
+
+def windowed(hu_bdhw: Tensor, windows: tuple[tuple[float, float], ...]) -> Tensor:
+    """(batch, window, z, y, x): each window scaled to 0-1 and clipped. Training shows networks the same."""
+    return torch.stack([((hu_bdhw - low) / (high - low)).clamp(0, 1) for low, high in windows], dim=1)
 
 
 def _without_small(mask: Mask, grid: AcquisitionGrid, min_volume_ml: float) -> Mask:

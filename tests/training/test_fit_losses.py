@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.fit.losses import ANY, UNKNOWN, segmentation_loss
+from training.data.manifest import ANY, UNKNOWN
+from training.fit.losses import segmentation_loss
 
 
 def labels_with_blood() -> Tensor:

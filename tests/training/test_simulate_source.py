@@ -7,10 +7,11 @@ import torch
 
 from ichnode.imaging.resample import CanonicalGrid
 from tests.training.atlas_factory import ellipsoid_atlas
+from training.data.manifest import UNKNOWN
 from training.simulate import scanner, source
 from training.simulate.draw import Draw
 from training.simulate.scanner import Scanned
-from training.simulate.source import PLANES_OF_FEW, UNKNOWN, SimulatedSource, few, fine
+from training.simulate.source import PLANES_OF_FEW, SimulatedSource, few, fine
 from training.simulate.styles import HELD_OUT, TRAINING, Style
 
 GRID = CanonicalGrid(shape=(32, 64, 56), spacing_mm=(5.0, 3.0, 3.0), origin_lps=(-82.5, -94.5, -77.5))

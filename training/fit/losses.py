@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-UNKNOWN, ANY = 255, 6  # as in training.data.manifest
+from training.data.manifest import ANY, UNKNOWN
+
 SMOOTHING_VOXELS = 1.0
 
 

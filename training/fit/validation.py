@@ -6,8 +6,8 @@ from functools import cache
 import torch
 from torch import nn
 
+from training.data.manifest import UNKNOWN
 from training.fit.inputs import channels
-from training.fit.losses import UNKNOWN
 from training.fit.source import Batch, Source
 
 

@@ -1,6 +1,6 @@
 """Background: hematomas of known truth in a real head CT, whose own tissue gives way and whose own noise stays."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from training.simulate.mass_effect import displacement
 from training.simulate.patient import SimulatedHead
 from training.simulate.real_space import cavity_of, depth_of, space_of
 from training.simulate.scanner import as_labels
-from training.simulate.space import TYPES, Space
+from training.simulate.space import Space
 from training.simulate.spec import PatientSpec
 
 BOX, BOX_MM = (64, 192, 160), (2.5, 1.0, 1.0)  # of the grid around the cavity, (z, y, x)
@@ -94,12 +94,11 @@ def graft(spec: PatientSpec, background: Background, *, followup: bool = False) 
     tissue = tissue + painted.edema_hu
     painted_hu = torch.lerp(tissue, painted.hu, share * (tissue < _HARD_HU))
     hu = background.hu + torch.sigmoid(background.space.depth_mm / 0.5) * (painted_hu - background.brain_hu)
-    occupancy = torch.stack([painted.occupancy.get(kind, torch.zeros_like(share)) for kind in TYPES])
-    return SimulatedHead(spec=spec, grid=space.grid, hu=hu, occupancy=occupancy, space=space)
+    return SimulatedHead(spec=spec, grid=space.grid, hu=hu, occupancy=painted.by_type(), space=space)
 
 
 def _displaced(space: Space, moved: Tensor) -> Space:
-    shares = [field.name for field in fields(Space) if field.name in ("grey", "white", "ventricle", "csf")]
+    shares = ("grey", "white", "ventricle", "csf")
     there = _moved(torch.stack([getattr(space, name) for name in shares]), moved, space.grid)
     return replace(space, mni_mm=space.mni_mm - moved, **dict(zip(shares, there, strict=True)))
 

@@ -44,6 +44,10 @@ class Hemorrhage:
     edema_hu: Tensor  # float32, 0 or negative: to be added to the tissue around
     true_ml: dict[int, float] = field(default_factory=dict)  # by index of the lesion: what the anatomy could hold
 
+    def by_type(self) -> Tensor:
+        """(type, D, H, W): the share of every type in the order of TYPES, 0 for those that are absent."""
+        return torch.stack([self.occupancy.get(kind, torch.zeros_like(self.share)) for kind in TYPES])
+
 
 def nothing(space: Space) -> Hemorrhage:
     """A head without blood."""

@@ -11,7 +11,7 @@ from training.simulate.atlas import Atlas
 from training.simulate.draw import Draw
 from training.simulate.incidental import paint_incidental
 from training.simulate.mass_effect import displacement
-from training.simulate.space import TYPES, Space
+from training.simulate.space import Space
 from training.simulate.spec import PatientSpec
 from training.simulate.staining import stained
 from training.simulate.styles import Style
@@ -51,5 +51,4 @@ def simulate_head(
     tissue = stained(tissue, space, draw, staining_ml=spec.staining_ml, side=spec.staining_side)
     share = painted.share.clamp(0, 1)
     hu = torch.lerp(tissue, painted.hu, share * (tissue < 200) * (tissue > -200))
-    occupancy = torch.stack([painted.occupancy.get(kind, torch.zeros_like(share)) for kind in TYPES])
-    return SimulatedHead(spec=spec, grid=grid, hu=hu, occupancy=occupancy, space=space)
+    return SimulatedHead(spec=spec, grid=grid, hu=hu, occupancy=painted.by_type(), space=space)

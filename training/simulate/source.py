@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ichnode.imaging.resample import CanonicalGrid
+from training.data.manifest import UNKNOWN
 from training.fit.source import Batch
 from training.simulate import picture, scanner
 from training.simulate.anatomy import AIR_HU
@@ -24,7 +25,6 @@ from training.simulate.styles import Style
 
 PLANES_EACH = 2  # fine planes in each plane of the training grid
 FIRST_SEED = {"training": 1_000_000}
-UNKNOWN = 255  # label of voxels whose truth is not known
 PLANES_OF_FEW = 24  # with air: no stage of the segmenter sees two planes, see docs/decisions 22
 _HELD_OUT_SEED = 900_000_000  # no training run gets there
 
