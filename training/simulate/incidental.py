@@ -11,11 +11,9 @@ from torch import Tensor
 from training.simulate.anatomy import nearness
 from training.simulate.draw import Draw
 from training.simulate.region import Window, bounds, stride
-from training.simulate.scene import Scene
+from training.simulate.scene import Point, Scene, along, beside
 from training.simulate.space import Space
 from training.simulate.surgery import air_inside, drain, opened_skull
-
-Point = tuple[float, float, float]
 
 _COARSE_MM, _MARGIN_MM = 4.0, 6.0  # small things are painted in a box of the grid, found on a coarser one
 
@@ -90,11 +88,9 @@ def _vessels(scene: Scene) -> Tensor:
         if (window := _box(space, start, end, radius + _MARGIN_MM)) is None:
             continue
         place = space.mni_mm[(slice(None), *window)]
-        along = [e - s for s, e in zip(start, end, strict=True)]
-        t = sum((c - s) * a for c, s, a in zip(place, start, along, strict=True)) / sum(a * a for a in along)
-        t = t.clamp(0, 1)
+        t = along(place, start, end).clamp(0, 1)
         bend = draw.normal(f"{name} bend", 0, 2) * torch.sin(3.14 * t)
-        distance = torch.sqrt(sum((c - s - a * t - bend) ** 2 for c, s, a in zip(place, start, along, strict=True)))
+        distance = beside(place, start, end, t, bend)
         share = torch.sigmoid((radius * draw.uniform(f"{name} radius", 0.7, 1.3) - distance) / 0.4)
         share = share * (space.depth_mm[window] > 0) * (1 - scene.covered[window])
         hu[window] = torch.lerp(hu[window], hu[window].clamp_min(dense), share)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from training.simulate.anatomy import AIR_HU
-from training.simulate.scene import Scene
+from training.simulate.scene import Scene, along, beside
 
 
 def opened_skull(scene: Scene) -> Tensor:
@@ -40,11 +40,8 @@ def drain(scene: Scene) -> Tensor:
     side = draw.choice("drain side", (-1, 1))
     start = (side * draw.uniform("drain x", 22, 40), draw.uniform("drain y", -5, 40), 85.0)
     end = (side * draw.uniform("tip x", 0, 14), draw.uniform("tip y", -5, 18), draw.uniform("tip z", 2, 18))
-    along = [e - s for s, e in zip(start, end, strict=True)]
-    x, y, z = space.mni_mm
-    t = sum((c - s) * a for c, s, a in zip((x, y, z), start, along, strict=True)) / sum(a * a for a in along)
-    t = t.clamp(-0.3, 1)
-    distance = torch.sqrt(sum((c - s - a * t) ** 2 for c, s, a in zip((x, y, z), start, along, strict=True)))
+    t = along(space.mni_mm, start, end).clamp(-0.3, 1)
+    distance = beside(space.mni_mm, start, end, t)
     wall, bore = torch.sigmoid((1.6 - distance) / 0.35), torch.sigmoid((0.7 - distance) / 0.3)
     hu = torch.lerp(scene.hu, draw.uniform("drain hu", 90, 500) + 0 * scene.hu, wall)
     return torch.lerp(hu, draw.choice("bore", (0.0, 10.0, AIR_HU)) + 0 * hu, bore)
