@@ -45,6 +45,7 @@ class SegmenterConfig:
     inputs: int = 3  # HU windows
     types: int = 5  # of hemorrhage
     supervised: int = 3  # resolutions that predict in training
+    planes: int = 24  # fewer are mirrored up to so many, see docs/decisions 22
 
 
 class Segmenter(nn.Module):
@@ -61,13 +62,16 @@ class Segmenter(nn.Module):
         self.heads = nn.ModuleList(nn.Conv3d(s.width, 1 + config.types, 1) for s in config.stages[: config.supervised])
         self.register_buffer("temperature", torch.tensor(1.0))  # fitted after training
         self.multiple = tuple(math.prod(s.stride[axis] for s in config.stages) for axis in range(3))
+        self.planes = config.planes
 
     def forward(self, x_bcdhw: Tensor) -> Tensor:
         """Probability (batch, type, z, y, x), float32, from windows scaled to 0-1, of any size."""
-        padded, inside = _padded(x_bcdhw, self.multiple)
+        z = x_bcdhw.shape[2]
+        first = max(0, self.planes - z) // 2
+        padded, inside = _padded(x_bcdhw[:, :, mirrored(z, first, max(z, self.planes))], self.multiple)
         with torch.autocast(x_bcdhw.device.type, torch.bfloat16, enabled=_is_bf16_fast(x_bcdhw.device)):
             finest = self._decoded(padded)[-1]
-            logits = self.heads[0](finest)[inside]
+            logits = self.heads[0](finest)[inside][:, :, first : first + z]
         return torch.softmax(logits.float() / self.temperature, dim=1)[:, 1:].contiguous()
 
     def logits(self, x_bcdhw: Tensor) -> list[Tensor]:
@@ -147,6 +151,12 @@ def _widths(config: SegmenterConfig) -> Sequence[int]:
 
 def _activated(x_bcdhw: Tensor) -> Tensor:
     return functional.leaky_relu(x_bcdhw, 0.01)
+
+
+def mirrored(count: int, first: int, planes: int) -> list[int]:
+    """Which of `count` planes to show as each of `planes`: theirs from `first` on, around them there and back again."""
+    turn = [*range(count), *range(count - 2, 0, -1)]
+    return [turn[(plane - first) % len(turn)] for plane in range(planes)]
 
 
 def _padded(x_bcdhw: Tensor, multiple: Sequence[int]) -> tuple[Tensor, tuple[slice, ...]]:

@@ -15,6 +15,7 @@ from ichnode.inference.bundle import HEMATOMA, Bundle
 
 ANY_NEIGHBOUR = np.ones((3, 3, 3), dtype=bool)  # voxels that touch by a face, an edge or a corner are one component
 _HEAD_HU = -300.0  # skin and denser
+_ABOVE_BLACK_HU = 5.0  # in gray values the air is as black as fat or CSF
 _AIR_MM = 10.0  # kept around the head
 
 
@@ -69,7 +70,7 @@ class Predictor:
 
 def _head(grid: CanonicalGrid, hu: FloatArray) -> tuple[CanonicalGrid, FloatArray]:
     """The part of `grid` and `hu` (z, y, x) that holds the head and some air; all where there is no head."""
-    dense = hu > _HEAD_HU
+    dense = hu > max(_HEAD_HU, hu.min() + _ABOVE_BLACK_HU)
     if not dense.any():
         return grid, hu
     box = []

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models import segmenter
-from models.segmenter import Segmenter
+from models.segmenter import Segmenter, mirrored
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +42,23 @@ def test_a_head_in_a_batch_gets_what_it_gets_alone(network: Segmenter) -> None:
 
 
 def test_air_that_pads_a_head_changes_nothing(network: Segmenter) -> None:
-    head_bcdhw = torch.rand(1, 3, 7, 50, 60)
+    head_bcdhw = torch.rand(1, 3, 31, 50, 60)
     with_air = torch.nn.functional.pad(head_bcdhw, (0, 4, 0, 14, 0, 1))
     with torch.inference_mode():
-        torch.testing.assert_close(network(with_air)[:, :, :7, :50, :60], network(head_bcdhw))
+        torch.testing.assert_close(network(with_air)[:, :, :31, :50, :60], network(head_bcdhw))
+
+
+def test_few_planes_are_shown_there_and_back_again() -> None:
+    assert mirrored(3, 2, 9) == [2, 1, 0, 1, 2, 1, 0, 1, 2]
+    assert mirrored(1, 4, 3) == [0, 0, 0]
+    assert mirrored(30, 0, 30) == list(range(30))
+
+
+def test_a_single_plane_gets_what_it_gets_as_a_prism(network: Segmenter) -> None:
+    plane_bcdhw = torch.rand(1, 3, 1, 64, 64)
+    with torch.inference_mode():
+        alone, prism = network(plane_bcdhw), network(plane_bcdhw.expand(-1, -1, 24, -1, -1))
+    torch.testing.assert_close(alone, prism[:, :, 11:12])
 
 
 def test_a_higher_temperature_moves_probability_towards_even_shares() -> None:

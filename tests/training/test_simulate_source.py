@@ -7,11 +7,10 @@ import torch
 
 from ichnode.imaging.resample import CanonicalGrid
 from tests.training.atlas_factory import ellipsoid_atlas
-from training.data.manifest import UNKNOWN
 from training.simulate import scanner, source
 from training.simulate.draw import Draw
 from training.simulate.scanner import Scanned
-from training.simulate.source import PLANES_OF_FEW, SimulatedSource, few, fine
+from training.simulate.source import LEAST_PLANES, SimulatedSource, few, fine
 from training.simulate.styles import HELD_OUT, TRAINING, Style
 
 GRID = CanonicalGrid(shape=(32, 64, 56), spacing_mm=(5.0, 3.0, 3.0), origin_lps=(-82.5, -94.5, -77.5))
@@ -47,12 +46,19 @@ def test_several_heads_make_a_batch_on_the_grid_asked_for() -> None:
     assert int(batch.labels_bdhw.max()) <= 5
 
 
-def test_few_slices_lie_among_planes_of_unknown_truth() -> None:
+def test_few_slices_are_mirrored_up_to_the_fewest_planes_that_the_segmenter_sees() -> None:
     batch = source_of(few_slices=1).batch(0)
-    known = (batch.labels_bdhw[0] != UNKNOWN).flatten(1).any(1)
-    assert batch.hu_bdhw.shape[1] == PLANES_OF_FEW
-    assert 1 <= int(known.sum()) <= 12
-    assert float(batch.hu_bdhw[0][~known].max()) == -1000
+    assert batch.hu_bdhw.shape == (1, LEAST_PLANES, *GRID.shape[1:])
+    assert 1 <= len(torch.unique(batch.hu_bdhw[0].flatten(1), dim=0)) <= 12
+
+
+def test_a_slab_is_some_of_the_planes_of_a_head() -> None:
+    whole = source_of(few_slices=0, slabs=0).batch(0)
+    slab = source_of(few_slices=0, slabs=1).batch(0)
+    starts = range(GRID.shape[0] - LEAST_PLANES + 1)
+    found = [s for s in starts if torch.equal(whole.hu_bdhw[:, s : s + LEAST_PLANES], slab.hu_bdhw)]
+    assert len(found) == 1
+    assert torch.equal(whole.labels_bdhw[:, found[0] : found[0] + LEAST_PLANES], slab.labels_bdhw)
 
 
 def test_few_slices_mostly_show_the_hemorrhage() -> None:

@@ -1,6 +1,7 @@
 """Background: hematomas of known truth in a real head CT, whose own tissue gives way and whose own noise stays."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,10 @@ from ichnode.imaging.series_reader import read_volume
 from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Volume
 from training.data.dicom import series_in
 from training.data.nifti import nifti_volume
-from training.simulate import hemorrhage
 from training.simulate.anatomy import lps_mm
 from training.simulate.atlas import Atlas, Maps
 from training.simulate.draw import Draw
-from training.simulate.mass_effect import displacement
-from training.simulate.patient import SimulatedHead
+from training.simulate.patient import SimulatedHead, bled
 from training.simulate.real_space import cavity_of, depth_of, space_of
 from training.simulate.scanner import as_labels
 from training.simulate.space import Space
@@ -82,14 +81,11 @@ def _nearest(mask: NDArray[np.bool_], grid: CanonicalGrid) -> NDArray[np.int32]:
 
 def graft(spec: PatientSpec, background: Background, *, followup: bool = False) -> SimulatedHead:
     """The background's head with the lesions of `spec`; staining and incidental findings stay those of the head."""
-    draw, space = Draw(seed=spec.seed), background.space
-    painted = hemorrhage.solid(spec.lesions, space, draw, followup=followup, hematocrit=spec.hematocrit)
+    undisturbed, draw = background.space, Draw(seed=spec.seed)
+    painted, space, moved_mm = bled(spec, undisturbed, partial(_displaced, undisturbed), draw, followup=followup)
     tissue = background.brain_hu
-    if bool(painted.share.any()):
-        moved = displacement(painted.share, space, draw.uniform("mass effect", 0.2, 0.8))
-        tissue = _moved(tissue[None], moved, space.grid)[0]
-        space = _displaced(space, moved)
-    painted = hemorrhage.fluid(spec.lesions, space, draw, painted, followup=followup, hematocrit=spec.hematocrit)
+    if moved_mm is not None:
+        tissue = _moved(tissue[None], moved_mm, space.grid)[0]
     share = painted.share.clamp(0, 1)
     tissue = tissue + painted.edema_hu
     painted_hu = torch.lerp(tissue, painted.hu, share * (tissue < _HARD_HU))

@@ -1,5 +1,6 @@
 """Patient: one simulated patient's head CT at the first scan or at follow-up, with the truth beside it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from ichnode.imaging.resample import CanonicalGrid
 from training.simulate import anatomy, hemorrhage
 from training.simulate.atlas import Atlas
 from training.simulate.draw import Draw
+from training.simulate.hemorrhage import Hemorrhage
 from training.simulate.incidental import paint_incidental
 from training.simulate.mass_effect import displacement
 from training.simulate.space import Space
@@ -34,17 +36,7 @@ def simulate_head(
     """The patient's head at the first CT, or at follow-up. Same seed and grid, same head on any device."""
     draw = Draw(seed=spec.seed, device=device)
     head = anatomy.head(draw, grid, atlas, style, spec.age)
-    undisturbed = head.space()
-    painted = hemorrhage.solid(
-        spec.lesions, undisturbed, draw, followup=followup, hematocrit=spec.hematocrit, followup_h=spec.followup_h
-    )
-    space = undisturbed
-    if bool(painted.share.any()):
-        strength = draw.uniform("mass effect", 0.4, 1.0)
-        space = head.space(displacement(painted.share, undisturbed, strength))
-    painted = hemorrhage.fluid(
-        spec.lesions, space, draw, painted, followup=followup, hematocrit=spec.hematocrit, followup_h=spec.followup_h
-    )
+    painted, space, _ = bled(spec, head.space(), head.space, draw, followup=followup)
     tissue = head.tissue_hu(space) + painted.edema_hu
     operated = draw.chance("operated", style.operated)
     tissue = paint_incidental(tissue, painted.share, space, draw, spec.age, operated=operated)
@@ -52,3 +44,23 @@ def simulate_head(
     share = painted.share.clamp(0, 1)
     hu = torch.lerp(tissue, painted.hu, share * (tissue < 200) * (tissue > -200))
     return SimulatedHead(spec=spec, grid=grid, hu=hu, occupancy=painted.by_type(), space=space)
+
+
+def bled(
+    spec: PatientSpec, undisturbed: Space, give_way: Callable[[Tensor], Space], draw: Draw, *, followup: bool
+) -> tuple[Hemorrhage, Space, Tensor | None]:
+    """The patient's blood, where everything lies once it made room, and what `give_way` was asked: mm, MNI axes.
+
+    None where nothing had to make room.
+    """
+    painted = hemorrhage.solid(
+        spec.lesions, undisturbed, draw, followup=followup, hematocrit=spec.hematocrit, followup_h=spec.followup_h
+    )
+    space, moved_mm = undisturbed, None
+    if bool(painted.share.any()):
+        moved_mm = displacement(painted.share, undisturbed, draw.uniform("mass effect", 0.4, 1.0))
+        space = give_way(moved_mm)
+    painted = hemorrhage.fluid(
+        spec.lesions, space, draw, painted, followup=followup, hematocrit=spec.hematocrit, followup_h=spec.followup_h
+    )
+    return painted, space, moved_mm

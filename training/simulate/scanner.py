@@ -41,7 +41,7 @@ def scan(
     hu = hu + _noise(hu, draw, pixel_mm)
     hu = hu * draw.normal("gain", 1, 0.012) + draw.normal("offset", 0, 2.0)
     hu = _padded(_held(hu, draw, pixel_mm), draw)
-    if not archived and draw.chance("exported", 0.12):
+    if not archived and draw.chance("exported", 0.25):
         hu = _exported(hu, draw)
     return Scanned(hu=hu.clamp(-2048, 3071).round(), labels=labels)
 
@@ -186,14 +186,35 @@ def _padded(hu: Tensor, draw: Draw) -> Tensor:
 
 
 def _exported(hu: Tensor, draw: Draw) -> Tensor:
-    """Through a display window and back: what lies outside is clipped, the rest has few grey levels."""
+    """Through a display window and back: what lies outside is clipped, the rest has few grey levels.
+
+    Often with fewer pixels, and with burned-in marks near the edges.
+    """
     low, width = draw.uniform("window low", -40, 12), draw.log_uniform("window width", 60, 220)
     grey = ((hu - low) / width).clamp(0, 1)
+    if draw.chance("fewer pixels", 0.5):
+        size = [round(n * draw.uniform("pixels left", 0.5, 1.0)) for n in hu.shape[1:]]
+        grey = functional.interpolate(functional.interpolate(grey[None], size, mode="area"), hu.shape[1:])[0]
+    if draw.chance("marked", 0.4):
+        grey = torch.maximum(grey, _marks(hu, draw))
     grey = (grey * 255).round() / 255
     if draw.chance("grey levels as HU", 0.25):
         return grey * 255
     guess = draw.choice("window guessed", ((low, width), (0.0, 80.0), (-10.0, 100.0)), (3, 1, 1))
     return guess[0] + guess[1] * grey
+
+
+def _marks(hu: Tensor, draw: Draw) -> Tensor:
+    """Speckled bright bars near the edges of every plane, where programs write."""
+    _, h, w = hu.shape
+    marks = torch.zeros(h, w, device=hu.device)
+    speckle = (draw.normals("speckle", h, w) > 0).float()
+    for bar in range(draw.choice("bars", (1, 2, 4, 6))):
+        top, left = (draw.uniform(f"bar {bar} {side}") for side in ("top", "left"))
+        rows, columns = round(draw.uniform(f"bar {bar} rows", 2, 16)), round(draw.uniform(f"bar {bar} columns", 2, 50))
+        row, column = round((top > 0.5) * (h - rows)), round(left * (w - columns))
+        marks[row : row + rows, column : column + columns] = draw.uniform(f"bar {bar} ink", 0.5, 1.0)
+    return marks * speckle
 
 
 def turned(scanned: Scanned, draw: Draw) -> Scanned:

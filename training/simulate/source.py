@@ -9,13 +9,11 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ichnode.imaging.resample import CanonicalGrid
-from training.data.manifest import UNKNOWN
+from models.segmenter import SegmenterConfig, mirrored
 from training.fit.source import Batch
 from training.simulate import picture, scanner
-from training.simulate.anatomy import AIR_HU
 from training.simulate.atlas import atlas_of
 from training.simulate.cohort import patient_spec
 from training.simulate.draw import Draw
@@ -25,7 +23,7 @@ from training.simulate.styles import Style
 
 PLANES_EACH = 2  # fine planes in each plane of the training grid
 FIRST_SEED = {"training": 1_000_000}
-PLANES_OF_FEW = 24  # with air: no stage of the segmenter sees two planes, see docs/decisions 22
+LEAST_PLANES = SegmenterConfig().planes
 _HELD_OUT_SEED = 900_000_000  # no training run gets there
 
 
@@ -51,7 +49,8 @@ class SimulatedSource:
     heads: int = 1
     showings: int = 3  # of each patient, on average
     recent: int = 24  # patients kept
-    few_slices: float = 0.12  # share of one-head batches
+    few_slices: float = 0.25  # share of one-head batches
+    slabs: float = 0.4  # share of the rest
     _kept: OrderedDict[int, _Kept] = field(default_factory=OrderedDict)
 
     def batch(self, number: int) -> Batch:
@@ -64,9 +63,11 @@ class SimulatedSource:
         draw = Draw(seed=self._first_seed + 500_000_000 + number, device=self.device)
         head = self._head(self._patient(number, draw))
         seen = seen_by(self.style, head.hu.float(), head.occupancy / 255, draw)
-        if self.heads > 1 or not draw.chance("few slices", self.few_slices):
+        if self.heads > 1:
             return seen
-        return _among_air(few(seen, draw), draw)
+        if draw.chance("few slices", self.few_slices):
+            return _completed(few(seen, draw), draw)
+        return _slab(seen, draw) if draw.chance("slab", self.slabs) else seen
 
     @property
     def _first_seed(self) -> int:
@@ -121,12 +122,14 @@ def few(seen: Scanned, draw: Draw) -> Scanned:
     return Scanned(hu=seen.hu[first : first + count], labels=seen.labels[first : first + count])
 
 
-def _among_air(seen: Scanned, draw: Draw) -> Scanned:
-    """With planes of air before and after, of unknown truth."""
-    missing = PLANES_OF_FEW - seen.hu.shape[0]
-    before = round(draw.uniform("air before") * missing)
-    planes = (0, 0, 0, 0, before, missing - before)
-    return Scanned(
-        hu=functional.pad(seen.hu, planes, value=AIR_HU),
-        labels=functional.pad(seen.labels, planes, value=UNKNOWN),
-    )
+def _slab(seen: Scanned, draw: Draw) -> Scanned:
+    """The fewest planes that the segmenter sees, from anywhere: not every series reaches from skull base to vertex."""
+    first = int(draw.uniform("first of slab", 0, seen.hu.shape[0] - LEAST_PLANES + 1))
+    return Scanned(hu=seen.hu[first : first + LEAST_PLANES], labels=seen.labels[first : first + LEAST_PLANES])
+
+
+def _completed(seen: Scanned, draw: Draw) -> Scanned:
+    """Mirrored up to as many planes as the segmenter sees at least."""
+    count = seen.hu.shape[0]
+    shown = mirrored(count, int(draw.uniform("first shown", 0, LEAST_PLANES)), LEAST_PLANES)
+    return Scanned(hu=seen.hu[shown], labels=seen.labels[shown])
