@@ -101,7 +101,7 @@ def demo(
         "ichnode-demo"
     ),
 ) -> None:
-    """Send a head CT with a known hematoma through a node and receive the results, all over real DICOM sockets."""
+    """Send a simulated patient's head CT through a node and receive the results, all over real DICOM sockets."""
     from ichnode.demo import run_demo
 
     with out.status("a head CT travels to the node, and its results back ..."):
@@ -112,7 +112,7 @@ def demo(
     table = Table(title="ichnode demo - RESEARCH USE ONLY", title_justify="left")
     table.add_column("what")
     table.add_column("value", overflow="fold")
-    table.add_row("hematoma in the phantom", f"{outcome.true_ml:.1f} mL")
+    table.add_row("hematoma of the simulated patient", f"{outcome.true_ml:.1f} mL")
     found = "none" if outcome.found_ml is None else f"{outcome.found_ml:.1f} mL"
     if outcome.range_ml:
         found += f" ({outcome.range_ml[0]:.1f} to {outcome.range_ml[1]:.1f})"

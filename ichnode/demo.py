@@ -1,6 +1,6 @@
-"""`ichnode demo`: a node on embedded defaults, a head CT with a known hematoma sent to it, its results received.
+"""`ichnode demo`: a node on embedded defaults, the simulated patient sent to it, the results received.
 
-Everything travels over real DICOM sockets on the loopback address: the phantom by C-STORE to the node, the results by
+Everything travels over real DICOM sockets on the loopback address: the head CT by C-STORE to the node, the results by
 C-STORE to a storage SCP that this module runs and that writes them to a folder.
 """
 
@@ -22,11 +22,11 @@ from ichnode.dicom.scu import Outgoing, Peer, send
 from ichnode.dicom.statuses import Verdict
 from ichnode.domain.job import JobState
 from ichnode.node import Node
-from ichnode.phantom import Phantom, head_ct
+from ichnode.phantom import Phantom
 from ichnode.results.provenance import SERIES_DESCRIPTIONS, Role
+from ichnode.simulated_patient import simulated_patient
 
-HEMATOMA_ML = 30.0
-TOLERANCE = 0.15  # of the baseline's volume on the phantom
+TOLERANCE = 0.15  # of the volume
 TIMEOUT_S = 120.0
 _EXPECTED = sorted(
     SERIES_DESCRIPTIONS[role]
@@ -79,8 +79,8 @@ def run_demo(folder: Path) -> DemoOutcome:
         made.mkdir(parents=True, exist_ok=True)
         for old in made.glob("*.dcm"):
             old.unlink()
-    phantom = head_ct(hematoma_ml=HEMATOMA_ML)
-    outgoing = _write(phantom, source)
+    patient = simulated_patient()
+    outgoing = _write(patient, source)
     archive = _Archive(received)
     with TemporaryDirectory(prefix="ichnode-demo-") as data_dir, _running(archive, Path(data_dir)) as node:
         began = time.perf_counter()
@@ -92,11 +92,11 @@ def run_demo(folder: Path) -> DemoOutcome:
     misses = [f"{len(statuses)} instances sent, not all were taken"] * any(
         s.verdict is not Verdict.DELIVERED for s in statuses
     )
-    misses += _misses(job, archive)
+    misses += _misses(job, archive, patient.hematoma_ml)
     hematoma = (job.findings or {}).get("hematoma") if job else None
     return DemoOutcome(
         folder=received,
-        true_ml=HEMATOMA_ML,
+        true_ml=patient.hematoma_ml,
         found_ml=hematoma["volume_ml"] if hematoma else None,
         range_ml=(hematoma["volume_low_ml"], hematoma["volume_high_ml"]) if hematoma else None,
         files=tuple(archive.files),
@@ -127,9 +127,9 @@ def _running(archive: _Archive, data_dir: Path) -> Iterator[Node]:
         pacs.stop()
 
 
-def _write(phantom: Phantom, folder: Path) -> list[Outgoing]:
+def _write(patient: Phantom, folder: Path) -> list[Outgoing]:
     outgoing = []
-    for number, dataset in enumerate(phantom.datasets, 1):
+    for number, dataset in enumerate(patient.datasets, 1):
         file = folder / f"{number:03d}.dcm"
         dataset.save_as(file, enforce_file_format=True)
         outgoing.append(
@@ -153,7 +153,7 @@ def _wait_for_job(node: Node) -> Any:
         time.sleep(0.02)
 
 
-def _misses(job: Any, archive: _Archive) -> list[str]:
+def _misses(job: Any, archive: _Archive, true_ml: float) -> list[str]:
     if job is None:
         return ["no job was opened"]
     if job.state is not JobState.DONE:
@@ -161,7 +161,7 @@ def _misses(job: Any, archive: _Archive) -> list[str]:
     hematoma = job.findings["hematoma"]
     if hematoma is None:
         return ["the hematoma was not found"]
-    error = abs(hematoma["volume_ml"] - HEMATOMA_ML) / HEMATOMA_ML
+    error = abs(hematoma["volume_ml"] - true_ml) / true_ml
     misses = [f"the volume is {error:.0%} off"] if error > TOLERANCE else []
     received = sorted(description for description, _ in archive.files)
     if received != _EXPECTED:

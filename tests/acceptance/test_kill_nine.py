@@ -58,7 +58,11 @@ def send_until_acknowledged(port, instances, acknowledged):
 def test_ten_kills_lose_no_acknowledged_instance_and_each_series_gets_exactly_one_result(studies, tmp_path):
     rng = random.Random(9)
     acknowledged: set[str] = set()
-    sections = {"completeness": {"quiet_s": 4}, "delivery": {"first_retry_s": 0.5, "max_retry_s": 2}}
+    sections = {
+        "completeness": {"quiet_s": 4},
+        "delivery": {"first_retry_s": 0.5, "max_retry_s": 2},
+        "inference": {"hematoma_bundle": "hematoma-baseline"},  # at home in phantoms
+    }
     with Pacs() as pacs, Serve(tmp_path, **sections) as serve:
         serve.add_destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=pacs.port)
         serve.start()

@@ -4,7 +4,7 @@ import pytest
 from dicomweb_client.api import DICOMwebClient
 from pydicom import dcmread
 
-from ichnode.phantom import head_ct
+from ichnode.simulated_patient import simulated_patient
 from tests.acceptance.orthanc import Orthanc
 from tests.acceptance.serve import Serve
 
@@ -13,11 +13,11 @@ pytestmark = pytest.mark.acceptance
 
 @pytest.fixture(scope="module")
 def round_trip(tmp_path_factory):
-    """Orthanc with a phantom study and its results, and the source."""
+    """Orthanc with the simulated patient's study and its results, and the source."""
     folder = tmp_path_factory.mktemp("orthanc")
-    phantom = head_ct(hematoma_ml=40, seed=77)
+    patient = simulated_patient()
     files = []
-    for number, dataset in enumerate(phantom.datasets):
+    for number, dataset in enumerate(patient.datasets):
         files.append(folder / f"{number:03d}.dcm")
         dataset.save_as(files[-1], enforce_file_format=True)
     serve = Serve(folder, completeness={"quiet_s": 1})
@@ -28,7 +28,7 @@ def round_trip(tmp_path_factory):
             orthanc.post_file(file)
         orthanc.post("modalities/ICHNODE/store", orthanc.get("studies"))
         (job,) = serve.wait_for_jobs(1)
-        yield orthanc, serve, job, phantom
+        yield orthanc, serve, job, patient
 
 
 def test_orthanc_takes_every_result(round_trip):
@@ -38,9 +38,9 @@ def test_orthanc_takes_every_result(round_trip):
 
 
 def test_what_comes_back_over_dicomweb_equals_what_was_sent(round_trip):
-    orthanc, serve, job, phantom = round_trip
+    orthanc, serve, job, patient = round_trip
     client = DICOMwebClient(orthanc.dicomweb_url)
-    study = phantom.datasets[0].StudyInstanceUID
+    study = patient.datasets[0].StudyInstanceUID
     for result in serve.get(f"/api/jobs/{job['id']}")["results"]:
         sent = dcmread(result["file"])
         back = client.retrieve_instance(study, result["series_instance_uid"], result["sop_instance_uid"])
@@ -48,8 +48,8 @@ def test_what_comes_back_over_dicomweb_equals_what_was_sent(round_trip):
 
 
 def test_the_study_in_the_pacs_holds_source_and_results_under_one_patient(round_trip):
-    orthanc, _, _, phantom = round_trip
-    assert orthanc.get("statistics")["CountInstances"] == len(phantom.datasets) + 4
+    orthanc, _, _, patient = round_trip
+    assert orthanc.get("statistics")["CountInstances"] == len(patient.datasets) + 4
     assert orthanc.get("statistics")["CountStudies"] == orthanc.get("statistics")["CountPatients"] == 1
 
 

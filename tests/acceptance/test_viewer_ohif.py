@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
-from ichnode.phantom import head_ct
+from ichnode.simulated_patient import simulated_patient
 from tests.acceptance.dcmtk import storescu
 from tests.acceptance.drawn import disc, write_results
 from tests.acceptance.ohif import ohif_dist, ohif_server
@@ -42,20 +42,20 @@ class StudyInPacs:
 
 @pytest.fixture(scope="module", params=["drawn", "analysed"])
 def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> StudyInPacs:
-    """A plastic head from a real scanner with a hematoma drawn into it; or the made-up head, analysed by ichnode."""
+    """A plastic head from a real scanner with a hematoma drawn into it; or the simulated patient, analysed."""
     folder = tmp_path_factory.mktemp("study")
     if request.param == "drawn":
         files = sorted((request.getfixturevalue("test_data") / "philips_phantom_study" / "S2010").iterdir())
         results = write_results(files, disc(range(10, 17), radius_mm=18), folder)
     else:
-        files = _phantom_files(folder / "source")
+        files = _patient_files(folder / "source")
         results = _analyzed(folder / "source", folder / "results")
     return StudyInPacs(name=request.param, source=files, results=results)
 
 
-def _phantom_files(folder: Path) -> list[Path]:
+def _patient_files(folder: Path) -> list[Path]:
     folder.mkdir()
-    datasets = head_ct(hematoma_ml=20).datasets
+    datasets = simulated_patient().datasets
     files = [folder / f"{number:03}.dcm" for number in range(len(datasets))]
     for file, ds in zip(files, datasets, strict=True):
         ds.save_as(file, enforce_file_format=True)

@@ -232,9 +232,9 @@ def test_the_demo_misses_results_by_name_and_not_by_number(tmp_path):
     expected = ["Hematoma measurements", "Hematoma outline", "Hematoma segmentation", "Summary page"]
     archive = _Archive(tmp_path, files=[(f"AI RESEARCH: {name}", tmp_path) for name in expected])
     job = SimpleNamespace(state=JobState.DONE, findings={"hematoma": {"volume_ml": 30.0}})
-    assert _misses(job, archive) == []
+    assert _misses(job, archive, 30.0) == []
     archive.files[0] = archive.files[1]
-    (miss,) = _misses(job, archive)
+    (miss,) = _misses(job, archive, 30.0)
     assert miss.startswith("received: AI RESEARCH: Hematoma outline, AI RESEARCH: Hematoma outline, ")
 
 

@@ -78,6 +78,7 @@ def start_node(tmp_path_factory):
                         "reserve_mb": 0,
                     },
                     "completeness": {"quiet_s": 0.5},
+                    "inference": {"hematoma_bundle": "hematoma-baseline"},  # quick, and at home in phantoms
                     "web": {"port": 0},
                     "delivery": {"first_retry_s": 0.2, "max_attempts": 3},
                 }

@@ -79,3 +79,14 @@ def test_where_only_hemorrhage_is_known_every_type_is_as_right_as_another() -> N
     assert subdural < 1e-3
     assert parenchymal < 1e-3
     assert missed > 1
+
+
+def test_a_type_taken_for_another_is_told_it_even_where_it_has_next_to_no_probability() -> None:
+    labels = labels_with_blood()
+    said = torch.where(labels == 4, 1, labels)
+    logits = logits_saying(said, 20.0).requires_grad_()
+    segmentation_loss([logits], labels).backward()
+    assert logits.grad is not None
+    subdural = (labels == 4)[0]
+    assert float(logits.grad[0, 4][subdural].sum()) < -0.1
+    assert float(logits.grad[0, 1][subdural].sum()) > 0.1

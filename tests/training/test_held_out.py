@@ -96,3 +96,9 @@ def test_the_real_head_comes_in_every_variant_and_never_with_blood(test_data):
 def test_grafts_are_patients_with_blood_worth_finding(test_data):
     case = next(iter(cases("GE grafts", 1, seed=0)))
     assert case.volume.grid.volume_ml(case.labels == 1) > 4
+
+
+def test_normals_have_no_blood():
+    case = next(iter(cases("simulated normals", 1, seed=1)))
+    assert case.name.split("/")[:2] == ["simulated normals", "normal"]
+    assert not case.labels.any()

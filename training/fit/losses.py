@@ -1,4 +1,4 @@
-"""Soft Dice and cross-entropy at several resolutions.
+"""Soft Dice, cross-entropy and cross-entropy of the types, at several resolutions.
 
 Voxels of unknown label count nowhere; hemorrhage whose type nobody recorded (ANY) counts for the union of the types.
 """
@@ -12,6 +12,7 @@ from torch.nn import functional
 from training.data.manifest import ANY, UNKNOWN
 
 SMOOTHING_VOXELS = 1.0
+TYPE_WEIGHT = 0.5
 
 
 def segmentation_loss(logits: Sequence[Tensor], labels_bdhw: Tensor) -> Tensor:
@@ -26,9 +27,8 @@ def _one_resolution(logits_bcdhw: Tensor, labels_bdhw: Tensor) -> Tensor:
     labels_bv = labels_bdhw[:, :: steps[0], :: steps[1], :: steps[2]].flatten(1).long()
     known_bv = labels_bv != UNKNOWN
     log_p_bcv = torch.log_softmax(logits_bcdhw.float().flatten(2), dim=1)
-    return _cross_entropy(log_p_bcv, labels_bv) + _soft_dice_loss(
-        log_p_bcv.exp() * known_bv[:, None], labels_bv, known_bv
-    )
+    dice_loss = _soft_dice_loss(log_p_bcv.exp() * known_bv[:, None], labels_bv, known_bv)
+    return _cross_entropy(log_p_bcv, labels_bv) + dice_loss + TYPE_WEIGHT * _type_cross_entropy(log_p_bcv, labels_bv)
 
 
 def _cross_entropy(log_p_bcv: Tensor, labels_bv: Tensor) -> Tensor:
@@ -38,6 +38,20 @@ def _cross_entropy(log_p_bcv: Tensor, labels_bv: Tensor) -> Tensor:
     if bool(is_any.any()):
         loss_bv = torch.where(is_any, -log_p_bcv[:, 1:].logsumexp(dim=1), loss_bv)
     return loss_bv.sum() / known.sum().clamp_min(1)
+
+
+def _type_cross_entropy(log_p_bcv: Tensor, labels_bv: Tensor) -> Tensor:
+    """Of the types against each other where there is hemorrhage, mean over the types present; 0 where there are none.
+
+    Without it the commonest type took all: what is rare has next to no probability, and so no gradient from Dice.
+    """
+    head, place = torch.nonzero((labels_bv > 0) & (labels_bv < ANY), as_tuple=True)
+    if not len(head):
+        return log_p_bcv.new_zeros(())
+    types = labels_bv[head, place] - 1
+    log_p = torch.log_softmax(log_p_bcv[head, 1:, place], dim=1)  # (voxel, type): which, given that it is hemorrhage
+    weight = 1 / torch.bincount(types, minlength=log_p.shape[1]).clamp_min(1)
+    return functional.nll_loss(log_p, types, weight.to(log_p.dtype))
 
 
 def _soft_dice_loss(p_bcv: Tensor, labels_bv: Tensor, known_bv: Tensor) -> Tensor:

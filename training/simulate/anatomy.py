@@ -75,9 +75,10 @@ class Head:
     def _brain_hu(self, space: Space) -> Tensor:
         draw = self.draw
         grey_hu = draw.normal("grey", 37.0, 2.5)
-        white_hu = grey_hu - max(draw.normal("grey minus white", 6.5, 1.8), 1.5)
+        white_hu = grey_hu - max(draw.normal("grey minus white", 7.0, 2.3), 1.5)
         csf_hu = draw.normal("csf", 7.0, 3.0)
-        uneven = draw.field("uneven", space.grid, 30.0)[0] * draw.uniform("unevenness", 0.3, 1.5)
+        uneven = draw.field("uneven", space.grid, 30.0)[0] * draw.uniform("unevenness", 0.3, 3.0)
+        uneven = uneven + draw.field("mottled", space.grid, 10.0)[0] * draw.uniform("mottling", 0.0, 2.0)
         hu = space.grey * (grey_hu + uneven) + space.white * (white_hu + uneven)
         hu = hu + (1 - space.grey - space.white) * csf_hu
         return hu + self._dura(space)

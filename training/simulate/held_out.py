@@ -1,7 +1,7 @@
 """Held-out cases: heads that no training run sees, in styles that none sees either, on slices as the daemon reads them.
 
-`simulated` is the training style with new seeds; the others are another anatomy, another skull, another scanner,
-hematomas in the real GE head of the test data, and that head itself, which has none.
+`simulated` is the training style with new seeds, and so are its normals, without hemorrhage; the others are another
+anatomy, another skull, another scanner, hematomas in the real GE head of the test data, and that head as it is.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,7 +29,8 @@ from training.simulate.template import TEST_DATA
 
 GE_HEAD = TEST_DATA / "ge_head_nct"
 SIMULATED: dict[str, Style] = {"simulated": TRAINING} | {style.name: style for style in HELD_OUT}
-STYLES = (*SIMULATED, "GE grafts", "GE normal")
+NORMALS = "simulated normals"
+STYLES = (*SIMULATED, NORMALS, "GE grafts", "GE normal")
 
 _FIRST_SEED = 950_000_000  # neither training nor validation gets there
 _HEAD_MM, _FIELD_MM = 165.0, 224.0  # height and width of what is scanned
@@ -56,9 +57,9 @@ def cases(style_name: str, n: int, seed: int) -> Iterator[EvaluationCase]:
 
 
 def _patients(style_name: str, n: int, first: int) -> Iterator[tuple[PatientSpec, Volume, Labels]]:
-    style = SIMULATED[style_name]
+    style, kind = (TRAINING, "normal") if style_name == NORMALS else (SIMULATED[style_name], None)
     atlas = atlas_of(style)
-    for spec in (patient_spec(first + index) for index in range(n)):
+    for spec in (patient_spec(first + index, kind) for index in range(n)):
         draw = Draw(seed=spec.seed + 1_000_000)
         grid = _scanned_box(draw)
         head = simulate_head(spec, fine(grid), atlas, style)

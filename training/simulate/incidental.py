@@ -104,9 +104,10 @@ def _white_matter_disease(age: float) -> Callable[[Scene], Tensor]:
         amount = max(0.0, draw.normal("leukoaraiosis", (age - 50) / 40, 0.6))
         if amount <= 0.05:
             return scene.hu
-        near = (nearness(space.ventricle, space.grid, 14.0) * 5).clamp_max(1)
+        reach_mm = draw.uniform("leukoaraiosis reach", 10, 26)
+        near = (nearness(space.ventricle, space.grid, reach_mm) * 5).clamp_max(1)
         patchy = torch.sigmoid(2 * draw.field("leukoaraiosis patches", space.grid, 15.0)[0] + 3 * near - 2)
-        return scene.hu - 9 * min(amount, 1.3) * space.white * patchy * near * (1 - scene.covered)
+        return scene.hu - 12 * min(amount, 1.4) * space.white * patchy * near * (1 - scene.covered)
 
     return paint
 
@@ -118,7 +119,7 @@ def _somewhere(draw: Draw, name: str) -> Point:
 def _infarcts(scene: Scene) -> Tensor:
     """Old and new infarcts: wedge-like loss of brain, or only its grey."""
     draw, space, hu = scene.draw, scene.space, scene.hu
-    for number in range(draw.choice("infarcts", (0, 1, 2, 3), (0.68, 0.2, 0.08, 0.04))):
+    for number in range(draw.choice("infarcts", (0, 1, 2, 3), (0.5, 0.28, 0.14, 0.08))):
         name = f"infarct {number}"
         radius = draw.log_uniform(f"{name} radius", 3, 35)
         x, y, z = (c - m for c, m in zip(space.mni_mm, _somewhere(draw, name), strict=True))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ichnode.imaging.hu_range import MEDIAN_BRAIN_HU
 from training.simulate.anatomy import AIR_HU
 from training.simulate.draw import Draw
 
@@ -198,10 +199,12 @@ def _exported(hu: Tensor, draw: Draw) -> Tensor:
     if draw.chance("marked", 0.4):
         grey = torch.maximum(grey, _marks(hu, draw))
     grey = (grey * 255).round() / 255
-    if draw.chance("grey levels as HU", 0.25):
-        return grey * 255
-    guess = draw.choice("window guessed", ((low, width), (0.0, 80.0), (-10.0, 100.0)), (3, 1, 1))
-    return guess[0] + guess[1] * grey
+    guessed = draw.choice("window guessed", ((low, width), (0.0, 255.0), (0.0, 80.0), (-10.0, 100.0)), (3, 1, 1, 1))
+    tissue = grey[(grey > 0) & (grey < 1)]
+    median_hu = guessed[0] + guessed[1] * float(tissue.median()) if len(tissue) else 0.0
+    if not MEDIAN_BRAIN_HU[0] <= median_hu <= MEDIAN_BRAIN_HU[1]:
+        guessed = (low, width)  # ichnode reads no others
+    return guessed[0] + guessed[1] * grey
 
 
 def _marks(hu: Tensor, draw: Draw) -> Tensor:
