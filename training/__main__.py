@@ -4,7 +4,7 @@ import typer
 
 from training.data.command import import_data
 from training.evaluate.command import segmenter as evaluate_segmenter
-from training.fit.command import export_segmenter, fit_segmenter
+from training.fit.command import curves, export_segmenter, fit_segmenter
 from training.simulate.command import demo_patient, simulate
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -15,6 +15,7 @@ evaluate = typer.Typer(help="Measure a network on patients with known truth.", n
 app.command()(simulate)
 app.command()(demo_patient)
 app.command("import")(import_data)
+app.command()(curves)
 fit.command("segmenter")(fit_segmenter)
 export.command("segmenter")(export_segmenter)
 evaluate.command("segmenter")(evaluate_segmenter)

@@ -54,6 +54,16 @@ def test_false_positives_in_a_head_without_hemorrhage_are_pushed_down() -> None:
     assert bool(logits.grad.isfinite().all())
 
 
+def test_in_a_head_without_hemorrhage_a_few_false_voxels_cost_as_much_as_much_of_a_missed_hematoma() -> None:
+    labels = torch.zeros(1, 32, 32, 32, dtype=torch.uint8)
+    few, many = labels.clone(), labels.clone()
+    few[:, 3, :10, :10], many[:, 3:8, :10, :10] = 1, 1
+    clean, some, much = (float(segmentation_loss([logits_saying(said, 15.0)], labels)) for said in (labels, few, many))
+    assert clean < 1e-3
+    assert some > 0.15
+    assert much > 0.5
+
+
 def test_a_batch_of_unknown_truth_alone_gives_no_gradient() -> None:
     labels = torch.full((1, 8, 16, 16), UNKNOWN, dtype=torch.uint8)
     logits = torch.randn(1, 6, 8, 16, 16, requires_grad=True)

@@ -1,4 +1,4 @@
-"""The commands `fit segmenter` and `export`: parsing and printing."""
+"""The commands `fit segmenter`, `curves` and `export`: parsing and printing."""
 
 from dataclasses import replace
 from datetime import date
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ichnode.inference.bundle import Thresholds
+from training.fit.curves import write_curves
 from training.fit.export import export_bundle
 from training.fit.recipes import RECIPES, RecipeName
 from training.fit.trainer import fit
@@ -36,6 +37,18 @@ def fit_segmenter(
     validate = StyleScores(styles, batches=VALIDATION_BATCHES, device=chosen.device)
     progress = fit(chosen, source, validate, out, fresh=not resume)
     typer.echo(f"{progress.step} steps; worst style {progress.best:.3f}; checkpoints in {out}")
+
+
+def curves(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of the training, in order", exists=True, file_okay=False)],
+    out: Annotated[Path, typer.Option(help="The picture, PNG")],
+) -> None:
+    """Draw loss, learning rate and validation of a training."""
+    try:
+        write_curves(runs, out)
+    except FileNotFoundError as problem:
+        raise typer.BadParameter(f"{problem.filename}: no such file") from problem
+    typer.echo(f"written to {out}")
 
 
 def export_segmenter(

@@ -221,17 +221,14 @@ def _marks(hu: Tensor, draw: Draw) -> Tensor:
 
 
 def turned(scanned: Scanned, draw: Draw) -> Scanned:
-    """Mirrored or a little turned, as heads lie and as odd headers leave them."""
+    """Mirrored, a little turned or of the wrong size, as heads lie and as odd headers leave them."""
     axes = [axis for axis, p in ((2, 0.5), (1, 0.03), (0, 0.03)) if draw.chance(f"flip {axis}", p)]
     hu, labels = scanned.hu, scanned.labels
     if draw.chance("turn", 0.3):
-        angle = draw.normal("turn angle", 0, 0.15)
-        theta = torch.tensor(
-            [
-                [cos(angle), -sin(angle) * hu.shape[1] / hu.shape[2], 0],
-                [sin(angle) * hu.shape[2] / hu.shape[1], cos(angle), 0],
-            ]
-        )
+        angle, size = draw.normal("turn angle", 0, 0.15), draw.log_uniform("turn size", 0.85, 1.15)
+        along, across = cos(angle) / size, sin(angle) / size
+        rows, columns = hu.shape[1:]
+        theta = torch.tensor([[along, -across * rows / columns, 0], [across * columns / rows, along, 0]])
         place = functional.affine_grid(theta[None].to(hu.device), [1, 1, *hu.shape[1:]], align_corners=False)
         hu = functional.grid_sample(hu[None], place, padding_mode="border", align_corners=False)[0]
         labels = functional.grid_sample(labels[None].float(), place, mode="nearest", align_corners=False)[0].to(

@@ -1,0 +1,39 @@
+"""Curves: loss, learning rate and validation of a training as a picture, from the metrics.jsonl of its runs."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from training.fit.journal import METRICS
+
+
+def write_curves(runs: Sequence[Path], out: Path) -> None:
+    """A PNG of one training; each of `runs` went on where the one before ended. Raises FileNotFoundError."""
+    figure = Figure(figsize=(9, 7), layout="constrained")
+    loss, rate, score = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1, 2))
+    for run in runs:
+        rows = _rows(run / METRICS)
+        trained, validated = ([row for row in rows if row["kind"] == kind] for kind in ("training", "validation"))
+        steps = [row["step"] for row in trained]
+        loss.plot(steps, [row["loss"] for row in trained], lw=1, label=run.name)
+        rate.plot(steps, [row["rate"] for row in trained], lw=1)
+        for style in [key for key in (validated[0] if validated else ()) if key not in ("step", "kind")]:
+            places = [row["step"] for row in validated]
+            score.plot(places, [row[style] for row in validated], "o-", ms=4, label=f"{run.name}: {style}")
+    loss.set_ylabel("loss, mean of 20 steps")
+    rate.set_ylabel("learning rate")
+    score.set(ylabel="Dice over all voxels", xlabel="step", ylim=(0, 1))
+    for axis in (loss, rate, score):
+        axis.grid(color="#e6e6e6")
+    for axis in (loss, score):
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(frameon=False, fontsize=8)
+    figure.suptitle("Trained on simulated patients - RESEARCH USE ONLY", fontsize=10, color="#b00020")
+    figure.savefig(out, dpi=110)
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
