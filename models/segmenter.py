@@ -44,7 +44,7 @@ class SegmenterConfig:
     )
     inputs: int = 3  # HU windows
     types: int = 5  # of hemorrhage
-    supervised: int = 3  # resolutions that predict in training
+    supervised: int = 5  # resolutions that predict in training
     planes: int = 24  # fewer are mirrored up to so many, see docs/decisions 22
 
 
@@ -98,11 +98,24 @@ class Conv(nn.Module):
         super().__init__()
         z, y, x = ((size - 1) // 2 for size in kernel)  # padding
         self.conv = nn.Conv3d(width_in, width, kernel, stride, (z, y, x), bias=False)
-        self.scale, self.shift = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.norm = InstanceNorm(width)
 
     def forward(self, x_bcdhw: Tensor) -> Tensor:
         """(batch, width, z, y, x), each divided by its stride."""
-        heads = [self._normed(head) for head in self.conv(x_bcdhw).split(1)]
+        normed: Tensor = self.norm(self.conv(x_bcdhw))
+        return normed
+
+
+class InstanceNorm(nn.Module):
+    """Mean 0 and variance 1 in each channel of each head, then a learned scale and shift."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale, self.shift = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+
+    def forward(self, x_bcdhw: Tensor) -> Tensor:
+        """The same shape."""
+        heads = [self._normed(head) for head in x_bcdhw.split(1)]
         return torch.cat(heads) if len(heads) > 1 else heads[0]
 
     def _normed(self, head_1cdhw: Tensor) -> Tensor:
@@ -126,16 +139,20 @@ class Unit(nn.Module):
 
 
 class Up(nn.Module):
-    """From a stage to the one above it."""
+    """From a stage to the one above it.
+
+    What comes from below is normed, so that it weighs as much as the skip: else the deep stages are not learned.
+    """
 
     def __init__(self, below: Stage, above: Stage) -> None:
         super().__init__()
         self.up = nn.ConvTranspose3d(below.width, above.width, below.stride, below.stride, bias=False)
+        self.norm = InstanceNorm(above.width)
         self.merge = Conv(above.width, above.width, above.kernel)
 
     def forward(self, x_bcdhw: Tensor, skip_bcdhw: Tensor) -> Tensor:
         """The shape of the skip."""
-        return _activated(self.merge(self.up(x_bcdhw) + skip_bcdhw))
+        return _activated(self.merge(self.norm(self.up(x_bcdhw)) + skip_bcdhw))
 
 
 def _stage(width_in: int, stage: Stage) -> nn.Sequential:

@@ -3,6 +3,7 @@
 import typer
 
 from training.data.command import import_data
+from training.evaluate.command import calibrate_segmenter
 from training.evaluate.command import segmenter as evaluate_segmenter
 from training.fit.command import curves, export_segmenter, fit_segmenter
 from training.simulate.command import demo_patient, simulate
@@ -10,6 +11,7 @@ from training.simulate.command import demo_patient, simulate
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 fit = typer.Typer(help="Train a network.", no_args_is_help=True)
 export = typer.Typer(help="Make a bundle of a checkpoint.", no_args_is_help=True)
+calibrate = typer.Typer(help="How sure a network may be.", no_args_is_help=True)
 evaluate = typer.Typer(help="Measure a network on patients with known truth.", no_args_is_help=True)
 
 app.command()(simulate)
@@ -18,8 +20,9 @@ app.command("import")(import_data)
 app.command()(curves)
 fit.command("segmenter")(fit_segmenter)
 export.command("segmenter")(export_segmenter)
+calibrate.command("segmenter")(calibrate_segmenter)
 evaluate.command("segmenter")(evaluate_segmenter)
-for name, group in (("fit", fit), ("export", export), ("evaluate", evaluate)):
+for name, group in (("fit", fit), ("export", export), ("calibrate", calibrate), ("evaluate", evaluate)):
     app.add_typer(group, name=name)
 
 if __name__ == "__main__":

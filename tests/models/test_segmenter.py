@@ -71,9 +71,20 @@ def test_a_higher_temperature_moves_probability_towards_even_shares() -> None:
         torch.testing.assert_close(network(x_bcdhw), torch.full_like(sure, 1 / 6), atol=1e-3, rtol=0)
 
 
-def test_training_reads_three_resolutions_finest_first(network: Segmenter) -> None:
+def test_training_reads_five_resolutions_finest_first(network: Segmenter) -> None:
     sizes = [tuple(each.shape[1:]) for each in network.logits(torch.rand(1, 3, 8, 64, 32))]
-    assert sizes == [(6, 8, 64, 32), (6, 8, 32, 16), (6, 8, 16, 8)]
+    assert sizes == [(6, 8, 64, 32), (6, 8, 32, 16), (6, 8, 16, 8), (6, 4, 8, 4), (6, 2, 4, 2)]
+
+
+def test_the_deepest_stage_learns_as_the_first_does() -> None:
+    torch.manual_seed(0)
+    network = Segmenter()
+    torch.stack([each.var() for each in network.logits(torch.rand(1, 3, 24, 64, 64))[:1]]).sum().backward()
+    first, deepest = (
+        sum(float(p.grad.square().sum()) for p in stage.parameters() if p.grad is not None) ** 0.5
+        for stage in (network.encoder[0], network.encoder[-1])
+    )
+    assert deepest > 0.03 * first
 
 
 def test_the_weights_fit_into_40_mb_in_two_bytes_each(network: Segmenter) -> None:

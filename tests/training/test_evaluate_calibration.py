@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ichnode.imaging.volume import Volume
+from ichnode.inference.bundle import load_bundle, shipped_bundles
 from tests.volume_factory import grid_of
 from training.evaluate.calibration import (
     EDGES,
@@ -13,6 +17,8 @@ from training.evaluate.calibration import (
     histogram,
     reliability,
 )
+from training.evaluate.temperature import temperature_of
+from training.fit.source import Batch
 
 GRID = grid_of((2, 20, 20), slice_mm=5.0, pixel_spacing_mm=(2.0, 2.0))  # 0.02 mL a voxel, 16 mL in all
 HEAD = Volume(hu=np.full(GRID.shape, 35, np.float32), grid=GRID)
@@ -103,3 +109,30 @@ def test_a_volume_that_no_threshold_reaches_opens_the_range_to_its_end() -> None
 def test_patients_without_hemorrhage_alone_choose_no_thresholds() -> None:
     with pytest.raises(ValueError, match="patient with hemorrhage"):
         choose_thresholds([sphere_like(1.0, 0.0)])
+
+
+class _Sure(torch.nn.Module):
+    """Probability of the five types, too sure by a factor of the log-odds: brighter is likelier the first type."""
+
+    def forward(self, x_bcdhw: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(1, 6, *x_bcdhw.shape[2:])
+        logits[:, 1] = 4 * x_bcdhw[:, 0] - 2
+        return torch.softmax(2 * logits, dim=1)[:, 1:]
+
+
+class _Noisy:
+    """Heads whose labels follow the unsharpened odds of `_Sure`."""
+
+    def batch(self, number: int) -> Batch:
+        torch.manual_seed(number)
+        hu_bdhw = 15 + 70 * torch.rand(1, 4, 64, 64)
+        logits = torch.zeros(6, 4, 64, 64)
+        logits[1] = 4 * (hu_bdhw[0] - 15) / 70 - 2
+        chance = torch.softmax(logits, 0).movedim(0, -1).flatten(0, -2)
+        labels = torch.multinomial(chance, 1).reshape(1, 4, 64, 64).to(torch.uint8)
+        return Batch(hu_bdhw=hu_bdhw, labels_bdhw=labels)
+
+
+def test_a_network_that_is_twice_too_sure_gets_the_temperature_two() -> None:
+    bundle = replace(load_bundle(shipped_bundles() / "hematoma-baseline", "cpu"), network=_Sure())
+    assert temperature_of(bundle, _Noisy(), 3) == pytest.approx(2.0, rel=0.1)

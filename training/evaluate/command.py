@@ -1,5 +1,6 @@
-"""The command `python -m training evaluate segmenter`: parse and print only."""
+"""The commands `evaluate segmenter` and `calibrate segmenter`: parse and print only."""
 
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated
@@ -11,14 +12,18 @@ from rich.progress import track
 from ichnode.errors import InferenceError
 from ichnode.inference.predictor import choose_device
 from training.data.manifest import DataError, read_manifest
-from training.evaluate.contenders import contenders
+from training.evaluate.contenders import bundle_named, contenders
 from training.evaluate.files import write_csv, write_json
 from training.evaluate.from_manifest import manifest_cases, with_truth
 from training.evaluate.plots import write_plots
 from training.evaluate.report import reports
 from training.evaluate.score import scores
 from training.evaluate.tables import tables
+from training.evaluate.temperature import temperature_of
+from training.fit.recipes import Recipe
 from training.simulate.held_out import STYLES, cases
+from training.simulate.source import SimulatedSource
+from training.simulate.styles import TRAINING
 
 _WIDE = 220  # piped tables keep their columns
 
@@ -65,3 +70,13 @@ def segmenter(
         write_csv(found, out / "cases.csv")
         write_plots(found, out)
         console.print(f"written to {out}")
+
+
+def calibrate_segmenter(
+    bundle: Annotated[str, typer.Argument(help="Bundle by name or folder.")],
+    heads: Annotated[int, typer.Option(min=1, help="Simulated heads to look at.")] = 24,
+) -> None:
+    """Print the temperature by which a bundle's logits should be divided, on simulated validation heads."""
+    source = SimulatedSource(grid=Recipe().grid, style=replace(TRAINING, name="simulated"), showings=1)
+    found = temperature_of(bundle_named(bundle, "cpu"), source, heads)
+    typer.echo(f"temperature {found:.3f}, on top of the bundle's own: export again with --temperature")

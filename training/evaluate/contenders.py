@@ -103,8 +103,13 @@ def contenders(names: list[str], device: str) -> list[Contender]:
     """
     shipped = find_bundles([shipped_bundles()])
     wanted = names or [name for name in ("hematoma", "hematoma-baseline") if name in shipped]
-    bundles = [BundleContender(load_bundle(_folder(name, shipped), device), device) for name in dict.fromkeys(wanted)]
+    bundles = [BundleContender(bundle_named(name, device), device) for name in dict.fromkeys(wanted)]
     return [*bundles, BrightBrain(), EmptyMask()]
+
+
+def bundle_named(name: str, device: str) -> Bundle:
+    """A shipped bundle, or the one in the folder of that name. Raises BundleError."""
+    return load_bundle(_folder(name, find_bundles([shipped_bundles()])), device)
 
 
 def _folder(name: str, shipped: dict[str, Path]) -> Path:

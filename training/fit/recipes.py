@@ -25,10 +25,10 @@ class Recipe:
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     clip_norm: float = 1.0  # of the gradient
-    warm_up_steps: int = 200
+    warm_up_steps: int = 100
     steps: int | None = None  # None: as long as the hours allow, at a constant learning rate
     decay_steps: int = 0  # at the end of `steps`, down to nothing
-    average_decay: float = 0.999  # of the average of the weights
+    average_decay: float = 0.995  # of the average of the weights
     hours: float | None = None
     save_every_s: float = 300
     validate_every_s: float = 1800
