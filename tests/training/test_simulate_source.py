@@ -34,22 +34,25 @@ def test_the_same_number_is_the_same_batch_whatever_came_before() -> None:
 
 
 def test_numbers_differ_and_so_do_styles() -> None:
-    assert not torch.equal(source_of(few_slices=0).batch(0).hu_bdhw, source_of(few_slices=0).batch(3).hu_bdhw)
-    held_out = source_of(HELD_OUT[1], few_slices=0)
-    assert not torch.equal(source_of(few_slices=0).batch(0).hu_bdhw, held_out.batch(0).hu_bdhw)
+    assert not torch.equal(
+        source_of(few_slices=0, slabs=0).batch(0).hu_bdhw, source_of(few_slices=0, slabs=0).batch(3).hu_bdhw
+    )
+    held_out = source_of(HELD_OUT[1], few_slices=0, slabs=0)
+    assert not torch.equal(source_of(few_slices=0, slabs=0).batch(0).hu_bdhw, held_out.batch(0).hu_bdhw)
 
 
 def test_several_heads_make_a_batch_on_the_grid_asked_for() -> None:
-    batch = source_of(heads=2).batch(0)
+    batch = source_of(heads=2, few_slices=0, slabs=0).batch(0)
     assert batch.hu_bdhw.shape == (2, *GRID.shape)
     assert batch.labels_bdhw.dtype == torch.uint8
     assert int(batch.labels_bdhw.max()) <= 5
 
 
 def test_few_slices_are_mirrored_up_to_the_fewest_planes_that_the_segmenter_sees() -> None:
-    batch = source_of(few_slices=1).batch(0)
-    assert batch.hu_bdhw.shape == (1, LEAST_PLANES, *GRID.shape[1:])
-    assert 1 <= len(torch.unique(batch.hu_bdhw[0].flatten(1), dim=0)) <= 12
+    batch = source_of(few_slices=1, slabs=0, heads=2).batch(0)
+    assert batch.hu_bdhw.shape == (2, LEAST_PLANES, *GRID.shape[1:])
+    for hu_dhw in batch.hu_bdhw:
+        assert 1 <= len(torch.unique(hu_dhw.flatten(1), dim=0)) <= 12
 
 
 def test_a_slab_is_some_of_the_planes_of_a_head() -> None:

@@ -1,6 +1,5 @@
 """The commands `evaluate segmenter` and `calibrate segmenter`: parse and print only."""
 
-from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +21,7 @@ from training.evaluate.tables import tables
 from training.evaluate.temperature import temperature_of
 from training.fit.recipes import Recipe
 from training.simulate.held_out import STYLES, cases
-from training.simulate.source import SimulatedSource
+from training.simulate.source import VALIDATION_SEEDS, SimulatedSource
 from training.simulate.styles import TRAINING
 
 _WIDE = 220  # piped tables keep their columns
@@ -77,6 +76,6 @@ def calibrate_segmenter(
     heads: Annotated[int, typer.Option(min=1, help="Simulated heads to look at.")] = 24,
 ) -> None:
     """Print the temperature by which a bundle's logits should be divided, on simulated validation heads."""
-    source = SimulatedSource(grid=Recipe().grid, style=replace(TRAINING, name="simulated"), showings=1)
+    source = SimulatedSource(grid=Recipe().grid, style=TRAINING, first_seed=VALIDATION_SEEDS, showings=1)
     found = temperature_of(bundle_named(bundle, "cpu"), source, heads)
     typer.echo(f"temperature {found:.3f}, on top of the bundle's own: export again with --temperature")

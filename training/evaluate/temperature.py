@@ -10,14 +10,14 @@ from training.fit.inputs import channels
 from training.fit.source import Batch, Source
 
 _LEAST = 1e-7  # probability
-_DOUBTED = 1e-3  # below this in all types, and truly without hemorrhage: left out, there are millions
+_DOUBTED = 1e-3  # below this in all types: left out, there are millions
 _PER_HEAD = 20_000
 
 
 def temperature_of(bundle: Bundle, heads: Source, count: int) -> float:
     """The divisor of the logits for which probabilities fit best in the first batches of `heads`.
 
-    It goes on top of the bundle's own. Voxels that the network hardly doubts, and rightly so, are left out.
+    It goes on top of the bundle's own. Voxels of which the network is sure that there is nothing are left out.
     """
     parts = [_sample(bundle, heads.batch(number), np.random.default_rng(number)) for number in range(count)]
     log_p_nc, labels_n = (np.concatenate(each) for each in zip(*parts, strict=True))
@@ -30,7 +30,7 @@ def _sample(bundle: Bundle, batch: Batch, rng: np.random.Generator) -> tuple[NDA
         p_bcdhw = bundle.network(channels(batch.hu_bdhw)).double()
     labels = batch.labels_bdhw.numpy().ravel()
     p_nc = p_bcdhw.movedim(1, -1).flatten(0, -2).numpy()
-    wanted = np.flatnonzero((labels > 0) | (p_nc.max(axis=1) > _DOUBTED))
+    wanted = np.flatnonzero(p_nc.max(axis=1) > _DOUBTED)
     chosen = rng.choice(wanted, min(len(wanted), _PER_HEAD), replace=False)
     none = 1 - p_nc[chosen].sum(axis=1, keepdims=True)
     return np.log(np.clip(np.hstack([none, p_nc[chosen]]), _LEAST, 1)), labels[chosen]

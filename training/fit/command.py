@@ -13,7 +13,7 @@ from training.fit.export import export_bundle
 from training.fit.recipes import RECIPES, RecipeName
 from training.fit.trainer import fit
 from training.fit.validation import StyleScores
-from training.simulate.source import SimulatedSource
+from training.simulate.source import VALIDATION_SEEDS, SimulatedSource
 from training.simulate.styles import HELD_OUT, TRAINING
 
 VALIDATION_BATCHES = 24
@@ -31,7 +31,9 @@ def fit_segmenter(
     chosen = replace(RECIPES[recipe](), steps=steps, decay_steps=decay_steps, hours=hours)
     source = SimulatedSource(grid=chosen.grid, style=TRAINING, device=chosen.device, heads=chosen.batch)
     styles = {
-        style.name: SimulatedSource(grid=chosen.grid, style=style, device=chosen.device, showings=1)
+        style.name: SimulatedSource(
+            grid=chosen.grid, style=style, first_seed=VALIDATION_SEEDS, device=chosen.device, showings=1, recent=0
+        )
         for style in HELD_OUT
     }
     validate = StyleScores(styles, batches=VALIDATION_BATCHES, device=chosen.device)

@@ -41,9 +41,9 @@ def simulate_head(
     operated = draw.chance("operated", style.operated)
     tissue = paint_incidental(tissue, painted.share, space, draw, spec.age, operated=operated)
     tissue = stained(tissue, space, draw, staining_ml=spec.staining_ml, side=spec.staining_side)
-    share = painted.share.clamp(0, 1)
-    hu = torch.lerp(tissue, painted.hu, share * (tissue < 200) * (tissue > -200))
-    return SimulatedHead(spec=spec, grid=grid, hu=hu, occupancy=painted.by_type(), space=space)
+    room = (tissue > -200).float()  # no blood in air that surgery let in
+    hu = torch.lerp(tissue, painted.hu, painted.share.clamp(0, 1) * (tissue < 200) * room)
+    return SimulatedHead(spec=spec, grid=grid, hu=hu, occupancy=painted.by_type() * room, space=space)
 
 
 def bled(

@@ -37,8 +37,8 @@ def scan(
     hu, *shares = (_sliced(x, profile, planes_each) for x in (hu, *occupancy_cdhw))
     hu = _kernel(hu, draw, pixel_mm)
     labels = as_labels(torch.stack(shares), hu)
-    hu = hu + _shadows(hu, draw)
-    hu = _moved(hu, draw)
+    hu = hu + _shadows(hu, draw, pixel_mm)
+    hu = _moved(hu, draw, pixel_mm)
     hu = hu + _noise(hu, draw, pixel_mm)
     hu = hu * draw.normal("gain", 1, 0.012) + draw.normal("offset", 0, 2.0)
     hu = _padded(_held(hu, draw, pixel_mm), draw)
@@ -100,48 +100,50 @@ def _kernel(hu: Tensor, draw: Draw, pixel_mm: float) -> Tensor:
     return soft
 
 
-def _shadows(hu: Tensor, draw: Draw) -> Tensor:
+def _shadows(hu: Tensor, draw: Draw, pixel_mm: float) -> Tensor:
     """Beam hardening near bone, dark and bright bands between bones, streaks from metal."""
     bone = (hu > 400).float()
-    near = _nearby(bone, 20)
+    near = _nearby(bone, 20 / pixel_mm)
     brain = ((hu > -50) & (hu < 150)).float()
     added = brain * near * draw.uniform("beam hardening", -6, 40)
-    added = added + brain * _nearby(bone, 8) * draw.uniform("glare", 0, 30)
+    added = added + brain * _nearby(bone, 8 / pixel_mm) * draw.uniform("glare", 0, 30)
     rows = bone.mean(2, keepdim=True)
     bands = functional.interpolate(draw.normals("bands", hu.shape[0], 1, 40), hu.shape[1], mode="linear").movedim(1, 2)
     added = added + brain * bands * (rows / 0.15).clamp_max(2.5) * draw.uniform("band strength", 0, 5)
     if draw.chance("metal", 0.04):
-        added = added + _star(hu, draw)
+        added = added + _star(hu, draw, pixel_mm)
     return added
 
 
-def _nearby(x: Tensor, pixels: int) -> Tensor:
+def _nearby(x: Tensor, pixels: float) -> Tensor:
     """A mean over about so many pixels of each plane."""
     coarse = functional.interpolate(x[:, None], [max(2, round(n / pixels)) for n in x.shape[1:]], mode="area")
     return functional.interpolate(coarse, x.shape[1:], mode="bilinear", align_corners=False)[:, 0]
 
 
-def _star(hu: Tensor, draw: Draw) -> Tensor:
+def _star(hu: Tensor, draw: Draw, pixel_mm: float) -> Tensor:
     """Streaks around a metal object, on some planes."""
     d, h, w = hu.shape
     y = torch.arange(h, device=hu.device)[:, None] - draw.uniform("metal row", 0.3, 0.7) * h
     x = torch.arange(w, device=hu.device)[None, :] - draw.uniform("metal column", 0.3, 0.7) * w
-    radius, angle = torch.sqrt(x**2 + y**2) + 2, torch.atan2(y, x)
+    radius, angle = torch.sqrt(x**2 + y**2) * pixel_mm + 2, torch.atan2(y, x)
     rays = sum(
         torch.cos(draw.choice(f"rays {i}", (2, 3, 4, 5, 7, 9, 12)) * angle + draw.uniform(f"ray {i}", 0, 2 * pi))
         for i in range(3)
     )
-    streaks = rays * draw.uniform("metal strength", 100, 900) / radius + 2500 * (radius < draw.uniform("metal", 3, 6))
+    streaks = rays * draw.uniform("metal strength", 100, 900) / radius + 2500 * (
+        radius < draw.uniform("metal size", 3, 6)
+    )
     middle, spread = draw.uniform("metal plane") * d, draw.uniform("metal planes", 0.4, 1.5)
     return streaks * torch.exp(-(((torch.arange(d, device=hu.device) - middle) / spread) ** 2))[:, None, None]
 
 
-def _moved(hu: Tensor, draw: Draw) -> Tensor:
+def _moved(hu: Tensor, draw: Draw, pixel_mm: float) -> Tensor:
     """Planes in which the patient moved: a ghost shifted within the plane."""
     if not draw.chance("motion", 0.08):
         return hu
     d = hu.shape[0]
-    shift = (round(draw.normal("motion rows", 0, 4)), round(draw.normal("motion columns", 0, 4)))
+    shift = tuple(round(draw.normal(f"motion {way}", 0, 4) / pixel_mm) for way in ("rows", "columns"))
     ghost = torch.roll(hu, shift, (1, 2))
     middle, spread = draw.uniform("motion plane") * d, draw.uniform("motion planes", 1, 6)
     share = 0.45 * torch.exp(-(((torch.arange(d, device=hu.device) - middle) / spread) ** 2))

@@ -22,9 +22,9 @@ from training.simulate.scanner import Scanned
 from training.simulate.styles import Style
 
 PLANES_EACH = 2  # fine planes in each plane of the training grid
-FIRST_SEED = {"training": 1_000_000}
+TRAINING_SEEDS, VALIDATION_SEEDS = 1_000_000, 900_000_000  # the first of each; no training run gets to the second
 LEAST_PLANES = SegmenterConfig().planes
-_HELD_OUT_SEED = 900_000_000  # no training run gets there
+_SHOWINGS = 500_000_000  # so far from the seed of a patient lies that of how it is shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,44 +41,43 @@ class _Kept:
 
 @dataclass(slots=True, kw_only=True)
 class SimulatedSource:
-    """Batches of one style on `grid`. One-head batches sometimes hold few slices, as single-slice series do."""
+    """Batches of one style on `grid`: whole heads, slabs, or few slices as single-slice series have them."""
 
     grid: CanonicalGrid
     style: Style
+    first_seed: int = TRAINING_SEEDS
     device: str = "cpu"
     heads: int = 1
     showings: int = 3  # of each patient, on average
     recent: int = 24  # patients kept
-    few_slices: float = 0.25  # share of one-head batches
-    slabs: float = 0.4  # share of the rest
+    few_slices: float = 0.25  # share of the batches
+    slabs: float = 0.3
     _kept: OrderedDict[int, _Kept] = field(default_factory=OrderedDict)
 
     def batch(self, number: int) -> Batch:
         """The batch of that number."""
-        shown = [self._shown(number * self.heads + index) for index in range(self.heads)]
+        draw = Draw(seed=self.first_seed + _SHOWINGS + number, device=self.device)
+        kind = draw.choice(
+            "shown", ("few", "slab", "whole"), (self.few_slices, self.slabs, 1 - self.few_slices - self.slabs)
+        )
+        shown = [self._shown(number * self.heads + index, kind) for index in range(self.heads)]
         hu_bdhw, labels_bdhw = (torch.stack([getattr(s, name) for s in shown]) for name in ("hu", "labels"))
         return Batch(hu_bdhw=hu_bdhw, labels_bdhw=labels_bdhw)
 
-    def _shown(self, number: int) -> Scanned:
-        draw = Draw(seed=self._first_seed + 500_000_000 + number, device=self.device)
+    def _shown(self, number: int, kind: str) -> Scanned:
+        draw = Draw(seed=self.first_seed + 2 * _SHOWINGS + number, device=self.device)
         head = self._head(self._patient(number, draw))
         seen = seen_by(self.style, head.hu.float(), head.occupancy / 255, draw)
-        if self.heads > 1:
-            return seen
-        if draw.chance("few slices", self.few_slices):
+        if kind == "few":
             return _completed(few(seen, draw), draw)
-        return _slab(seen, draw) if draw.chance("slab", self.slabs) else seen
-
-    @property
-    def _first_seed(self) -> int:
-        return FIRST_SEED.get(self.style.name, _HELD_OUT_SEED)
+        return _slab(seen, draw) if kind == "slab" else seen
 
     def _patient(self, number: int, draw: Draw) -> int:
         """The newest patient of every `showings` batches, else one of the recent ones."""
         newest = number // self.showings
         if number % self.showings == 0:
-            return self._first_seed + newest
-        return self._first_seed + max(0, newest - int(draw.uniform("patient", 0, self.recent)))
+            return self.first_seed + newest
+        return self.first_seed + max(0, newest - int(draw.uniform("patient", 0, self.recent)))
 
     def _head(self, seed: int) -> _Kept:
         if seed in self._kept:
