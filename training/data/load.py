@@ -1,5 +1,6 @@
 """A manifest row -> HU and labels, on the grid as acquired or on the grid that networks train on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,12 @@ class Case:
     labels_dhw: Labels  # (z, y, x); values of `manifest.LABEL_VALUES`
     grid: CanonicalGrid
     row: Row
+
+
+def with_truth(rows: Sequence[Row], split: str | None) -> list[Row]:
+    """Rows that have a mask, or are read as free of hemorrhage: those of `split`, or all that no training saw."""
+    known = [row for row in rows if row.mask is not None or row.types == ()]
+    return [row for row in known if (row.split == split if split else row.split != "train")]
 
 
 def native(row: Row) -> tuple[Volume, Labels]:

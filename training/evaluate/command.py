@@ -10,10 +10,11 @@ from rich.progress import track
 
 from ichnode.errors import InferenceError
 from ichnode.inference.predictor import choose_device
+from training.data.load import with_truth
 from training.data.manifest import DataError, read_manifest
 from training.evaluate.contenders import bundle_named, contenders
 from training.evaluate.files import write_csv, write_json
-from training.evaluate.from_manifest import manifest_cases, with_truth
+from training.evaluate.from_manifest import manifest_cases
 from training.evaluate.plots import write_plots
 from training.evaluate.report import reports
 from training.evaluate.score import scores

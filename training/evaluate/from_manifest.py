@@ -8,12 +8,6 @@ from training.data.manifest import DataError, Row
 from training.evaluate.cases import EvaluationCase
 
 
-def with_truth(rows: Sequence[Row], split: str | None) -> list[Row]:
-    """Rows that have a mask, or are read as free of hemorrhage: those of `split`, or all that no training saw."""
-    known = [row for row in rows if row.mask is not None or row.types == ()]
-    return [row for row in known if (row.split == split if split else row.split != "train")]
-
-
 def manifest_cases(rows: Sequence[Row], refused: dict[str, str]) -> Iterator[EvaluationCase]:
     """The style is the row's source. A row that cannot be read, or that the daemon would refuse, goes to `refused`."""
     for row in rows:

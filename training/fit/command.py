@@ -8,13 +8,18 @@ from typing import Annotated
 import typer
 
 from ichnode.inference.bundle import Thresholds
+from training.data.load import with_truth
+from training.data.manifest import DataError, read_manifest
 from training.fit.curves import write_curves
 from training.fit.export import export_bundle
+from training.fit.own_data import ManifestSource, MixedSource
 from training.fit.recipes import RECIPES, RecipeName
+from training.fit.source import Source
 from training.fit.trainer import fit
 from training.fit.validation import StyleScores
 from training.simulate.source import VALIDATION_SEEDS, SimulatedSource
-from training.simulate.styles import HELD_OUT, TRAINING
+from training.simulate.styles import HELD_OUT, TRAINING, Style
+from training.simulate.template import TEST_DATA, is_here
 
 VALIDATION_BATCHES = 24
 
@@ -26,19 +31,42 @@ def fit_segmenter(
     decay_steps: Annotated[int, typer.Option(help="Of these, how many the learning rate falls to nothing in")] = 0,
     hours: Annotated[float | None, typer.Option(help="Stop after this time, with a checkpoint")] = None,
     resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on from the last checkpoint in OUT")] = True,
+    data: Annotated[Path | None, typer.Option(help="Manifest (JSONL) with masks", exists=True, dir_okay=False)] = None,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Of the batches, that come from the manifest")] = 0.5,
 ) -> None:
-    """Train the segmenter on simulated patients."""
+    """Train the segmenter on simulated patients, and on your own where there is a manifest."""
     chosen = replace(RECIPES[recipe](), steps=steps, decay_steps=decay_steps, hours=hours)
-    source = SimulatedSource(grid=chosen.grid, style=TRAINING, device=chosen.device, heads=chosen.batch)
-    styles = {
+    simulated = SimulatedSource(grid=chosen.grid, style=TRAINING, device=chosen.device, heads=chosen.batch)
+    styles: dict[str, Source] = {
         style.name: SimulatedSource(
             grid=chosen.grid, style=style, first_seed=VALIDATION_SEEDS, device=chosen.device, showings=1, recent=0
         )
-        for style in HELD_OUT
+        for style in _held_out_styles()
     }
-    validate = StyleScores(styles, batches=VALIDATION_BATCHES, device=chosen.device)
-    progress = fit(chosen, source, validate, out, fresh=not resume)
+    source: Source = simulated
+    try:
+        if data:
+            train, validation = (with_truth(read_manifest(data), split) for split in ("train", "validation"))
+            if not train:
+                raise DataError(f"{data}: no row of split train has a mask or is read as free of hemorrhage")
+            own = ManifestSource(rows=train, grid=chosen.grid, device=chosen.device, heads=chosen.batch)
+            source = MixedSource(own=own, simulated=simulated, share=share)
+            if validation:
+                styles["own data"] = replace(own, rows=validation, heads=1)
+        validate = StyleScores(styles, batches=VALIDATION_BATCHES, device=chosen.device)
+        progress = fit(chosen, source, validate, out, fresh=not resume)
+    except DataError as problem:
+        typer.echo(str(problem), err=True)
+        raise typer.Exit(2) from problem
     typer.echo(f"{progress.step} steps; worst style {progress.best:.3f}; checkpoints in {out}")
+
+
+def _held_out_styles() -> list[Style]:
+    """Those whose anatomy is here."""
+    if is_here():
+        return list(HELD_OUT)
+    typer.echo(f"the style of the CT template is not validated: nothing in {TEST_DATA}", err=True)
+    return [style for style in HELD_OUT if style.anatomy != "template"]
 
 
 def curves(

@@ -69,7 +69,7 @@ class SimulatedSource:
         head = self._head(self._patient(number, draw))
         seen = seen_by(self.style, head.hu.float(), head.occupancy / 255, draw)
         if kind == "few":
-            return _completed(few(seen, draw), draw)
+            return completed(few(seen, draw), LEAST_PLANES, int(draw.uniform("first shown", 0, LEAST_PLANES)))
         return _slab(seen, draw) if kind == "slab" else seen
 
     def _patient(self, number: int, draw: Draw) -> int:
@@ -127,8 +127,7 @@ def _slab(seen: Scanned, draw: Draw) -> Scanned:
     return Scanned(hu=seen.hu[first : first + LEAST_PLANES], labels=seen.labels[first : first + LEAST_PLANES])
 
 
-def _completed(seen: Scanned, draw: Draw) -> Scanned:
-    """Mirrored up to as many planes as the segmenter sees at least."""
-    count = seen.hu.shape[0]
-    shown = mirrored(count, int(draw.uniform("first shown", 0, LEAST_PLANES)), LEAST_PLANES)
+def completed(seen: Scanned, planes: int, first: int) -> Scanned:
+    """Mirrored up to `planes`, its own from `first` on."""
+    shown = mirrored(len(seen.hu), first, planes)
     return Scanned(hu=seen.hu[shown], labels=seen.labels[shown])

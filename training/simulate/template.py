@@ -24,6 +24,11 @@ _LOW = (-90.0, -126.0, -72.0)  # ICBM152 mm of the first voxel once x ascends
 _MARGIN = 10  # voxels of air around the sides, the front and the top, and of neck below
 
 
+def is_here() -> bool:
+    """Whether there is test data to build it from."""
+    return (TEST_DATA / "ct_template").is_dir()
+
+
 @lru_cache(maxsize=2)
 def template_atlas(device: str = "cpu") -> Atlas:
     """The atlas of the averaged CT. Raises FileNotFoundError where the test data are absent."""

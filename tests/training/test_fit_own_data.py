@@ -1,0 +1,73 @@
+"""Own data in training: every head once a round, in the middle, with its hematoma; a bad row is named."""
+
+import numpy as np
+import pytest
+import torch
+
+from ichnode.imaging.resample import CanonicalGrid
+from tests.training.data_factory import phantom, row_of, write_dicom, write_nifti
+from tests.training.fit_factory import Cubes
+from training.data.load import native
+from training.data.manifest import DataError, Row
+from training.fit.own_data import ManifestSource, MixedSource
+
+GRID = CanonicalGrid(shape=(32, 96, 80), spacing_mm=(5.0, 2.5, 2.5), origin_lps=(0.0, 0.0, 0.0))
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+    """Phantoms of 20, 30 and 40 mL."""
+    made = []
+    for ml in (20.0, 30.0, 40.0):
+        folder, truth = tmp_path_factory.mktemp("own"), phantom(ml)
+        ct = write_dicom(folder / "dicom", truth.datasets)
+        volume, _ = native(row_of(ct))
+        affine = np.eye(4)
+        affine[:3, :3] = np.diag([*volume.grid.pixel_spacing_mm, 5.0])
+        affine[:3, 3] = volume.grid.positions_lps[0]
+        mask = write_nifti(folder / "mask.nii.gz", truth.hematoma.astype(np.uint8), affine)
+        made.append(row_of(ct, mask=mask, label_map={1: "IPH"}))
+    return made
+
+
+def ml_of(labels: torch.Tensor) -> float:
+    return int((labels == 1).sum()) * 5 * 2.5 * 2.5 / 1000
+
+
+def test_every_head_comes_once_a_round_with_its_hematoma(rows: list[Row]) -> None:
+    source = ManifestSource(rows=rows, grid=GRID)
+    for first in (0, 3):
+        found = sorted(ml_of(source.batch(number).labels_bdhw) for number in range(first, first + 3))
+        for ml, true_ml in zip(found, (20, 30, 40), strict=True):
+            assert true_ml * 0.55 < ml < true_ml * 1.6  # a head may be shown smaller or larger
+
+
+def test_heads_lie_in_the_middle_on_the_grid_asked_for(rows: list[Row]) -> None:
+    hu_bdhw = ManifestSource(rows=rows, grid=GRID).batch(0).hu_bdhw
+    assert hu_bdhw.shape == (1, *GRID.shape)
+    row, column = ((hu_bdhw[0, 16] > -300).nonzero().float().mean(0)).tolist()
+    assert row == pytest.approx(47.5, abs=6)
+    assert column == pytest.approx(39.5, abs=6)
+
+
+def test_the_same_number_is_the_same_batch_whatever_came_before(rows: list[Row]) -> None:
+    one, other = ManifestSource(rows=rows, grid=GRID, kept=1), ManifestSource(rows=rows, grid=GRID)
+    for number in range(4):
+        one.batch(number)
+    assert torch.equal(one.batch(4).hu_bdhw, other.batch(4).hu_bdhw)
+
+
+def test_several_heads_make_a_batch(rows: list[Row]) -> None:
+    assert ManifestSource(rows=rows, grid=GRID, heads=2).batch(1).labels_bdhw.shape == (2, *GRID.shape)
+
+
+def test_a_row_that_cannot_be_read_is_named(rows: list[Row]) -> None:
+    gone = rows[0].model_copy(update={"ct": rows[0].ct / "gone", "study": "A17"})
+    with pytest.raises(DataError, match="A17"):
+        ManifestSource(rows=[gone], grid=GRID).batch(0)
+
+
+def test_own_and_simulated_batches_are_mixed_in_the_share_asked_for() -> None:
+    mixed = MixedSource(own=Cubes(16), simulated=Cubes(32), share=0.25)
+    sizes = [mixed.batch(number).hu_bdhw.shape[-1] for number in range(200)]
+    assert sizes.count(16) == pytest.approx(50, abs=20)
