@@ -8,7 +8,7 @@ TORCH := torch==$(shell sed -n 's/^torch==//p' constraints.txt)
 
 .PHONY: demo test lint benchmark clean
 
-demo: $(VENV)/.installed            ## send a phantom head CT through a node and show its results
+demo: $(VENV)/.installed            ## send a simulated patient's head CT through a node and show its results
 	$(BIN)/ichnode demo
 
 test: $(VENV)/.installed-dev lint   ## everything that CI runs

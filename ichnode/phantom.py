@@ -1,4 +1,4 @@
-"""A made-up head CT with a hematoma of known volume, as DICOM: for `ichnode demo` and the tests.
+"""A made-up head CT with a hematoma of known volume, as DICOM: for tests and benchmarks.
 
 The head is a set of ellipsoids in LPS millimetres around the middle of the brain: scalp, skull, a rim of CSF, cortex,
 white matter, ventricles and, in the left putamen, an ellipsoid hematoma. Slices are cut wherever the given

@@ -1,9 +1,10 @@
 """A residual 3-D U-Net that finds five types of hemorrhage in head CT.
 
-After nnU-Net with a residual encoder (Isensee et al., Nature Methods 2021 and MICCAI 2024). Differences: one residual
-unit fewer per stage and few channels at full resolution, because memory traffic is what CPUs are slow at; in-plane
-kernels in the first two stages (slices are five times as thick as pixels are wide); skips are added, not concatenated;
-instance norm is computed as the batch norm of one head, which is four to eight times as fast on CPU in bf16.
+After nnU-Net with a residual encoder (Isensee et al., Nature Methods 2021 and MICCAI 2024). Differences: half as many
+residual units and few channels at full resolution, because memory traffic is what CPUs are slow at; in-plane kernels in
+the first two stages (slices are five times as thick as pixels are wide); skips are added, not concatenated, to what
+comes up, which is normed; instance norm is computed as the batch norm of one head, which is four to eight times as fast
+on CPU in bf16.
 """
 
 import math
@@ -115,7 +116,7 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x_bcdhw: Tensor) -> Tensor:
         """The same shape."""
-        heads = [self._normed(head) for head in x_bcdhw.split(1)]
+        heads = [self._normed(head) for head in torch.split(x_bcdhw, 1)]
         return torch.cat(heads) if len(heads) > 1 else heads[0]
 
     def _normed(self, head_1cdhw: Tensor) -> Tensor:

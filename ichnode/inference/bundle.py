@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from importlib.resources import files
 from pathlib import Path
+from textwrap import shorten
 from typing import Annotated, Self
 
 import safetensors
@@ -139,23 +140,22 @@ def configured_bundle(name: str, bundles_dir: Path | None) -> Path:
 
 
 def verify_bundle(folder: Path) -> Manifest:
-    """The manifest of a bundle that is complete, unaltered and understood; BundleError says what is not."""
-    manifest = _read_manifest(folder)
-    _read_weights(folder, manifest)
-    if not _read(folder, CARD).strip():
-        raise BundleError(f"{folder / CARD} is empty")
-    _architecture(manifest)
-    return manifest
+    """The manifest of a bundle that is complete, unaltered and loads; BundleError says what is wrong."""
+    return load_bundle(folder, "cpu").manifest
 
 
 def load_bundle(folder: Path, device: str) -> Bundle:
     """The verified bundle with its weights on `device`. Raises BundleError."""
-    manifest = verify_bundle(folder)
+    manifest = _read_manifest(folder)
+    weights = _read_weights(folder, manifest)
+    if not _read(folder, CARD).strip():
+        raise BundleError(f"{folder / CARD} is empty")
     network = _architecture(manifest)()
     try:
-        network.load_state_dict(safetensors.torch.load(_read_weights(folder, manifest)))
+        network.load_state_dict(safetensors.torch.load(weights))
     except (safetensors.SafetensorError, RuntimeError) as error:
-        raise BundleError(f"the weights of {manifest.name} do not fit {manifest.architecture}: {error}") from error
+        problem = shorten(str(error), 200)
+        raise BundleError(f"the weights of {manifest.name} do not fit {manifest.architecture}: {problem}") from error
     return Bundle(manifest=manifest, network=network.to(device).eval(), identity=manifest.identity)
 
 

@@ -41,7 +41,7 @@ def test_a_head_in_a_batch_gets_what_it_gets_alone(network: Segmenter) -> None:
     torch.testing.assert_close(together, alone, atol=1e-2, rtol=0)
 
 
-def test_air_that_pads_a_head_changes_nothing(network: Segmenter) -> None:
+def test_a_head_of_any_size_gets_what_it_gets_among_air_up_to_whole_strides(network: Segmenter) -> None:
     head_bcdhw = torch.rand(1, 3, 31, 50, 60)
     with_air = torch.nn.functional.pad(head_bcdhw, (0, 4, 0, 14, 0, 1))
     with torch.inference_mode():

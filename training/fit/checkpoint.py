@@ -27,7 +27,7 @@ class Progress:
     average: Segmenter  # of the weights: what is validated and exported
     optimizer: AdamW
     step: int = 0  # steps done
-    best: float = 0.0  # score of the worst style
+    best: float = -1.0  # score of the worst style
 
 
 def begin(recipe: Recipe) -> Progress:

@@ -14,7 +14,7 @@ from torch import nn
 from training.fit.checkpoint import BEST, LAST, Progress, begin, restore, save
 from training.fit.group import Group
 from training.fit.inputs import channels
-from training.fit.journal import Journal
+from training.fit.journal import METRICS, Journal
 from training.fit.losses import segmentation_loss
 from training.fit.recipes import Recipe
 from training.fit.source import Batch, Source, batches
@@ -26,14 +26,17 @@ FOREVER = 1 << 40
 def fit(recipe: Recipe, source: Source, validate: Validate, folder: Path, *, fresh: bool = False) -> Progress:
     """Train until the steps or the hours of the recipe are over, or SIGTERM or Ctrl-C asks to stop.
 
-    Goes on from the last checkpoint in `folder`, unless `fresh`.
+    Goes on from the last checkpoint in `folder`, which all machines share, unless `fresh`, which removes what is there.
     """
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     folder.mkdir(parents=True, exist_ok=True)
     group = Group.join(recipe.backend)
     progress = begin(recipe)
-    if (folder / LAST).exists() and not fresh:
+    if fresh and group.rank == 0:
+        for old in (LAST, BEST, METRICS):
+            (folder / old).unlink(missing_ok=True)
+    elif (folder / LAST).exists() and not fresh:
         restore(progress, folder / LAST)
     try:
         _Run(recipe, group, progress, folder, validate).through(source)
@@ -104,6 +107,7 @@ class _Run:
         self.journal.step(self.progress.step, {**values, "s/step": seconds, "simulator": waited / seconds})
         if self.validating.is_due():
             self._validate(self.journal)
+            save(self.progress, self.recipe, self.folder / LAST)  # it knows how good the best is
         if self.saving.is_due():
             save(self.progress, self.recipe, self.folder / LAST)
 

@@ -1,4 +1,4 @@
-"""Grafted: simulated hemorrhage in a real head CT, on the real slices, as a CT of its own."""
+"""Grafted: simulated hemorrhage in a real head CT, on its slices (made even where they are not), as a CT of its own."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
