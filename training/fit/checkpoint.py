@@ -16,6 +16,7 @@ from torch.optim import AdamW
 from models.segmenter import Segmenter
 from training.fit.recipes import Recipe
 
+FULL_RATE_STD = 0.05  # of the weights of a convolution when it begins; those of 144 inputs have it
 LAST, BEST = "last.pt", "best.pt"
 
 
@@ -34,11 +35,18 @@ def begin(recipe: Recipe) -> Progress:
     """Before the first step: weights from the seed."""
     torch.manual_seed(recipe.seed)
     network = Segmenter(recipe.network).to(recipe.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    plain = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    groups = [_group(weight, recipe.weight_decay) for weight in network.parameters() if weight.ndim > 1]
+    groups.append({"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0, "scale": 1.0})
     average = deepcopy(network).requires_grad_(False).eval()
     return Progress(network=network, average=average, optimizer=AdamW(groups, fused=True))
+
+
+def _group(weight: nn.Parameter, weight_decay: float) -> dict[str, Any]:
+    """One convolution. Adam moves every weight by about the learning rate, which is a tenth of a weight of the deep
+    stages: their learning rate is scaled, so that all are moved by the same share of their size.
+    """
+    scale = min(1.0, float(weight.detach().std()) / FULL_RATE_STD)
+    return {"params": [weight], "weight_decay": weight_decay, "scale": scale}
 
 
 def save(progress: Progress, recipe: Recipe, path: Path) -> None:

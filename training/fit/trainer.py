@@ -115,7 +115,7 @@ class _Run:
         recipe, progress = self.recipe, self.progress
         rate = recipe.learning_rate_at(progress.step)
         for parameters in progress.optimizer.param_groups:
-            parameters["lr"] = rate
+            parameters["lr"] = rate * parameters["scale"]
         with torch.autocast(torch.device(recipe.device).type, torch.bfloat16):
             logits = self.logits(channels(batch.hu_bdhw.to(recipe.device)))
         loss = segmentation_loss(logits, batch.labels_bdhw.to(recipe.device))
