@@ -117,3 +117,13 @@ def test_the_real_skull_is_not_painted_over(ge_head):
     seen, labels = as_acquired(graft(bleeding("EDH", "convexity", 30.0), background), background, volume)
     assert np.abs(seen.hu - volume.hu)[volume.hu > 800].mean() < 2.0
     assert np.mean(volume.hu[labels == 5] > 500) < 0.02
+
+
+def test_a_head_far_from_the_scanners_origin_bleeds_as_one_at_the_origin(phantom, background):
+    far = replace(phantom.grid, positions_lps=phantom.grid.positions_lps + np.array([150.0, -140.0, -700.0]))
+    moved = replace(phantom, grid=far)
+    spec = bleeding("IPH", "putamen", 20.0)
+    there = background_of(moved, ellipsoid_atlas())
+    _, labels = as_acquired(graft(spec, there), there, moved)
+    _, expected = as_acquired(graft(spec, background), background, phantom)
+    assert np.count_nonzero(labels != expected) < 0.02 * np.count_nonzero(expected)

@@ -25,7 +25,7 @@ from training.simulate.scanner import as_labels
 from training.simulate.space import Space
 from training.simulate.spec import PatientSpec
 
-BOX, BOX_MM = (64, 192, 160), (2.5, 1.0, 1.0)  # of the grid around the cavity, (z, y, x)
+_GRID = CanonicalGrid(shape=(64, 192, 160), spacing_mm=(2.5, 1.0, 1.0), origin_lps=(-79.5, -95.5, -78.75))  # centred
 _SURVEY_MM = 2.0
 _SKULL_MM = 3.5  # so near to the inner table voxels are partly bone
 _HARD_HU = 200.0  # calcification shows through blood
@@ -35,8 +35,11 @@ _ACROSS = (-1 / 3, 0.0, 1 / 3)  # of a slice's thickness: where the change that 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Background:
-    """A real head without hemorrhage on a canonical grid around its cavity."""
+    """A real head without hemorrhage on a canonical grid around its cavity, whose middle is the origin: patients are
+    drawn around it.
+    """
 
+    middle_lps: NDArray[np.float64]  # of the cavity, where it was scanned
     hu: Tensor  # (D, H, W)
     brain_hu: Tensor  # the same, but outside the cavity the HU of the nearest brain: what may be pushed about
     space: Space
@@ -51,25 +54,31 @@ def background_of(volume: Volume, atlas: Atlas) -> Background:
     """The head and where everything lies in it. Raises DataError where no head is found."""
     survey = canonical_grid_for(volume.grid, (_SURVEY_MM,) * 3)
     cavity = cavity_of(to_canonical(volume, survey), survey.spacing_mm)
-    grid = _around(cavity, survey)
+    middle = _middle(cavity, survey)
+    volume = replace(volume, grid=_moved_by(volume.grid, -middle))
+    x, y, z = np.array(survey.origin_lps) - middle
+    survey = replace(survey, origin_lps=(float(x), float(y), float(z)))
     surveyed = torch.from_numpy(depth_of(cavity, survey.spacing_mm))[None]
     maps = Maps(names=("depth",), values=surveyed, low_mm=survey.origin_lps, spacing_mm=_SURVEY_MM)
-    depth = maps.at(lps_mm(grid, "cpu"))["depth"]
-    hu = to_canonical(volume, grid)
-    brain = hu[tuple(_nearest(depth.numpy() > _SKULL_MM, grid))]
+    depth = maps.at(lps_mm(_GRID, "cpu"))["depth"]
+    hu = to_canonical(volume, _GRID)
+    brain = hu[tuple(_nearest(depth.numpy() > _SKULL_MM, _GRID))]
     return Background(
-        hu=torch.from_numpy(hu), brain_hu=torch.from_numpy(brain), space=space_of(hu, depth.numpy(), grid, atlas)
+        middle_lps=middle,
+        hu=torch.from_numpy(hu),
+        brain_hu=torch.from_numpy(brain),
+        space=space_of(hu, depth.numpy(), _GRID, atlas),
     )
 
 
-def _around(cavity: NDArray[np.bool_], survey: CanonicalGrid) -> CanonicalGrid:
-    """The box with the cavity in its middle."""
-    spans = [np.flatnonzero(cavity.any(tuple(a for a in range(3) if a != axis)))[[0, -1]] for axis in range(3)]
-    z, y, x = (
-        origin + span.mean() * _SURVEY_MM - (count - 1) / 2 * mm
-        for origin, span, count, mm in zip(survey.origin_lps[::-1], spans, BOX, BOX_MM, strict=True)
-    )
-    return CanonicalGrid(shape=BOX, spacing_mm=BOX_MM, origin_lps=(float(x), float(y), float(z)))
+def _middle(cavity: NDArray[np.bool_], survey: CanonicalGrid) -> NDArray[np.float64]:
+    """Of the box around the cavity, LPS mm."""
+    spans = [np.flatnonzero(cavity.any(tuple(a for a in range(3) if a != axis)))[[0, -1]] for axis in (2, 1, 0)]
+    return np.array(survey.origin_lps) + [span.mean() * _SURVEY_MM for span in spans]
+
+
+def _moved_by(grid: AcquisitionGrid, mm: NDArray[np.float64]) -> AcquisitionGrid:
+    return replace(grid, positions_lps=grid.positions_lps + mm)
 
 
 def _nearest(mask: NDArray[np.bool_], grid: CanonicalGrid) -> NDArray[np.int32]:
@@ -116,8 +125,9 @@ def as_acquired(grafted: SimulatedHead, background: Background, volume: Volume) 
     """
     change = grafted.hu - background.hu
     seen = torch.where(change.abs() > _UNSEEN_HU, change, 0.0).numpy()
-    hu = volume.hu + _shown(seen, grafted.grid, volume.grid)
-    shares = [_shown(share.numpy(), grafted.grid, volume.grid) for share in grafted.occupancy]
+    slices = _moved_by(volume.grid, -background.middle_lps)
+    hu = volume.hu + _shown(seen, grafted.grid, slices)
+    shares = [_shown(share.numpy(), grafted.grid, slices) for share in grafted.occupancy]
     labels = as_labels(torch.from_numpy(np.stack(shares)), torch.from_numpy(hu)).numpy()
     return replace(volume, hu=hu), labels
 
