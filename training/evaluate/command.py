@@ -15,13 +15,13 @@ from training.data.manifest import DataError, read_manifest
 from training.evaluate.contenders import bundle_named, contenders
 from training.evaluate.files import write_csv, write_json
 from training.evaluate.from_manifest import manifest_cases
+from training.evaluate.held_out import STYLES, cases
 from training.evaluate.plots import write_plots
 from training.evaluate.report import reports
 from training.evaluate.score import scores
 from training.evaluate.tables import tables
 from training.evaluate.temperature import temperature_of
 from training.fit.recipes import Recipe
-from training.simulate.held_out import STYLES, cases
 from training.simulate.source import VALIDATION_SEEDS, SimulatedSource
 from training.simulate.styles import TRAINING
 

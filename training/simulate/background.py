@@ -74,7 +74,7 @@ def background_of(volume: Volume, atlas: Atlas) -> Background:
 def _middle(cavity: NDArray[np.bool_], survey: CanonicalGrid) -> NDArray[np.float64]:
     """Of the box around the cavity, LPS mm."""
     spans = [np.flatnonzero(cavity.any(tuple(a for a in range(3) if a != axis)))[[0, -1]] for axis in (2, 1, 0)]
-    return np.array(survey.origin_lps) + [span.mean() * _SURVEY_MM for span in spans]
+    return np.array([low + span.mean() * _SURVEY_MM for low, span in zip(survey.origin_lps, spans, strict=True)])
 
 
 def _moved_by(grid: AcquisitionGrid, mm: NDArray[np.float64]) -> AcquisitionGrid:

@@ -37,12 +37,10 @@ _COARSE_MM, _COARSE_MARGIN_MM = 4.0, 8.0
 class Hemorrhage:
     """What has been painted so far. Tensors are (D, H, W); they are filled in place by the stages."""
 
-    labels: Tensor  # uint8: 0 none, 1-5 the TYPES, where blood fills at least half of the voxel
     share: Tensor  # float32 0-1: all blood together
     hu: Tensor  # float32: HU of the blood itself; composite as tissue * (1 - share) + hu * share
     occupancy: dict[str, Tensor] = field(default_factory=dict)  # share by type, of the types present
     edema_hu: Tensor  # float32, 0 or negative: to be added to the tissue around
-    true_ml: dict[int, float] = field(default_factory=dict)  # by index of the lesion: what the anatomy could hold
 
     def by_type(self) -> Tensor:
         """(type, D, H, W): the share of every type in the order of TYPES, 0 for those that are absent."""
@@ -52,9 +50,7 @@ class Hemorrhage:
 def nothing(space: Space) -> Hemorrhage:
     """A head without blood."""
     empty = torch.zeros_like(space.depth_mm)
-    return Hemorrhage(
-        labels=empty.to(torch.uint8), share=empty, hu=torch.zeros_like(empty), edema_hu=torch.zeros_like(empty)
-    )
+    return Hemorrhage(share=empty, hu=torch.zeros_like(empty), edema_hu=torch.zeros_like(empty))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +97,7 @@ def _paint_all(
         for index, lesion in enumerate(lesions):
             if lesion.type == wanted:
                 own = replace(draw, seed=int(draw.uniform(f"lesion {index}", 0, 2**52)))
-                onto.true_ml[index] = _paint(lesion, onto, space, own, scan)
+                _paint(lesion, onto, space, own, scan)
 
 
 def potential(lesion: Lesion, at: Point, space: Space, draw: Draw) -> Tensor:
@@ -116,14 +112,13 @@ def growth(lesion: Lesion, space: Space, draw: Draw) -> Tensor:
     return 1.5 * growth_mm * draw.field("growth", space.grid, max(14.0, 0.9 * radius_mm(lesion.volume_ml)))[0]
 
 
-def _paint(lesion: Lesion, onto: Hemorrhage, space: Space, draw: Draw, scan: _Scan) -> float:
-    """The volume painted, mL."""
+def _paint(lesion: Lesion, onto: Hemorrhage, space: Space, draw: Draw, scan: _Scan) -> None:
     coarse = stride(space, _COARSE_MM)
     at: Point = SHAPES[lesion.type].centre(lesion, part(space, coarse), draw)
     wanted_ml = lesion.followup_ml if scan.followup else lesion.volume_ml
     window = _window(lesion, at, space, coarse, draw) if wanted_ml > 0 else None
     if window is None:
-        return 0.0
+        return
     here = part(space, window)
     share, height = _share(lesion, at, here, 1 - onto.share[window], draw, scan.followup)
     aged = replace(lesion, age_h=lesion.age_h + scan.hours_later)
@@ -132,7 +127,6 @@ def _paint(lesion: Lesion, onto: Hemorrhage, space: Space, draw: Draw, scan: _Sc
         edema_ml = lesion.followup_edema_ml if scan.followup else lesion.edema_ml
         onto.edema_hu[window] += edema(edema_ml, height, share, here, draw)
     _merge(lesion.type, share, hu, onto, window)
-    return float(share.sum()) * space.voxel_ml
 
 
 def _share(lesion: Lesion, at: Point, here: Space, free: Tensor, draw: Draw, followup: bool) -> tuple[Tensor, Tensor]:
@@ -171,9 +165,3 @@ def _merge(type_: str, share: Tensor, hu: Tensor, onto: Hemorrhage, window: Wind
     onto.share[window] = total
     kind = onto.occupancy.setdefault(type_, torch.zeros_like(onto.share))
     kind[window] += share
-    most, labels = torch.zeros_like(total), torch.zeros_like(onto.labels[window])
-    for name, by_type in onto.occupancy.items():
-        more = by_type[window] > most
-        most = torch.where(more, by_type[window], most)
-        labels[more] = TYPES.index(name) + 1
-    onto.labels[window] = labels * (total >= 0.5)

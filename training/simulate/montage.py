@@ -10,13 +10,13 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from ichnode.domain.study import Series
+from ichnode.imaging import windows
 from ichnode.imaging.series_reader import read_volume
 from ichnode.imaging.volume import Volume
 from training.simulate.acquire import SimulatedCT
 from training.simulate.truth import volumes_ml
 
 TITLE = "SIMULATED PATIENTS - RESEARCH USE ONLY"
-WINDOW_HU = (0.0, 80.0)
 _TILE = 232  # pixels
 _FIELD_MM = 215.0  # shown of each slice
 _COLUMNS = 8
@@ -81,8 +81,7 @@ def _shown(volume: Volume) -> list[int]:
 
 
 def _tile(volume: Volume, index: int, marked: NDArray[np.bool_]) -> Pixels:
-    low, high = WINDOW_HU
-    grey = np.clip((volume.hu[index] - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    grey = windows.apply(volume.hu[index], windows.BRAIN)
     box = _box(volume)
     shown = np.asarray(_cropped(grey, box, Image.Resampling.BICUBIC)).copy()
     colours = np.stack([shown] * 3, axis=-1)

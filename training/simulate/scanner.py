@@ -42,7 +42,7 @@ def scan(
     hu = hu + _noise(hu, draw, pixel_mm)
     hu = hu * draw.normal("gain", 1, 0.012) + draw.normal("offset", 0, 2.0)
     hu = _padded(_held(hu, draw, pixel_mm), draw)
-    if not archived and draw.chance("exported", 0.25):
+    if not archived and draw.chance("exported", 0.15):
         hu = _exported(hu, draw)
     return Scanned(hu=hu.clamp(-2048, 3071).round(), labels=labels)
 

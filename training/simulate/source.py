@@ -50,7 +50,7 @@ class SimulatedSource:
     heads: int = 1
     showings: int = 3  # of each patient, on average
     recent: int = 24  # patients kept
-    few_slices: float = 0.25  # share of the batches
+    few_slices: float = 0.15  # share of the batches
     slabs: float = 0.3
     _kept: OrderedDict[int, _Kept] = field(default_factory=OrderedDict)
 
