@@ -1,4 +1,4 @@
-"""Soft Dice, cross-entropy and cross-entropy of the types, at several resolutions.
+"""Soft Dice, and cross-entropy over all voxels and over those of hemorrhage alone, at several resolutions.
 
 Voxels of unknown label count nowhere; hemorrhage whose type nobody recorded (ANY) counts for the union of the types.
 Without hemorrhage the loss rises with what is found all the same: cross-entropy alone hardly minds a few false mL.
@@ -15,7 +15,7 @@ from training.data.manifest import ANY, UNKNOWN
 
 SMOOTHING_VOXELS = 1.0
 FALSE_VOXELS = 500.0  # in a head without hemorrhage, that cost as much as half of one missed
-TYPE_WEIGHT = 0.5
+HEMORRHAGE_WEIGHT = 0.25
 
 
 def segmentation_loss(logits: Sequence[Tensor], labels_bdhw: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ def _one_resolution(logits_bcdhw: Tensor, labels_bdhw: Tensor) -> Tensor:
     middles = tuple(slice(step // 2, None, step) for step in steps)
     labels_bv = labels_bdhw[:, *middles].flatten(1).long()
     log_p_bcv = torch.log_softmax(logits_bcdhw.float().flatten(2), dim=1)
-    loss = _cross_entropy(log_p_bcv, labels_bv) + TYPE_WEIGHT * _type_cross_entropy(log_p_bcv, labels_bv)
+    loss = _cross_entropy(log_p_bcv, labels_bv) + HEMORRHAGE_WEIGHT * _hemorrhage_cross_entropy(log_p_bcv, labels_bv)
     p_bcv = log_p_bcv.exp() * (labels_bv != UNKNOWN)[:, None]
     if bool(_is_blood(labels_bv).any()):
         return loss + _soft_dice_loss(p_bcv, labels_bv)
@@ -53,18 +53,18 @@ def _cross_entropy(log_p_bcv: Tensor, labels_bv: Tensor) -> Tensor:
     return loss_bv.sum() / known.sum().clamp_min(1)
 
 
-def _type_cross_entropy(log_p_bcv: Tensor, labels_bv: Tensor) -> Tensor:
-    """Of the types against each other where there is hemorrhage, mean over the types present; 0 where there are none.
+def _hemorrhage_cross_entropy(log_p_bcv: Tensor, labels_bv: Tensor) -> Tensor:
+    """Of the right type where there is hemorrhage, mean over the types present; 0 where there are none.
 
-    Without it the commonest type took all: what is rare has next to no probability, and so no gradient from Dice.
+    What is rare or small has next to no probability at first, and so no gradient from Dice and little from the mean
+    over all voxels: without this the commonest type took all and the thin ones were missed.
     """
     head, place = torch.nonzero((labels_bv > 0) & (labels_bv < ANY), as_tuple=True)
     if not len(head):
         return log_p_bcv.new_zeros(())
-    types = labels_bv[head, place] - 1
-    log_p = torch.log_softmax(log_p_bcv[head, 1:, place], dim=1)  # (voxel, type): which, given that it is hemorrhage
-    weight = 1 / torch.bincount(types, minlength=log_p.shape[1]).clamp_min(1)
-    return functional.nll_loss(log_p, types, weight.to(log_p.dtype))
+    types = labels_bv[head, place]
+    weight = 1 / torch.bincount(types, minlength=log_p_bcv.shape[1]).clamp_min(1)
+    return functional.nll_loss(log_p_bcv[head, :, place], types, weight.to(log_p_bcv.dtype))
 
 
 def _soft_dice_loss(p_bcv: Tensor, labels_bv: Tensor) -> Tensor:
