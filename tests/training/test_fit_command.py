@@ -1,0 +1,41 @@
+"""The commands around a training: bad input is named before anything is simulated, curves become a picture."""
+
+import json
+from pathlib import Path
+
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from tests.training.data_factory import row_of
+from training.__main__ import app
+from training.data.manifest import write_manifest
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
+
+
+def test_a_manifest_without_a_head_to_train_on_is_refused(tmp_path: Path) -> None:
+    write_manifest([row_of(tmp_path / "ct.nii.gz")], tmp_path / "manifest.jsonl")
+    outcome = run("fit", "segmenter", "--out", tmp_path / "run", "--data", tmp_path / "manifest.jsonl")
+    assert outcome.exit_code == 2
+    assert "manifest.jsonl: no row of split train has a mask or is read as free of hemorrhage" in outcome.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_curves_of_two_runs_are_one_picture(tmp_path: Path) -> None:
+    for run_name, first in (("one", 20), ("two", 60)):
+        rows = [{"step": first + 20 * i, "kind": "training", "loss": 1.0 / (i + 1), "rate": 1e-3} for i in range(2)]
+        rows.append({"step": first + 20, "kind": "validation", "simulated": 0.5})
+        (tmp_path / run_name).mkdir()
+        (tmp_path / run_name / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "curves.png"
+    assert run("curves", tmp_path / "one", tmp_path / "two", "--out", out).exit_code == 0
+    with Image.open(out) as picture:
+        assert len(picture.convert("RGB").getcolors(1 << 20) or []) > 50
+
+
+def test_a_folder_without_metrics_is_named(tmp_path: Path) -> None:
+    outcome = run("curves", tmp_path, "--out", tmp_path / "curves.png")
+    assert outcome.exit_code == 2
+    assert "metrics.jsonl: no such file" in outcome.output
