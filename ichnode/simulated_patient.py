@@ -17,10 +17,12 @@ _ARCHIVE = files("ichnode") / "simulated_patient.zip"
 
 
 def simulated_patient() -> Phantom:
-    """The series in order of acquisition, JPEG-LS lossless, and its truth."""
+    """The series in order of acquisition, Explicit VR Little Endian, and its truth."""
     with _ARCHIVE.open("rb") as file, zipfile.ZipFile(file) as archive:
         names = sorted(name for name in archive.namelist() if name.endswith(".dcm"))
-        datasets = tuple(dcmread(BytesIO(archive.read(name))) for name in names)
+        datasets = tuple(dcmread(BytesIO(archive.read(name))) for name in names)  # JPEG-LS lossless
         labels = np.load(BytesIO(archive.read("labels.npy")))
         truth = json.loads(archive.read("truth.json"))
+    for dataset in datasets:
+        dataset.decompress(generate_instance_uid=False)
     return Phantom(datasets=datasets, hematoma=labels > 0, hematoma_ml=truth["ml"]["all"])

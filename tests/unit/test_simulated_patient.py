@@ -26,3 +26,8 @@ def test_the_shipped_patient_is_a_head_with_one_hematoma_where_its_truth_says(tm
     assert 25 < patient.hematoma_ml < 35
     assert volume.hu[hematoma].mean() > 50
     assert all("SIMULATED" in str(dataset.PatientName) for dataset in patient.datasets)
+
+
+def test_it_is_the_same_patient_every_time():
+    first, second = ([d.SOPInstanceUID for d in simulated_patient().datasets] for _ in range(2))
+    assert first == second

@@ -60,9 +60,9 @@ def _on_the_skull(lesion: Lesion, at: Point, space: Space) -> tuple[Tensor, Tens
 
 def _crescent(lesion: Lesion, at: Point, space: Space, draw: Draw) -> Tensor:
     volume = 1000 * max(lesion.volume_ml, 0.7 * lesion.followup_ml)
-    grown = (volume / 40000) ** 0.25
-    long = min(110.0, grown * draw.uniform("long", 55.0, 95.0))
-    high = min(90.0, grown * draw.uniform("high", 40.0, 65.0))
+    grown = (volume / 40000) ** 0.36
+    long = min(110.0, grown * draw.uniform("long", 50.0, 85.0))
+    high = min(90.0, grown * draw.uniform("high", 36.0, 58.0))
     thick = min(24.0, 1.6 * volume / (math.pi * long * high))
     ahead, up = _on_the_skull(lesion, at, space)
     edge = (ahead / long).square() + (up / high).square()
