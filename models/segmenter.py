@@ -19,6 +19,7 @@ Size = tuple[int, int, int]  # z, y, x
 
 IN_PLANE: Size = (1, 3, 3)
 ALL_AXES: Size = (3, 3, 3)
+NOTHING_LOGIT = 4.0  # of no hemorrhage against each type, before training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,7 @@ class Segmenter(nn.Module):
         self.stem = Conv(config.inputs, first.width, first.kernel)
         self.encoder = nn.ModuleList([_stage(first.width, first), *map(_stage, _widths(config), deeper)])
         self.decoder = nn.ModuleList(map(Up, deeper, config.stages))
-        self.heads = nn.ModuleList(nn.Conv3d(s.width, 1 + config.types, 1) for s in config.stages[: config.supervised])
+        self.heads = nn.ModuleList(_head(s.width, config.types) for s in config.stages[: config.supervised])
         self.register_buffer("temperature", torch.tensor(1.0))  # fitted after training
         self.multiple = tuple(math.prod(s.stride[axis] for s in config.stages) for axis in range(3))
         self.planes = config.planes
@@ -161,6 +162,13 @@ def _stage(width_in: int, stage: Stage) -> nn.Sequential:
     return nn.Sequential(
         first, *(Unit(stage.width, stage.width, stage.kernel, (1, 1, 1)) for _ in range(stage.units - 1))
     )
+
+
+def _head(width: int, types: int) -> nn.Conv3d:
+    """Logits; it begins with what is true nearly everywhere."""
+    head = nn.Conv3d(width, 1 + types, 1)
+    head.bias = nn.Parameter(torch.tensor([NOTHING_LOGIT, *[0.0] * types]))
+    return head
 
 
 def _widths(config: SegmenterConfig) -> Sequence[int]:
