@@ -1,5 +1,7 @@
 """Own data in training: every head once a round, in the middle, with its hematoma; a bad row is named."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,14 @@ def test_the_same_number_is_the_same_batch_whatever_came_before(rows: list[Row])
     for number in range(4):
         one.batch(number)
     assert torch.equal(one.batch(4).hu_bdhw, other.batch(4).hu_bdhw)
+
+
+def test_a_copy_for_other_rows_shows_its_own_heads(rows: list[Row]) -> None:
+    train = ManifestSource(rows=rows[:1], grid=GRID)
+    train.batch(0)
+    copy, fresh = replace(train, rows=rows[1:2]), ManifestSource(rows=rows[1:2], grid=GRID)
+    assert torch.equal(copy.batch(0).hu_bdhw, fresh.batch(0).hu_bdhw)
+    assert torch.equal(copy.batch(0).labels_bdhw, fresh.batch(0).labels_bdhw)
 
 
 def test_several_heads_make_a_batch(rows: list[Row]) -> None:

@@ -30,7 +30,7 @@ class ManifestSource:
     device: str = "cpu"
     heads: int = 1
     kept: int = 64  # cases in memory, 15 MB each
-    _cases: OrderedDict[int, Case] = field(default_factory=OrderedDict)
+    _cases: OrderedDict[int, Case] = field(default_factory=OrderedDict, init=False)
 
     def batch(self, number: int) -> Batch:
         """The batch of that number. Raises DataError that names the row."""

@@ -52,7 +52,7 @@ class SimulatedSource:
     recent: int = 24  # patients kept
     few_slices: float = 0.15  # share of the batches
     slabs: float = 0.3
-    _kept: OrderedDict[int, _Kept] = field(default_factory=OrderedDict)
+    _kept: OrderedDict[int, _Kept] = field(default_factory=OrderedDict, init=False)
 
     def batch(self, number: int) -> Batch:
         """The batch of that number."""
