@@ -68,12 +68,10 @@ class Segmenter(nn.Module):
 
     def forward(self, x_bcdhw: Tensor) -> Tensor:
         """Probability (batch, type, z, y, x), float32, from windows scaled to 0-1, of any size."""
-        z = x_bcdhw.shape[2]
-        first = max(0, self.planes - z) // 2
-        padded, inside = _padded(x_bcdhw[:, :, mirrored(z, first, max(z, self.planes))], self.multiple)
+        padded, inside = _padded(x_bcdhw, self.multiple, self.planes)
         with torch.autocast(x_bcdhw.device.type, torch.bfloat16, enabled=_is_bf16_fast(x_bcdhw.device)):
             finest = self._decoded(padded)[-1]
-            logits = self.heads[0](finest)[inside][:, :, first : first + z]
+            logits = self.heads[0](finest)[inside]
         return torch.softmax(logits.float() / self.temperature, dim=1)[:, 1:].contiguous()
 
     def logits(self, x_bcdhw: Tensor) -> list[Tensor]:
@@ -185,11 +183,14 @@ def mirrored(count: int, first: int, planes: int) -> list[int]:
     return [turn[(plane - first) % len(turn)] for plane in range(planes)]
 
 
-def _padded(x_bcdhw: Tensor, multiple: Sequence[int]) -> tuple[Tensor, tuple[slice, ...]]:
-    """`x_bcdhw` with air behind each axis, and where the old content lies in it."""
+def _padded(x_bcdhw: Tensor, multiple: Sequence[int], planes: int) -> tuple[Tensor, tuple[slice, ...]]:
+    """Mirrored up to `planes`, with air behind each axis, and where the old content lies in it."""
     z, y, x = x_bcdhw.shape[2:]
-    more_z, more_y, more_x = (-size % step for size, step in zip((z, y, x), multiple, strict=True))
-    inside = (slice(None), slice(None), slice(z), slice(y), slice(x))
+    first = max(0, planes - z) // 2
+    inside = (slice(None), slice(None), slice(first, first + z), slice(y), slice(x))
+    if z < planes:
+        x_bcdhw = x_bcdhw[:, :, mirrored(z, first, planes)]
+    more_z, more_y, more_x = (-size % step for size, step in zip(x_bcdhw.shape[2:], multiple, strict=True))
     return functional.pad(x_bcdhw, (0, more_x, 0, more_y, 0, more_z)), inside
 
 

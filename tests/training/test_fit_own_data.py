@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ichnode.imaging.resample import CanonicalGrid
-from tests.training.data_factory import phantom, row_of, write_dicom, write_nifti
+from tests.training.data_factory import lps_affine, phantom, row_of, write_dicom, write_nifti
 from tests.training.fit_factory import Cubes
 from training.data.load import native
 from training.data.manifest import DataError, Row
@@ -24,9 +24,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
         folder, truth = tmp_path_factory.mktemp("own"), phantom(ml)
         ct = write_dicom(folder / "dicom", truth.datasets)
         volume, _ = native(row_of(ct))
-        affine = np.eye(4)
-        affine[:3, :3] = np.diag([*volume.grid.pixel_spacing_mm, 5.0])
-        affine[:3, 3] = volume.grid.positions_lps[0]
+        affine = lps_affine((5.0, *volume.grid.pixel_spacing_mm), tuple(volume.grid.positions_lps[0]))
         mask = write_nifti(folder / "mask.nii.gz", truth.hematoma.astype(np.uint8), affine)
         made.append(row_of(ct, mask=mask, label_map={1: "IPH"}))
     return made

@@ -22,7 +22,7 @@ from training.evaluate.score import scores
 from training.evaluate.tables import tables
 from training.evaluate.temperature import temperature_of
 from training.fit.recipes import Recipe
-from training.simulate.source import VALIDATION_SEEDS, SimulatedSource
+from training.simulate.source import validation_source
 from training.simulate.styles import TRAINING
 
 _WIDE = 220  # piped tables keep their columns
@@ -77,6 +77,5 @@ def calibrate_segmenter(
     heads: Annotated[int, typer.Option(min=1, help="Simulated heads to look at.")] = 24,
 ) -> None:
     """Print the temperature by which a bundle's logits should be divided, on simulated validation heads."""
-    source = SimulatedSource(grid=Recipe().grid, style=TRAINING, first_seed=VALIDATION_SEEDS, showings=1)
-    found = temperature_of(bundle_named(bundle, "cpu"), source, heads)
+    found = temperature_of(bundle_named(bundle, "cpu"), validation_source(Recipe().grid, TRAINING), heads)
     typer.echo(f"temperature {found:.3f}, on top of the bundle's own: export again with --temperature")

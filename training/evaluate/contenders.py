@@ -109,12 +109,9 @@ def contenders(names: list[str], device: str) -> list[Contender]:
 
 def bundle_named(name: str, device: str) -> Bundle:
     """A shipped bundle, or the one in the folder of that name. Raises BundleError."""
-    return load_bundle(_folder(name, find_bundles([shipped_bundles()])), device)
-
-
-def _folder(name: str, shipped: dict[str, Path]) -> Path:
     if (Path(name) / MANIFEST).is_file():
-        return Path(name).resolve()
+        return load_bundle(Path(name).resolve(), device)
+    shipped = find_bundles([shipped_bundles()])
     if name not in shipped:
         raise BundleError(f"there is no bundle {name}: neither a folder nor one of {', '.join(sorted(shipped))}")
-    return shipped[name]
+    return load_bundle(shipped[name], device)

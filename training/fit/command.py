@@ -17,7 +17,7 @@ from training.fit.recipes import RECIPES, RecipeName
 from training.fit.source import Source
 from training.fit.trainer import fit
 from training.fit.validation import StyleScores
-from training.simulate.source import VALIDATION_SEEDS, SimulatedSource
+from training.simulate.source import SimulatedSource, validation_source
 from training.simulate.styles import HELD_OUT, TRAINING, Style
 from training.simulate.template import TEST_DATA, is_here
 
@@ -38,10 +38,7 @@ def fit_segmenter(
     chosen = replace(RECIPES[recipe](), steps=steps, decay_steps=decay_steps, hours=hours)
     simulated = SimulatedSource(grid=chosen.grid, style=TRAINING, device=chosen.device, heads=chosen.batch)
     styles: dict[str, Source] = {
-        style.name: SimulatedSource(
-            grid=chosen.grid, style=style, first_seed=VALIDATION_SEEDS, device=chosen.device, showings=1, recent=0
-        )
-        for style in _held_out_styles()
+        style.name: validation_source(chosen.grid, style, chosen.device) for style in _held_out_styles()
     }
     source: Source = simulated
     try:

@@ -15,7 +15,7 @@ from training.data.manifest import DataError, Row
 from training.fit.source import Batch, Source
 from training.simulate.draw import Draw
 from training.simulate.scanner import Scanned, turned
-from training.simulate.source import LEAST_PLANES, completed
+from training.simulate.source import LEAST_PLANES, completed, slab, together
 
 _SEED = 2_000_000_000  # no simulated patient has it or a higher one
 _DENSE_HU = -300.0
@@ -36,9 +36,7 @@ class ManifestSource:
         """The batch of that number. Raises DataError that names the row."""
         shown = [self._shown(number * self.heads + index) for index in range(self.heads)]
         planes = max(len(each.hu) for each in shown)
-        shown = [completed(each, planes, 0) for each in shown]
-        hu_bdhw, labels_bdhw = (torch.stack([getattr(s, name) for s in shown]) for name in ("hu", "labels"))
-        return Batch(hu_bdhw=hu_bdhw, labels_bdhw=labels_bdhw)
+        return together([completed(each, planes, 0) for each in shown])
 
     def _shown(self, number: int) -> Scanned:
         round_, place = divmod(number, len(self.rows))
@@ -77,10 +75,9 @@ class MixedSource:
 
 def _fitted(one: Case, shape: tuple[int, int, int], draw: Draw, device: str) -> Scanned:
     """The head in the middle of rows and columns; a slab of `shape[0]` planes where there are more."""
-    hu, labels = torch.from_numpy(one.hu_dhw).to(device), torch.from_numpy(one.labels_dhw).to(device)
-    surplus = max(0, len(hu) - shape[0])
-    first = int(draw.uniform("first of slab", 0, surplus + 1))
-    hu, labels = hu[first : first + shape[0]], labels[first : first + shape[0]]
+    whole = Scanned(hu=torch.from_numpy(one.hu_dhw).to(device), labels=torch.from_numpy(one.labels_dhw).to(device))
+    seen = slab(whole, shape[0], draw)
+    hu, labels = seen.hu, seen.labels
     dense = hu > _DENSE_HU
     for axis in (1, 2):
         used = dense.any(dim=0).any(dim=2 - axis).nonzero().flatten()

@@ -89,7 +89,6 @@ class _Run:
         save(self.progress, self.recipe, self.folder / LAST)
         if not self.stop.is_set():
             self._validate(journal)
-            save(self.progress, self.recipe, self.folder / LAST)
         journal.close()
 
     def _is_over(self) -> bool:
@@ -107,7 +106,6 @@ class _Run:
         self.journal.step(self.progress.step, {**values, "s/step": seconds, "simulator": waited / seconds})
         if self.validating.is_due():
             self._validate(self.journal)
-            save(self.progress, self.recipe, self.folder / LAST)  # it knows how good the best is
         if self.saving.is_due():
             save(self.progress, self.recipe, self.folder / LAST)
 
@@ -143,6 +141,7 @@ class _Run:
         if min(scores.values()) > self.progress.best:
             self.progress.best = min(scores.values())
             save(self.progress, self.recipe, self.folder / BEST)
+        save(self.progress, self.recipe, self.folder / LAST)  # it knows how good the best is
 
 
 @contextmanager

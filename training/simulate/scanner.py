@@ -25,6 +25,10 @@ class Scanned:
     hu: Tensor  # (plane, row, column) float32
     labels: Tensor  # (plane, row, column) uint8
 
+    def planes(self, which: slice | list[int]) -> "Scanned":
+        """Some of the planes."""
+        return Scanned(hu=self.hu[which], labels=self.labels[which])
+
 
 def scan(
     hu: Tensor, occupancy_cdhw: Tensor, draw: Draw, *, planes_each: int, pixel_mm: float, archived: bool = False

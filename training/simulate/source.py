@@ -5,6 +5,7 @@ head serves several times under different kernels, slices, noise and exports.
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -61,8 +62,7 @@ class SimulatedSource:
             "shown", ("few", "slab", "whole"), (self.few_slices, self.slabs, 1 - self.few_slices - self.slabs)
         )
         shown = [self._shown(number * self.heads + index, kind) for index in range(self.heads)]
-        hu_bdhw, labels_bdhw = (torch.stack([getattr(s, name) for s in shown]) for name in ("hu", "labels"))
-        return Batch(hu_bdhw=hu_bdhw, labels_bdhw=labels_bdhw)
+        return together(shown)
 
     def _shown(self, number: int, kind: str) -> Scanned:
         draw = Draw(seed=self.first_seed + 2 * _SHOWINGS + number, device=self.device)
@@ -70,7 +70,7 @@ class SimulatedSource:
         seen = seen_by(self.style, head.hu.float(), head.occupancy / 255, draw)
         if kind == "few":
             return completed(few(seen, draw), LEAST_PLANES, int(draw.uniform("first shown", 0, LEAST_PLANES)))
-        return _slab(seen, draw) if kind == "slab" else seen
+        return slab(seen, LEAST_PLANES, draw) if kind == "slab" else seen
 
     def _patient(self, number: int, draw: Draw) -> int:
         """The newest patient of every `showings` batches, else one of the recent ones."""
@@ -118,16 +118,26 @@ def few(seen: Scanned, draw: Draw) -> Scanned:
     planes = wanted.nonzero()
     middle = int(planes[int(draw.uniform("plane") * len(planes))])
     first = min(max(0, middle - count // 2), seen.hu.shape[0] - count)
-    return Scanned(hu=seen.hu[first : first + count], labels=seen.labels[first : first + count])
+    return seen.planes(slice(first, first + count))
 
 
-def _slab(seen: Scanned, draw: Draw) -> Scanned:
-    """The fewest planes that the segmenter sees, from anywhere: not every series reaches from skull base to vertex."""
-    first = int(draw.uniform("first of slab", 0, seen.hu.shape[0] - LEAST_PLANES + 1))
-    return Scanned(hu=seen.hu[first : first + LEAST_PLANES], labels=seen.labels[first : first + LEAST_PLANES])
+def slab(seen: Scanned, planes: int, draw: Draw) -> Scanned:
+    """At most so many planes, from anywhere: not every series reaches from skull base to vertex."""
+    first = int(draw.uniform("first of slab", 0, max(0, len(seen.hu) - planes) + 1))
+    return seen.planes(slice(first, first + planes))
 
 
 def completed(seen: Scanned, planes: int, first: int) -> Scanned:
     """Mirrored up to `planes`, its own from `first` on."""
-    shown = mirrored(len(seen.hu), first, planes)
-    return Scanned(hu=seen.hu[shown], labels=seen.labels[shown])
+    return seen.planes(mirrored(len(seen.hu), first, planes))
+
+
+def together(shown: Sequence[Scanned]) -> Batch:
+    """One batch of heads of the same size."""
+    hu_bdhw, labels_bdhw = (torch.stack([getattr(s, name) for s in shown]) for name in ("hu", "labels"))
+    return Batch(hu_bdhw=hu_bdhw, labels_bdhw=labels_bdhw)
+
+
+def validation_source(grid: CanonicalGrid, style: Style, device: str = "cpu") -> SimulatedSource:
+    """Heads of a style that no training run gets to, each shown once."""
+    return SimulatedSource(grid=grid, style=style, first_seed=VALIDATION_SEEDS, device=device, showings=1, recent=0)
