@@ -28,6 +28,7 @@ WHITE = 255.0  # the brightest gray
 CLIPPED_HU = Window(width=WHITE, level=WHITE / 2)  # gray values that are HU
 MAX_WIDTH_HU = 400.0  # 256 grays over a wider window tell blood and brain badly apart
 _PADDING_HU = -1024.0
+_ABOVE_BLACK_HU = 5.0  # in gray values the air is as black as fat or CSF
 _STEP = 4  # every so many rows and columns are enough to look at
 
 
@@ -51,6 +52,11 @@ def with_true_hu(volume: Volume, one: Slice) -> Volume:
     if _shows_brain(seen, BETWEEN_HU):
         return replace(volume, caveats=(Caveat.NO_RESCALE,))
     raise RefusedSeries(Reason.NO_RESCALE, "no rescale slope and intercept, and no brain in the stored values")
+
+
+def air_up_to(lowest_hu: float) -> float:
+    """HU of the densest air in a volume whose lowest value is given, which in gray values is that of the air."""
+    return max(AIR_HU, lowest_hu + _ABOVE_BLACK_HU)
 
 
 def _from_grays(volume: Volume, one: Slice, grays: FloatArray) -> Volume:

@@ -8,14 +8,13 @@ from scipy.ndimage import label
 from torch import Tensor
 
 from ichnode.errors import BundleError, InferenceError
+from ichnode.imaging.hu_range import air_up_to
 from ichnode.imaging.prediction import Prediction
 from ichnode.imaging.resample import CanonicalGrid, canonical_grid_for, highest_class, to_acquisition, to_canonical
 from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Mask, Volume
 from ichnode.inference.bundle import HEMATOMA, Bundle
 
 ANY_NEIGHBOUR = np.ones((3, 3, 3), dtype=bool)  # voxels that touch by a face, an edge or a corner are one component
-_HEAD_HU = -300.0  # skin and denser
-_ABOVE_BLACK_HU = 5.0  # in gray values the air is as black as fat or CSF
 _AIR_MM = 10.0  # kept around the head
 
 
@@ -70,7 +69,7 @@ class Predictor:
 
 def _head(grid: CanonicalGrid, hu: FloatArray) -> tuple[CanonicalGrid, FloatArray]:
     """The part of `grid` and `hu` (z, y, x) that holds the head and some air; all where there is no head."""
-    dense = hu > max(_HEAD_HU, hu.min() + _ABOVE_BLACK_HU)
+    dense = hu > air_up_to(float(hu.min()))
     if not dense.any():
         return grid, hu
     box = []

@@ -13,10 +13,13 @@ from ichnode.phantom import REGULAR, head_ct
 from tests.series_factory import stored_hu
 from tests.training.data_factory import row_of, write_nifti
 from training.data.manifest import Row, write_manifest
-from training.evaluate.command import segmenter
+from training.evaluate import command
+from training.evaluate.command import calibrate_segmenter, segmenter
 
 APP = typer.Typer()
 APP.command()(segmenter)
+CALIBRATE = typer.Typer()
+CALIBRATE.command()(calibrate_segmenter)
 GEOMETRY = replace(REGULAR, rows=128, columns=128)
 PLOTS = ("bland-altman.png", "reliability.png", "dice-by-volume.png", "sensitivity-by-volume.png")
 
@@ -89,3 +92,16 @@ def test_what_cannot_be_evaluated_is_said(folder: Path, more: tuple[str, ...], m
     result = run(folder, *more)
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_a_style_whose_data_are_absent_is_named_before_anything_is_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "is_here", lambda: False)
+    result = CliRunner().invoke(APP, ["--held-out", "1", "--style", "GE normal", "--device", "cpu"])
+    assert result.exit_code == 2
+    assert "GE normal: not evaluated" in result.stderr
+
+
+def test_calibration_names_a_bundle_that_does_not_exist() -> None:
+    result = CliRunner().invoke(CALIBRATE, ["no-such-bundle"])
+    assert result.exit_code == 2
+    assert "no-such-bundle" in result.stderr

@@ -52,6 +52,18 @@ def test_a_fresh_training_starts_over(tmp_path: Path) -> None:
     assert fit(tiny_recipe(steps=2), Cubes(), nothing_to_validate, tmp_path, fresh=True).step == 2
 
 
+def test_steps_done_again_after_a_kill_stand_in_the_journal_once(tmp_path: Path) -> None:
+    fit(tiny_recipe(steps=20), Cubes(), nothing_to_validate, tmp_path)
+    before = (tmp_path / LAST).read_bytes()
+    fit(tiny_recipe(steps=60), Cubes(), nothing_to_validate, tmp_path)
+    (tmp_path / LAST).write_bytes(before)  # as if killed before it was saved again
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 8')  # and in the middle of a line
+    fit(tiny_recipe(steps=60), Cubes(), nothing_to_validate, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["kind"] == "training"] == [20, 40, 60]
+
+
 def test_the_loss_falls(tmp_path: Path) -> None:
     fit(tiny_recipe(steps=80, learning_rate=1e-2), Cubes(), nothing_to_validate, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]

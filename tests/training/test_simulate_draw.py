@@ -50,3 +50,8 @@ def test_a_field_is_the_same_in_the_same_place_of_another_grid(scale_mm: float) 
 def test_a_field_is_smooth_at_its_scale() -> None:
     field = Draw(seed=3).field("shape", FINE, 40.0)[0]
     assert float(field.diff(dim=2).abs().max()) < 0.25  # of about one deviation, over 2 mm
+
+
+def test_a_field_goes_on_where_no_head_reaches() -> None:
+    away = CanonicalGrid(shape=(4, 8, 8), spacing_mm=(10.0, 20.0, 20.0), origin_lps=(300.0, 0.0, 0.0))
+    assert bool(Draw(seed=7).field("shape", away, 20.0).isfinite().all())

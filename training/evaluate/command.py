@@ -15,7 +15,7 @@ from training.data.manifest import DataError, read_manifest
 from training.evaluate.contenders import bundle_named, contenders
 from training.evaluate.files import write_csv, write_json
 from training.evaluate.from_manifest import manifest_cases
-from training.evaluate.held_out import STYLES, cases
+from training.evaluate.held_out import NEED_TEST_DATA, STYLES, cases
 from training.evaluate.plots import write_plots
 from training.evaluate.report import reports
 from training.evaluate.score import scores
@@ -24,6 +24,7 @@ from training.evaluate.temperature import temperature_of
 from training.fit.recipes import Recipe
 from training.simulate.source import validation_source
 from training.simulate.styles import TRAINING
+from training.simulate.template import TEST_DATA, is_here
 
 _WIDE = 220  # piped tables keep their columns
 
@@ -45,11 +46,12 @@ def segmenter(
         console.width = _WIDE
     if unknown := set(style or []) - set(STYLES):
         raise typer.BadParameter(f"{', '.join(unknown)}: none of {', '.join(STYLES)}", param_hint="--style")
+    styles = _at_hand(style, errors) if held_out else []
     refused: dict[str, str] = {}
     try:
         rows = read_manifest(data) if data else ()
         chosen = list(islice(with_truth(rows, split), limit))
-        simulated = chain.from_iterable(cases(each, held_out, seed) for each in style or STYLES) if held_out else ()
+        simulated = chain.from_iterable(cases(each, held_out, seed) for each in styles)
         compared = contenders(bundle or [], choose_device(device))
         every = track(chain(manifest_cases(chosen, refused), simulated), "evaluating", console=errors)
         found = reports(list(scores(every, compared)))
@@ -72,10 +74,24 @@ def segmenter(
         console.print(f"written to {out}")
 
 
+def _at_hand(wanted: list[str] | None, errors: Console) -> list[str]:
+    """The wanted styles, or all whose data are here. Raises Exit where a wanted one's are not."""
+    absent = set() if is_here() else NEED_TEST_DATA.intersection(wanted or STYLES)
+    if absent:
+        errors.print(f"{', '.join(sorted(absent))}: not evaluated, there is nothing in {TEST_DATA}", markup=False)
+    if absent and wanted:
+        raise typer.Exit(2)
+    return [each for each in wanted or STYLES if each not in absent]
+
+
 def calibrate_segmenter(
     bundle: Annotated[str, typer.Argument(help="Bundle by name or folder.")],
     heads: Annotated[int, typer.Option(min=1, help="Simulated heads to look at.")] = 24,
 ) -> None:
     """Print the temperature by which a bundle's logits should be divided, on simulated validation heads."""
-    found = temperature_of(bundle_named(bundle, "cpu"), validation_source(Recipe().grid, TRAINING), heads)
+    try:
+        found = temperature_of(bundle_named(bundle, "cpu"), validation_source(Recipe().grid, TRAINING), heads)
+    except InferenceError as problem:
+        typer.echo(str(problem), err=True)
+        raise typer.Exit(2) from problem
     typer.echo(f"temperature {found:.3f}, on top of the bundle's own: export again with --temperature")

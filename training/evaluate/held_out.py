@@ -30,7 +30,9 @@ from training.simulate.template import TEST_DATA
 GE_HEAD = TEST_DATA / "ge_head_nct"
 SIMULATED: dict[str, Style] = {"simulated": TRAINING} | {style.name: style for style in HELD_OUT}
 NORMALS = "simulated normals"
-STYLES = (*SIMULATED, NORMALS, "GE grafts", "GE normal")
+GRAFTS, GE_NORMAL = "GE grafts", "GE normal"
+STYLES = (*SIMULATED, NORMALS, GRAFTS, GE_NORMAL)
+NEED_TEST_DATA = frozenset({"template anatomy", GRAFTS, GE_NORMAL})
 
 _FIRST_SEED = 950_000_000  # neither training nor validation gets there
 _HEAD_MM, _FIELD_MM = 165.0, 224.0  # height and width of what is scanned
@@ -43,14 +45,14 @@ Labels = NDArray[np.uint8]
 
 
 def cases(style_name: str, n: int, seed: int) -> Iterator[EvaluationCase]:
-    """`n` cases of one of STYLES ("GE normal" has no more than its variants); the same ones for the same seed.
+    """`n` cases of one of STYLES (GE_NORMAL has no more than its variants); the same ones for the same seed.
 
     Names end in the seed of `cohort.patient_spec`. Raises FileNotFoundError where the test data are needed and absent.
     """
-    if style_name == "GE normal":
+    if style_name == GE_NORMAL:
         yield from _normals(n)
         return
-    patients = _grafts if style_name == "GE grafts" else _patients
+    patients = _grafts if style_name == GRAFTS else _patients
     for spec, volume, labels in patients(style_name, n, _FIRST_SEED + seed * 100_000):
         name = f"{style_name}/{spec.kind}/{spec.seed}"
         yield EvaluationCase(name=name, patient=name, style=style_name, simulated=True, volume=volume, labels=labels)
@@ -130,9 +132,9 @@ def _normals(n: int) -> Iterator[EvaluationCase]:
     for name, variant in list(VARIANTS.items())[:n]:
         shown = variant(volume)
         yield EvaluationCase(
-            name=f"GE normal/{name}",
+            name=f"{GE_NORMAL}/{name}",
             patient="GE head",
-            style="GE normal",
+            style=GE_NORMAL,
             simulated=False,
             volume=shown,
             labels=np.zeros(shown.grid.shape, np.uint8),

@@ -11,11 +11,14 @@ METRICS = "metrics.jsonl"
 
 
 class Journal:
-    """Means over the last steps, and every validation."""
+    """Means over the last steps, and every validation. Steps after `step`, where the run goes on, are done again."""
 
-    def __init__(self, folder: Path) -> None:
-        self._file = (folder / METRICS).open("a", encoding="utf-8", buffering=1)
-        self._board = SummaryWriter(str(folder / "tensorboard"))
+    def __init__(self, folder: Path, step: int) -> None:
+        path = folder / METRICS
+        lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
+        path.write_text("".join(line for line in lines if _is_done(line, step)), encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
         self._steps: list[dict[str, float]] = []
 
     def step(self, step: int, values: dict[str, float]) -> None:
@@ -47,3 +50,8 @@ class Journal:
         if end == "\n" or sys.stdout.isatty():
             shown = "  ".join(f"{name} {value:.3g}" for name, value in values.items())
             print(f"step {step}  {shown}", end=end, flush=True)
+
+
+def _is_done(line: str, step: int) -> bool:
+    """Whether a whole line tells of one of the first `step` steps: a kill may cut the last."""
+    return line.endswith("\n") and int(json.loads(line)["step"]) <= step

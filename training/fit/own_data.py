@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from ichnode.errors import RefusedSeries
+from ichnode.imaging.hu_range import air_up_to
 from ichnode.imaging.resample import OUTSIDE_HU, CanonicalGrid
 from training.data.load import Case, case
 from training.data.manifest import DataError, Row
@@ -18,7 +19,6 @@ from training.simulate.scanner import Scanned, turned
 from training.simulate.source import LEAST_PLANES, completed, slab, together
 
 _SEED = 2_000_000_000  # no simulated patient has it or a higher one
-_DENSE_HU = -300.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,7 +78,7 @@ def _fitted(one: Case, shape: tuple[int, int, int], draw: Draw, device: str) -> 
     whole = Scanned(hu=torch.from_numpy(one.hu_dhw).to(device), labels=torch.from_numpy(one.labels_dhw).to(device))
     seen = slab(whole, shape[0], draw)
     hu, labels = seen.hu, seen.labels
-    dense = hu > _DENSE_HU
+    dense = hu > air_up_to(float(hu.min()))
     for axis in (1, 2):
         used = dense.any(dim=0).any(dim=2 - axis).nonzero().flatten()
         middle = int(used[[0, -1]].float().mean()) if len(used) else hu.shape[axis] // 2

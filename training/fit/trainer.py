@@ -66,7 +66,7 @@ class _Run:
     def __init__(self, recipe: Recipe, group: Group, progress: Progress, folder: Path, validate: Validate) -> None:
         now = time.monotonic()
         self.recipe, self.group, self.progress, self.folder, self.validate = recipe, group, progress, folder, validate
-        self.journal = Journal(folder) if group.rank == 0 else None
+        self.journal = Journal(folder, progress.step) if group.rank == 0 else None
         self.ends_s = now + recipe.hours * 3600 if recipe.hours is not None else float("inf")
         self.saving, self.validating = _Clock(recipe.save_every_s, now), _Clock(recipe.validate_every_s, now)
         self.stop = threading.Event()

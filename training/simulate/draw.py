@@ -76,13 +76,14 @@ def smooth_sample(nodes_cdhw: Tensor, theta: Tensor, shape: tuple[int, int, int]
     """Nodes at the places of an axis-aligned affine grid, by separable cubic B-splines: (c, D, H, W).
 
     `theta` is (3, 4) for x, y, z as in `affine_grid(align_corners=True)` over voxel edges: node index -1..1 spans all
-    nodes, the output runs over voxel centres. Without interpolation artefacts, and far cheaper than `grid_sample`.
+    nodes, the output runs over voxel centres. Beyond the nodes the last values go on. Without interpolation artefacts,
+    and far cheaper than `grid_sample`.
     """
     out = nodes_cdhw
     for axis, row in ((1, 2), (2, 1), (3, 0)):
         count, size = nodes_cdhw.shape[axis], shape[axis - 1]
         centres = (torch.arange(size, device=out.device) + 0.5) / size * 2 - 1
-        place = (theta[row, row] * centres + theta[row, 3] + 1) / 2 * (count - 1)
+        place = ((theta[row, row] * centres + theta[row, 3] + 1) / 2 * (count - 1)).clamp(0, count - 1)
         distance = (place[:, None] - torch.arange(count, device=out.device)[None, :]).abs()
         near, far = 2 / 3 - distance**2 + distance**3 / 2, (2 - distance).clamp_min(0) ** 3 / 6
         weights = torch.where(distance < 1, near, far)

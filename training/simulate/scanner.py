@@ -5,7 +5,7 @@ and windowed exports, each drawn wide. It works on evenly spaced planes; a plane
 """
 
 from dataclasses import dataclass
-from math import ceil, cos, pi, sin
+from math import ceil, cos, hypot, pi, sin, sqrt
 
 import torch
 from torch import Tensor
@@ -98,10 +98,16 @@ def smooth(x: Tensor, sigma: float) -> Tensor:
 
 def _kernel(hu: Tensor, draw: Draw, pixel_mm: float) -> Tensor:
     """Reconstruction kernel: soft, or sharp with overshoot at edges."""
-    soft = smooth(hu.clamp(-1000, 2500), draw.uniform("blur", 0.25, 1.1) / pixel_mm)
+    blur_mm = hypot(draw.uniform("blur", 0.25, 1.1), _pixel_blur_mm(pixel_mm))
+    soft = smooth(hu.clamp(-1000, 2500), blur_mm / pixel_mm)
     if draw.chance("sharp", 0.25):
         soft = soft + draw.uniform("overshoot", 0.2, 0.8) * (soft - smooth(soft, 1.0 / pixel_mm))
     return soft
+
+
+def _pixel_blur_mm(pixel_mm: float) -> float:
+    """Deviation that the mean over a wide pixel adds to one of 1 mm; the simulated HU are of points."""
+    return sqrt(max(0.0, pixel_mm**2 - 1) / 12)
 
 
 def _shadows(hu: Tensor, draw: Draw, pixel_mm: float) -> Tensor:
@@ -162,6 +168,7 @@ def _noise(hu: Tensor, draw: Draw, pixel_mm: float) -> Tensor:
     grain = grain / grain[:: max(1, hu.shape[0] // 4)].std().clamp_min(1e-3)
     bone = (hu > 400).float().mean((1, 2), keepdim=True)
     sigma = draw.log_uniform("noise level", 0.8, 7.0) * (1 + draw.uniform("bone noise", 0, 3) * bone)
+    sigma = sigma / sqrt(max(1.0, pixel_mm))  # grain is partly averaged in wide pixels
     return grain * sigma * (hu > -700).float().clamp_min(0.5)
 
 

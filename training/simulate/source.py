@@ -67,7 +67,7 @@ class SimulatedSource:
     def _shown(self, number: int, kind: str) -> Scanned:
         draw = Draw(seed=self.first_seed + 2 * _SHOWINGS + number, device=self.device)
         head = self._head(self._patient(number, draw))
-        seen = seen_by(self.style, head.hu.float(), head.occupancy / 255, draw)
+        seen = seen_by(self.style, head.hu.float(), head.occupancy / 255, draw, self.grid.spacing_mm[-1])
         if kind == "few":
             return completed(few(seen, draw), LEAST_PLANES, int(draw.uniform("first shown", 0, LEAST_PLANES)))
         return slab(seen, LEAST_PLANES, draw) if kind == "slab" else seen
@@ -102,7 +102,7 @@ def fine(grid: CanonicalGrid) -> CanonicalGrid:
     )
 
 
-def seen_by(style: Style, hu: Tensor, occupancy_cdhw: Tensor, draw: Draw, pixel_mm: float = 1.0) -> Scanned:
+def seen_by(style: Style, hu: Tensor, occupancy_cdhw: Tensor, draw: Draw, pixel_mm: float) -> Scanned:
     """A head through a scanner of the style, in planes of `PLANES_EACH` fine ones."""
     scan, turned = (picture.scan, picture.turned) if style.scanner == "picture" else (scanner.scan, scanner.turned)
     return turned(scan(hu, occupancy_cdhw, draw, planes_each=PLANES_EACH, pixel_mm=pixel_mm), draw)
