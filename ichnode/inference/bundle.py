@@ -77,6 +77,7 @@ class Manifest(BaseModel):
     grid_spacing_mm: tuple[Positive, Positive, Positive]  # z, y, x
     windows: tuple[HuWindow, ...]  # one channel for each; none: one channel of raw HU
     classes: Annotated[tuple[str, ...], AfterValidator(_told_apart)] = (HEMATOMA,)  # channels of the network, in order
+    flipped: bool = False  # left and right, too, and the mean of both answers taken
     thresholds: Thresholds
     min_volume_ml: Annotated[float, Field(ge=0)]  # smaller components are dropped
     created: date

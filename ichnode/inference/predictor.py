@@ -61,10 +61,17 @@ class Predictor:
         head, hu = _head(whole, to_canonical(volume, whole))
         x_bcdhw = _channels(hu, manifest.windows).to(self.device).contiguous(memory_format=self._layout)
         with torch.inference_mode():
-            by_class: FloatArray = self.bundle.network(x_bcdhw)[0].float().cpu().numpy()
+            by_class: FloatArray = self._probability(x_bcdhw)[0].float().cpu().numpy()
         if len(by_class) != len(manifest.classes):
             raise BundleError(f"{manifest.name} gave {len(by_class)} channels for {', '.join(manifest.classes)}")
         return head, np.where(by_class.sum(axis=0) >= manifest.thresholds.lenient / 10, by_class, np.float32(0))
+
+    def _probability(self, x_bcdhw: Tensor) -> Tensor:
+        """What the network answers, or the mean of that and its answer to the head with left and right flipped."""
+        probability: Tensor = self.bundle.network(x_bcdhw)
+        if self.bundle.manifest.flipped:
+            probability = (probability + self.bundle.network(x_bcdhw.flip(-1)).flip(-1)) / 2
+        return probability
 
 
 def _head(grid: CanonicalGrid, hu: FloatArray) -> tuple[CanonicalGrid, FloatArray]:

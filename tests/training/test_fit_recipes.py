@@ -43,6 +43,7 @@ def test_an_exported_bundle_says_what_the_checkpoint_says(tmp_path: Path) -> Non
         trained_on="nothing",
         thresholds=Thresholds(found=0.5, strict=0.8, lenient=0.2),
         temperature=1.5,
+        flipped=True,
         min_volume_ml=0.1,
         created=date(2026, 11, 21),
         reference="none",

@@ -35,6 +35,14 @@ class Halves(nn.Module):
         return torch.stack([found * (0.2 + 0.5 * left), found * (0.7 - 0.5 * left)], dim=1)
 
 
+class OneSide(nn.Module):
+    """A network that sees only the left (+x) half of what it is given."""
+
+    def forward(self, x_bcdhw: Tensor) -> Tensor:
+        left = (torch.arange(x_bcdhw.shape[-1]) >= x_bcdhw.shape[-1] // 2).float()
+        return (x_bcdhw[:, :1] > 52).float() * left
+
+
 def predictor(network: nn.Module, **values: Any) -> Predictor:
     """The baseline's manifest, with other values, around another network."""
     manifest = json.loads((shipped_bundles() / "hematoma-baseline" / "manifest.json").read_text()) | values
@@ -129,6 +137,16 @@ def test_the_network_sees_the_head_and_some_air_only() -> None:
 
 def test_air_alone_is_seen_whole_and_nothing_is_found_in_it() -> None:
     assert not predictor(Brightness()).predict(cubes()).hematoma.any()
+
+
+def test_a_flipped_network_answers_with_the_mean_of_both_views_in_place() -> None:
+    volume = cubes(10)
+    once, both = (
+        predictor(OneSide(), grid_spacing_mm=[2.0, 2.0, 2.0], flipped=is_flipped).predict(volume).probability
+        for is_flipped in (False, True)
+    )
+    assert sorted(np.unique(once[volume.hu > 0])) == [0, 1]
+    assert np.unique(both[volume.hu > 0]).tolist() == [0.5, 1]  # both views see the column in the middle
 
 
 def test_the_input_of_a_neural_network_lies_as_convolutions_like_it() -> None:

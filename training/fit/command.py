@@ -89,6 +89,7 @@ def export_segmenter(
     strict: float = 0.8,
     lenient: float = 0.2,
     temperature: Annotated[float, typer.Option(help="Logits are divided by it")] = 1.0,
+    flipped: Annotated[bool, typer.Option("--flipped", help="Also look with left and right flipped")] = False,
     min_volume_ml: Annotated[float, typer.Option(help="Smaller components are dropped")] = 0.1,
     created: Annotated[str | None, typer.Option(help="YYYY-MM-DD; today")] = None,
 ) -> None:
@@ -101,6 +102,7 @@ def export_segmenter(
         trained_on=trained_on,
         thresholds=Thresholds(found=found, strict=strict, lenient=lenient),
         temperature=temperature,
+        flipped=flipped,
         min_volume_ml=min_volume_ml,
         created=date.fromisoformat(created) if created else date.today(),
         reference=reference,
