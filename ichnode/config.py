@@ -148,7 +148,7 @@ class Inference(_Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda:\d+)$")] = "auto"
     deadline_s: Seconds = 120
     memory_limit_mb: Annotated[int, Field(ge=1024)] | None = None
-    hematoma_bundle: str = "hematoma-baseline"
+    hematoma_bundle: str = "hematoma"
     bundles_dir: Path | None = None  # its bundles win over those of the same name that come with ichnode
 
 

@@ -26,7 +26,7 @@ from ichnode.phantom import Phantom
 from ichnode.results.provenance import SERIES_DESCRIPTIONS, Role
 from ichnode.simulated_patient import simulated_patient
 
-TOLERANCE = 0.20  # of the volume that `hematoma-baseline` finds in the simulated patient
+TOLERANCE = 0.15  # of the volume found in the simulated patient
 TIMEOUT_S = 120.0
 _EXPECTED = sorted(
     SERIES_DESCRIPTIONS[role]

@@ -124,3 +124,13 @@ def test_training_shares_images_and_domain_with_the_daemon_and_its_export_the_bu
         and not (file.parent.name in ("fit", "evaluate") and module.rsplit(".", 1)[0] in EXPORT_AND_EVALUATE)
     ]
     assert wrong == []
+
+
+def test_the_simulator_knows_nothing_of_what_is_trained_on_it():
+    wrong = [
+        f"{file.relative_to(ROOT)} imports {module}"
+        for file in (ROOT / "training" / "simulate").rglob("*.py")
+        for module in imported_modules(file)
+        if module.startswith(("training.fit", "training.evaluate", "models"))
+    ]
+    assert wrong == []

@@ -18,7 +18,7 @@ from typing import Annotated, Self
 import safetensors
 import safetensors.torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from torch import nn
+from torch import Tensor, nn
 
 from ichnode.domain.findings import HemorrhageType, ModelIdentity
 from ichnode.errors import BundleError, ConfigError
@@ -103,6 +103,13 @@ class Bundle:
     manifest: Manifest
     network: nn.Module
     identity: ModelIdentity
+
+    def probability(self, x_bcdhw: Tensor) -> Tensor:
+        """What the network answers, or the mean of that and its answer with left and right flipped."""
+        probability: Tensor = self.network(x_bcdhw)
+        if self.manifest.flipped:
+            probability = (probability + self.network(x_bcdhw.flip(-1)).flip(-1)) / 2
+        return probability
 
 
 def shipped_bundles() -> Path:

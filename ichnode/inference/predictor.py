@@ -8,14 +8,13 @@ from scipy.ndimage import label
 from torch import Tensor
 
 from ichnode.errors import BundleError, InferenceError
-from ichnode.imaging.hu_range import air_up_to
+from ichnode.imaging.head_box import head_box
 from ichnode.imaging.prediction import Prediction
 from ichnode.imaging.resample import CanonicalGrid, canonical_grid_for, highest_class, to_acquisition, to_canonical
 from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Mask, Volume
 from ichnode.inference.bundle import HEMATOMA, Bundle
 
 ANY_NEIGHBOUR = np.ones((3, 3, 3), dtype=bool)  # voxels that touch by a face, an edge or a corner are one component
-_AIR_MM = 10.0  # kept around the head
 
 
 def choose_device(wanted: str) -> str:
@@ -61,30 +60,16 @@ class Predictor:
         head, hu = _head(whole, to_canonical(volume, whole))
         x_bcdhw = _channels(hu, manifest.windows).to(self.device).contiguous(memory_format=self._layout)
         with torch.inference_mode():
-            by_class: FloatArray = self._probability(x_bcdhw)[0].float().cpu().numpy()
+            by_class: FloatArray = self.bundle.probability(x_bcdhw)[0].float().cpu().numpy()
         if len(by_class) != len(manifest.classes):
             raise BundleError(f"{manifest.name} gave {len(by_class)} channels for {', '.join(manifest.classes)}")
         return head, np.where(by_class.sum(axis=0) >= manifest.thresholds.lenient / 10, by_class, np.float32(0))
 
-    def _probability(self, x_bcdhw: Tensor) -> Tensor:
-        """What the network answers, or the mean of that and its answer to the head with left and right flipped."""
-        probability: Tensor = self.bundle.network(x_bcdhw)
-        if self.bundle.manifest.flipped:
-            probability = (probability + self.bundle.network(x_bcdhw.flip(-1)).flip(-1)) / 2
-        return probability
-
 
 def _head(grid: CanonicalGrid, hu: FloatArray) -> tuple[CanonicalGrid, FloatArray]:
-    """The part of `grid` and `hu` (z, y, x) that holds the head and some air; all where there is no head."""
-    dense = hu > air_up_to(float(hu.min()))
-    if not dense.any():
-        return grid, hu
-    box = []
-    for axis, spacing in enumerate(grid.spacing_mm):
-        used = np.flatnonzero(dense.any(axis=tuple(a for a in range(3) if a != axis)))
-        air = round(_AIR_MM / spacing)
-        box.append(slice(max(0, used[0] - air), used[-1] + 1 + air))
-    part = hu[tuple(box)]
+    """The part of `grid` and `hu` (z, y, x) that holds the head."""
+    box = head_box(hu, grid.spacing_mm)
+    part = hu[box]
     x, y, z = (o + b.start * s for o, b, s in zip(grid.origin_lps, box[::-1], grid.spacing_mm[::-1], strict=True))
     return replace(grid, shape=part.shape, origin_lps=(x, y, z)), part
 

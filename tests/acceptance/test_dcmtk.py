@@ -10,7 +10,7 @@ from tests.acceptance.grafted import graft
 from tests.acceptance.serve import Serve
 
 pytestmark = pytest.mark.acceptance
-PUTAMEN_LPS_MM, AXES_MM = (-28.0, 0.0, 80.0), (14.0, 20.0, 14.0)
+PUTAMEN_LPS_MM, AXES_MM = (-28.0, 0.0, 47.0), (14.0, 20.0, 14.0)
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,9 @@ from training.fit.checkpoint import begin
 from training.fit.inputs import channels
 from training.fit.losses import segmentation_loss
 from training.fit.recipes import Recipe, cpu, gpu
+from training.fit.simulated import SimulatedSource
 from training.fit.source import Batch
 from training.simulate.atlas import atlas_of
-from training.simulate.source import SimulatedSource
 from training.simulate.styles import TRAINING
 
 TITLE = "Simulated patients, and training steps on as many of them"

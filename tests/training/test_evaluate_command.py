@@ -95,7 +95,7 @@ def test_what_cannot_be_evaluated_is_said(folder: Path, more: tuple[str, ...], m
 
 
 def test_a_style_whose_data_are_absent_is_named_before_anything_is_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "is_here", lambda: False)
+    monkeypatch.setattr(command, "is_at_hand", lambda style: False)
     result = CliRunner().invoke(APP, ["--held-out", "1", "--style", "GE normal", "--device", "cpu"])
     assert result.exit_code == 2
     assert "GE normal: not evaluated" in result.stderr

@@ -23,7 +23,13 @@ def test_the_learning_rate_warms_up_stays_and_falls_at_the_end() -> None:
 
 def test_the_grid_of_a_recipe_is_centred() -> None:
     grid = cpu().grid
-    assert grid.origin_lps == (-79.5, -95.5, -77.5)
+    assert grid.origin_lps == (-95.0, -111.0, -77.5)
+
+
+def test_a_recipe_on_other_voxels_fills_the_same_box() -> None:
+    other = cpu().on((2.5, 1.0, 1.0))
+    assert other.shape == (64, 224, 192)
+    assert other.grid.spacing_mm == (2.5, 1.0, 1.0)
 
 
 def test_training_reads_what_the_predictor_reads() -> None:
@@ -48,8 +54,9 @@ def test_an_exported_bundle_says_what_the_checkpoint_says(tmp_path: Path) -> Non
         created=date(2026, 11, 21),
         reference="none",
     )
-    assert (manifest.name, manifest.family, manifest.grid_spacing_mm) == ("hematoma", "neural network", (5, 1, 1))
-    assert (tmp_path / "hematoma" / "weights.safetensors").stat().st_size < 40e6
+    assert (manifest.name, manifest.family, manifest.grid_spacing_mm) == ("hematoma", "neural network", (5, 2, 2))
+    assert manifest.flipped
+    assert (tmp_path / "hematoma" / "weights.safetensors").stat().st_size < 10e6
     network = load_bundle(tmp_path / "hematoma", "cpu").network
     progress.average.temperature.fill_(1.5)
     x_bcdhw = torch.rand(1, 3, 8, 64, 64)

@@ -15,16 +15,16 @@ from training.data.manifest import DataError, read_manifest
 from training.evaluate.contenders import bundle_named, contenders
 from training.evaluate.files import write_csv, write_json
 from training.evaluate.from_manifest import manifest_cases
-from training.evaluate.held_out import NEED_TEST_DATA, STYLES, cases
+from training.evaluate.held_out import STYLES, cases, is_at_hand
 from training.evaluate.plots import write_plots
 from training.evaluate.report import reports
 from training.evaluate.score import scores
 from training.evaluate.tables import tables
 from training.evaluate.temperature import temperature_of
 from training.fit.recipes import Recipe
-from training.simulate.source import validation_source
+from training.fit.simulated import validation_source
 from training.simulate.styles import TRAINING
-from training.simulate.template import TEST_DATA, is_here
+from training.simulate.template import TEST_DATA
 
 _WIDE = 220  # piped tables keep their columns
 
@@ -76,12 +76,13 @@ def segmenter(
 
 def _at_hand(wanted: list[str] | None, errors: Console) -> list[str]:
     """The wanted styles, or all whose data are here. Raises Exit where a wanted one's are not."""
-    absent = set() if is_here() else NEED_TEST_DATA.intersection(wanted or STYLES)
+    styles = wanted or list(STYLES)
+    absent = [each for each in styles if not is_at_hand(each)]
     if absent:
-        errors.print(f"{', '.join(sorted(absent))}: not evaluated, there is nothing in {TEST_DATA}", markup=False)
+        errors.print(f"{', '.join(absent)}: not evaluated, there is nothing in {TEST_DATA}", markup=False)
     if absent and wanted:
         raise typer.Exit(2)
-    return [each for each in wanted or STYLES if each not in absent]
+    return [each for each in styles if each not in absent]
 
 
 def calibrate_segmenter(
@@ -90,7 +91,9 @@ def calibrate_segmenter(
 ) -> None:
     """Print the temperature by which a bundle's logits should be divided, on simulated validation heads."""
     try:
-        found = temperature_of(bundle_named(bundle, "cpu"), validation_source(Recipe().grid, TRAINING), heads)
+        looked_at = bundle_named(bundle, "cpu")
+        grid = Recipe().on(looked_at.manifest.grid_spacing_mm).grid
+        found = temperature_of(looked_at, validation_source(grid, TRAINING), heads)
     except InferenceError as problem:
         typer.echo(str(problem), err=True)
         raise typer.Exit(2) from problem

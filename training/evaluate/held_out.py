@@ -21,18 +21,18 @@ from training.simulate.background import as_acquired, background_of, graft, read
 from training.simulate.cohort import patient_spec
 from training.simulate.draw import Draw
 from training.simulate.patient import simulate_head
+from training.simulate.planes import few, fine, seen_by
 from training.simulate.scanner import Scanned
-from training.simulate.source import few, fine, seen_by
 from training.simulate.spec import PatientSpec
 from training.simulate.styles import HELD_OUT, TRAINING, Style
-from training.simulate.template import TEST_DATA
+from training.simulate.template import TEST_DATA, is_here
 
 GE_HEAD = TEST_DATA / "ge_head_nct"
 SIMULATED: dict[str, Style] = {"simulated": TRAINING} | {style.name: style for style in HELD_OUT}
 NORMALS = "simulated normals"
 GRAFTS, GE_NORMAL = "GE grafts", "GE normal"
 STYLES = (*SIMULATED, NORMALS, GRAFTS, GE_NORMAL)
-NEED_TEST_DATA = frozenset({"template anatomy", GRAFTS, GE_NORMAL})
+
 
 _FIRST_SEED = 950_000_000  # neither training nor validation gets there
 _HEAD_MM, _FIELD_MM = 165.0, 224.0  # height and width of what is scanned
@@ -42,6 +42,12 @@ _GRAFTED = ("iph", "iph", "sdh", "iph", "edh", "iph", "ivh", "iph", "sah", "iph"
 _LEAST_ML = {"iph": 5.0, "sdh": 8.0, "edh": 5.0, "ivh": 3.0, "sah": 5.0}
 Variant = Callable[[Volume], Volume]
 Labels = NDArray[np.uint8]
+
+
+def is_at_hand(style_name: str) -> bool:
+    """Whether the test data that a style needs are here."""
+    needs_template = style_name == GRAFTS or (style_name in SIMULATED and SIMULATED[style_name].anatomy == "template")
+    return (is_here() or not needs_template) and (GE_HEAD.is_dir() or style_name not in (GRAFTS, GE_NORMAL))
 
 
 def cases(style_name: str, n: int, seed: int) -> Iterator[EvaluationCase]:

@@ -14,10 +14,10 @@ from training.fit.curves import write_curves
 from training.fit.export import export_bundle
 from training.fit.own_data import ManifestSource, MixedSource
 from training.fit.recipes import RECIPES, RecipeName
+from training.fit.simulated import SimulatedSource, validation_source
 from training.fit.source import Source
 from training.fit.trainer import fit
 from training.fit.validation import StyleScores
-from training.simulate.source import SimulatedSource, validation_source
 from training.simulate.styles import HELD_OUT, TRAINING, Style
 from training.simulate.template import TEST_DATA, is_here
 
@@ -46,7 +46,13 @@ def fit_segmenter(
             train, validation = (with_truth(read_manifest(data), split) for split in ("train", "validation"))
             if not train:
                 raise DataError(f"{data}: no row of split train has a mask or is read as free of hemorrhage")
-            own = ManifestSource(rows=train, grid=chosen.grid, device=chosen.device, heads=chosen.batch)
+            own = ManifestSource(
+                rows=train,
+                spacing_mm=chosen.spacing_mm,
+                most_planes=chosen.shape[0],
+                device=chosen.device,
+                heads=chosen.batch,
+            )
             source = MixedSource(own=own, simulated=simulated, share=share)
             if validation:
                 styles["own data"] = replace(own, rows=validation, heads=1)

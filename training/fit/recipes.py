@@ -12,8 +12,8 @@ class Recipe:
     """A full configuration. A step reads one batch per process."""
 
     network: SegmenterConfig = field(default_factory=SegmenterConfig)
-    shape: tuple[int, int, int] = (32, 192, 160)  # z, y, x; of every head, centred on the origin of its space
-    spacing_mm: tuple[float, float, float] = (5.0, 1.0, 1.0)  # z, y, x
+    shape: tuple[int, int, int] = (32, 112, 96)  # z, y, x; simulated heads are made in it, centred on the origin
+    spacing_mm: tuple[float, float, float] = (5.0, 2.0, 2.0)  # z, y, x
     batch: int = 1  # heads
     seed: int = 20261121
     device: str = "cpu"
@@ -21,23 +21,30 @@ class Recipe:
     compiled: bool = False
     threads: int | None = None  # of torch in the training process; None: as torch chooses
     makers: int = 1  # processes that make batches ahead; 0: made when asked for, in the training process
-    ahead: int = 3  # batches that may wait
-    learning_rate: float = 1e-3
+    ahead: int = 8  # batches that may wait
+    learning_rate: float = 1.5e-3
     weight_decay: float = 1e-2
     clip_norm: float = 1.0  # of the gradient
-    warm_up_steps: int = 100
+    warm_up_steps: int = 200
     steps: int | None = None  # None: as long as the hours allow, at a constant learning rate
     decay_steps: int = 0  # at the end of `steps`, down to nothing
-    average_decay: float = 0.995  # of the average of the weights
+    average_decay: float = 0.999  # of the average of the weights
     hours: float | None = None
     save_every_s: float = 300
     validate_every_s: float = 1800
 
     @property
     def grid(self) -> CanonicalGrid:
-        """What every head is made on."""
+        """What simulated heads are made on."""
         z, y, x = (-(count - 1) * step / 2 for count, step in zip(self.shape, self.spacing_mm, strict=True))
         return CanonicalGrid(shape=self.shape, spacing_mm=self.spacing_mm, origin_lps=(x, y, z))
+
+    def on(self, spacing_mm: tuple[float, float, float]) -> "Recipe":
+        """The same box in voxels of another size."""
+        z, y, x = (
+            round(count * old / new) for count, old, new in zip(self.shape, self.spacing_mm, spacing_mm, strict=True)
+        )
+        return replace(self, shape=(z, y, x), spacing_mm=spacing_mm)
 
     def learning_rate_at(self, step: int) -> float:
         """Up in a line, constant, and down in a line over the last steps, counted from 0."""

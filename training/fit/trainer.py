@@ -71,7 +71,7 @@ class _Run:
         self.saving, self.validating = _Clock(recipe.save_every_s, now), _Clock(recipe.validate_every_s, now)
         self.stop = threading.Event()
         network = progress.network
-        self.logits = torch.compile(network.logits) if recipe.compiled else network.logits
+        self.logits = torch.compile(network.logits, dynamic=True) if recipe.compiled else network.logits
 
     def through(self, source: Source) -> None:
         """All steps that are left."""

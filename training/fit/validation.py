@@ -14,7 +14,7 @@ from training.fit.source import Batch, Source
 class StyleScores:
     """Dice of any hemorrhage over all voxels of a style's heads, so that false positives in normals count too.
 
-    The heads are made once and kept: 5 MB each on the training grid.
+    The heads are made once and kept: 2 MB each on the training grid.
     """
 
     def __init__(self, styles: Mapping[str, Source], *, batches: int, device: str) -> None:

@@ -25,7 +25,7 @@ class Scanned:
     hu: Tensor  # (plane, row, column) float32
     labels: Tensor  # (plane, row, column) uint8
 
-    def planes(self, which: slice | list[int]) -> "Scanned":
+    def planes(self, which: slice) -> "Scanned":
         """Some of the planes."""
         return Scanned(hu=self.hu[which], labels=self.labels[which])
 

@@ -1,0 +1,93 @@
+"""Simulated batches for training and validation: numbered, made on the fly, the same in every run.
+
+A new patient comes every few batches; a batch shows one of the most recent patients through a new scanner, so that one
+head serves several times under different kernels, slices, noise and exports.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ichnode.imaging.resample import CanonicalGrid
+from training.fit.showing import boxed, together
+from training.fit.source import Batch
+from training.simulate.atlas import atlas_of
+from training.simulate.cohort import patient_spec
+from training.simulate.draw import Draw
+from training.simulate.patient import SimulatedHead, simulate_head
+from training.simulate.planes import few, fine, seen_by, slab
+from training.simulate.scanner import Scanned
+from training.simulate.styles import Style
+
+TRAINING_SEEDS, VALIDATION_SEEDS = 1_000_000, 900_000_000  # the first of each; no training run gets to the second
+SLAB_PLANES = (12, 32)  # fewest and most
+_SHOWINGS = 500_000_000  # so far from the seed of a patient lies that of how it is shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Kept:
+    """A simulated head in little memory: many are kept."""
+
+    hu: Tensor  # float16
+    occupancy: Tensor  # (type, D, H, W) uint8, 255 for all of the voxel
+
+    @classmethod
+    def of(cls, head: SimulatedHead) -> "_Kept":
+        return cls(hu=head.hu.half(), occupancy=(head.occupancy * 255).round().to(torch.uint8))
+
+
+@dataclass(slots=True, kw_only=True)
+class SimulatedSource:
+    """Batches of one style, made on `grid`: whole heads, slabs, or few slices as single-slice series have them."""
+
+    grid: CanonicalGrid
+    style: Style
+    first_seed: int = TRAINING_SEEDS
+    device: str = "cpu"
+    heads: int = 1
+    showings: int = 4  # of each patient, on average
+    recent: int = 150  # patients kept in each process, 5 MB each
+    few_slices: float = 0.15  # share of the batches
+    slabs: float = 0.3
+    _kept: dict[int, _Kept] = field(default_factory=dict, init=False)
+
+    def batch(self, number: int) -> Batch:
+        """The batch of that number."""
+        draw = Draw(seed=self.first_seed + _SHOWINGS + number, device=self.device)
+        kind = draw.choice(
+            "shown", ("few", "slab", "whole"), (self.few_slices, self.slabs, 1 - self.few_slices - self.slabs)
+        )
+        shown = [self._shown(number * self.heads + index, kind) for index in range(self.heads)]
+        return together(shown)
+
+    def _shown(self, number: int, kind: str) -> Scanned:
+        draw = Draw(seed=self.first_seed + 2 * _SHOWINGS + number, device=self.device)
+        head = self._head(self._patient(number, draw))
+        seen = seen_by(self.style, head.hu.float(), head.occupancy / 255, draw, self.grid.spacing_mm[-1])
+        if kind != "whole":
+            seen = few(seen, draw) if kind == "few" else slab(seen, round(draw.uniform("slab", *SLAB_PLANES)), draw)
+        return boxed(seen, self.grid.spacing_mm, draw)
+
+    def _patient(self, number: int, draw: Draw) -> int:
+        """The newest patient of every `showings` batches, else one of the recent ones."""
+        newest = number // self.showings
+        if number % self.showings == 0:
+            return self.first_seed + newest
+        back = int(draw.uniform("patient", 0, min(self.recent, newest) + 1))
+        return self.first_seed + newest - back
+
+    def _head(self, seed: int) -> _Kept:
+        if seed not in self._kept:
+            atlas = atlas_of(self.style, self.device)
+            head = simulate_head(patient_spec(seed), fine(self.grid), atlas, self.style, device=self.device)
+            self._kept[seed] = _Kept.of(head)
+        kept = self._kept[seed]
+        if len(self._kept) > self.recent + 1:
+            del self._kept[min(self._kept)]
+        return kept
+
+
+def validation_source(grid: CanonicalGrid, style: Style, device: str = "cpu") -> SimulatedSource:
+    """Heads of a style that no training run gets to, each shown once."""
+    return SimulatedSource(grid=grid, style=style, first_seed=VALIDATION_SEEDS, device=device, showings=1, recent=0)
