@@ -33,7 +33,6 @@ NORMALS = "simulated normals"
 GRAFTS, GE_NORMAL = "GE grafts", "GE normal"
 STYLES = (*SIMULATED, NORMALS, GRAFTS, GE_NORMAL)
 
-
 _FIRST_SEED = 950_000_000  # neither training nor validation gets there
 _HEAD_MM, _FIELD_MM = 165.0, 224.0  # height and width of what is scanned
 _GAPS_MM, _GAP_WEIGHTS = (2.5, 3.0, 4.0, 5.0, 6.0, 7.0), (1, 1, 1, 5, 1, 1)
