@@ -64,7 +64,7 @@ def test_slabs_show_fewer_planes_than_heads_have() -> None:
         for number in range(8)
     ]
     assert min(distinct) < 24
-    assert max(distinct) <= GRID.shape[0]
+    assert len(set(distinct)) > 3
 
 
 def test_no_patient_fills_the_beginning() -> None:

@@ -6,7 +6,7 @@ import torch
 from ichnode.imaging.resample import CanonicalGrid
 from training.simulate import scanner
 from training.simulate.draw import Draw
-from training.simulate.planes import few, fine
+from training.simulate.planes import few, fine, slab
 from training.simulate.scanner import Scanned
 
 GRID = CanonicalGrid(shape=(32, 64, 56), spacing_mm=(5.0, 3.0, 3.0), origin_lps=(-82.5, -94.5, -77.5))
@@ -23,6 +23,17 @@ def test_few_slices_mostly_show_the_hemorrhage() -> None:
 def test_few_slices_of_a_head_that_was_exported_as_gray_levels_are_still_some() -> None:
     seen = Scanned(hu=torch.full((32, 4, 4), 255.0), labels=torch.zeros(32, 4, 4, dtype=torch.uint8))
     assert len(few(seen, Draw(seed=1)).hu) >= 1
+
+
+def test_a_slab_is_some_of_the_planes_of_a_head_from_anywhere() -> None:
+    planes = torch.arange(32)[:, None, None]
+    slabs = [slab(Scanned(hu=planes.float(), labels=planes.to(torch.uint8)), 24, Draw(seed=seed)) for seed in range(40)]
+    firsts = {int(each.labels[0]) for each in slabs}
+    assert firsts <= set(range(9))
+    assert len(firsts) > 4
+    for each in slabs:
+        assert each.labels.flatten().tolist() == list(range(int(each.labels[0]), int(each.labels[0]) + 24))
+        assert torch.equal(each.hu, each.labels.float())
 
 
 def test_fine_planes_fill_the_same_box() -> None:
