@@ -87,7 +87,7 @@ def _training_step(recipe: Recipe) -> Callable[[Batch], None]:
         with torch.autocast(recipe.device, torch.bfloat16):
             logits = progress.network.logits(channels(batch.hu_bdhw))
         progress.optimizer.zero_grad()
-        segmentation_loss(logits, batch.labels_bdhw).backward()
+        segmentation_loss(logits, batch.labels_bdhw, recipe.hemorrhage_weight).backward()
         progress.optimizer.step()
 
     return step

@@ -95,7 +95,7 @@ def test_a_type_taken_for_another_is_told_it_even_where_it_has_next_to_no_probab
     labels = labels_with_blood()
     said = torch.where(labels == 4, 1, labels)
     logits = logits_saying(said, 20.0).requires_grad_()
-    segmentation_loss([logits], labels).backward()
+    segmentation_loss([logits], labels, hemorrhage_weight=0.25).backward()
     assert logits.grad is not None
     subdural = (labels == 4)[0]
     assert float(logits.grad[0, 4][subdural].sum()) < -0.1

@@ -21,6 +21,12 @@ def test_the_learning_rate_warms_up_stays_and_falls_at_the_end() -> None:
     assert rates == pytest.approx([0.1, 0.5, 1.0, 1.0, 1.0, 0.5, 0.05])
 
 
+def test_hemorrhage_weighs_less_of_its_own_once_the_learning_rate_falls() -> None:
+    recipe = tiny_recipe(steps=100, decay_steps=20, hemorrhage_weight=0.5, hemorrhage_weight_late=0.1)
+    assert [recipe.hemorrhage_weight_at(step) for step in (0, 79, 80, 99)] == [0.5, 0.5, 0.1, 0.1]
+    assert tiny_recipe(steps=None, hemorrhage_weight=0.5).hemorrhage_weight_at(10**6) == 0.5
+
+
 def test_the_grid_of_a_recipe_is_centred() -> None:
     grid = cpu().grid
     assert grid.origin_lps == (-95.0, -111.0, -77.5)

@@ -25,7 +25,7 @@ from training.simulate.planes import few, fine, seen_by
 from training.simulate.scanner import Scanned
 from training.simulate.spec import PatientSpec
 from training.simulate.styles import HELD_OUT, TRAINING, Style
-from training.simulate.template import TEST_DATA, is_here
+from training.simulate.template import TEST_DATA, has_anatomy_of, is_here
 
 GE_HEAD = TEST_DATA / "ge_head_nct"
 SIMULATED: dict[str, Style] = {"simulated": TRAINING} | {style.name: style for style in HELD_OUT}
@@ -45,8 +45,10 @@ Labels = NDArray[np.uint8]
 
 def is_at_hand(style_name: str) -> bool:
     """Whether the test data that a style needs are here."""
-    needs_template = style_name == GRAFTS or (style_name in SIMULATED and SIMULATED[style_name].anatomy == "template")
-    return (is_here() or not needs_template) and (GE_HEAD.is_dir() or style_name not in (GRAFTS, GE_NORMAL))
+    if style_name in SIMULATED:
+        return has_anatomy_of(SIMULATED[style_name])
+    needed = {GRAFTS: GE_HEAD.is_dir() and is_here(), GE_NORMAL: GE_HEAD.is_dir()}
+    return needed.get(style_name, True)
 
 
 def cases(style_name: str, n: int, seed: int) -> Iterator[EvaluationCase]:

@@ -17,22 +17,28 @@ SMOOTHING_VOXELS = 1.0
 FALSE_VOXELS = (
     125.0  # 2.5 mL on the training grid; in a head without hemorrhage, that cost as much as half of one missed
 )
-HEMORRHAGE_WEIGHT = 0.25
 
 
-def segmentation_loss(logits: Sequence[Tensor], labels_bdhw: Tensor) -> Tensor:
-    """Weighted mean over resolutions, finest first and each half as heavy as the one before. Float32."""
+def segmentation_loss(logits: Sequence[Tensor], labels_bdhw: Tensor, hemorrhage_weight: float = 0.0) -> Tensor:
+    """Weighted mean over resolutions, finest first and each half as heavy as the one before. Float32.
+
+    `hemorrhage_weight` is that of the cross-entropy over hemorrhage alone. It finds what is thin, and swells all: see
+    decision 26.
+    """
     weights = [0.5**depth for depth in range(len(logits))]
-    terms = [weight * _one_resolution(each, labels_bdhw) for weight, each in zip(weights, logits, strict=True)]
+    terms = [
+        weight * _one_resolution(each, labels_bdhw, hemorrhage_weight)
+        for weight, each in zip(weights, logits, strict=True)
+    ]
     return torch.stack(terms).sum() / sum(weights)
 
 
-def _one_resolution(logits_bcdhw: Tensor, labels_bdhw: Tensor) -> Tensor:
+def _one_resolution(logits_bcdhw: Tensor, labels_bdhw: Tensor, hemorrhage_weight: float) -> Tensor:
     steps = [fine // coarse for fine, coarse in zip(labels_bdhw.shape[1:], logits_bcdhw.shape[2:], strict=True)]
     middles = tuple(slice(step // 2, None, step) for step in steps)
     labels_bv = labels_bdhw[:, *middles].flatten(1).long()
     log_p_bcv = torch.log_softmax(logits_bcdhw.float().flatten(2), dim=1)
-    loss = _cross_entropy(log_p_bcv, labels_bv) + HEMORRHAGE_WEIGHT * _hemorrhage_cross_entropy(log_p_bcv, labels_bv)
+    loss = _cross_entropy(log_p_bcv, labels_bv) + hemorrhage_weight * _hemorrhage_cross_entropy(log_p_bcv, labels_bv)
     p_bcv = log_p_bcv.exp() * (labels_bv != UNKNOWN)[:, None]
     if bool(_is_blood(labels_bv).any()):
         return loss + _soft_dice_loss(p_bcv, labels_bv)

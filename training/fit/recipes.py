@@ -25,6 +25,8 @@ class Recipe:
     learning_rate: float = 1.5e-3
     weight_decay: float = 1e-2
     clip_norm: float = 1.0  # of the gradient
+    hemorrhage_weight: float = 0.25  # of the cross-entropy over hemorrhage alone, until the rate goes down
+    hemorrhage_weight_late: float = 0.01
     warm_up_steps: int = 200
     steps: int | None = None  # None: as long as the hours allow, at a constant learning rate
     decay_steps: int = 0  # at the end of `steps`, down to nothing
@@ -51,6 +53,11 @@ class Recipe:
         up = min(1.0, (step + 1) / self.warm_up_steps) if self.warm_up_steps else 1.0
         down = min(1.0, (self.steps - step) / self.decay_steps) if self.steps and self.decay_steps else 1.0
         return self.learning_rate * up * down
+
+    def hemorrhage_weight_at(self, step: int) -> float:
+        """High until there is something to outline."""
+        late = self.steps is not None and step >= self.steps - self.decay_steps
+        return self.hemorrhage_weight_late if late else self.hemorrhage_weight
 
     def average_decay_at(self, step: int) -> float:
         """Low at first, so that the average forgets the random weights."""

@@ -116,7 +116,8 @@ class _Run:
             parameters["lr"] = rate * parameters["scale"]
         with torch.autocast(torch.device(recipe.device).type, torch.bfloat16):
             logits = self.logits(channels(batch.hu_bdhw.to(recipe.device)))
-        loss = segmentation_loss(logits, batch.labels_bdhw.to(recipe.device))
+        labels_bdhw = batch.labels_bdhw.to(recipe.device)
+        loss = segmentation_loss(logits, labels_bdhw, recipe.hemorrhage_weight_at(progress.step))
         progress.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.group.average_gradients(progress.network)

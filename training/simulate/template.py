@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from training.simulate.atlas import BRAIN, SHELL, Array, Atlas, Maps, distance, maps_of, soft, ventricles
+from training.simulate.styles import Style
 
 Mask = NDArray[np.bool_]
 
@@ -27,6 +28,11 @@ _MARGIN = 10  # voxels of air around the sides, the front and the top, and of ne
 def is_here() -> bool:
     """Whether there is test data to build it from."""
     return (TEST_DATA / "ct_template").is_dir()
+
+
+def has_anatomy_of(style: Style) -> bool:
+    """Whether heads of a style can be made here."""
+    return style.anatomy != "template" or is_here()
 
 
 @lru_cache(maxsize=2)
