@@ -11,6 +11,7 @@ from pydicom.sr.codedict import codes
 
 from ichnode.phantom import REGULAR, Phantom, head_ct
 from tests.series_factory import small, stored_series
+from training.data.load import native
 from training.data.manifest import Row
 
 SHAPE = (10, 12, 14)  # slice, row, column
@@ -96,6 +97,16 @@ def segmentation(sources: list[Dataset], *masks: np.ndarray) -> Dataset:
         software_versions="1",
         device_serial_number="1",
     )
+
+
+def phantom_row(folder: Path, ml: float, **fields: Any) -> Row:
+    """A head with a hematoma of known volume, as DICOM, and its mask."""
+    truth = phantom(ml)
+    ct = write_dicom(folder / "dicom", truth.datasets)
+    grid = native(row_of(ct))[0].grid
+    affine = lps_affine((5.0, *grid.pixel_spacing_mm), tuple(grid.positions_lps[0]))
+    mask = write_nifti(folder / "mask.nii.gz", truth.hematoma.astype(np.uint8), affine)
+    return row_of(ct, mask=mask, label_map={1: "IPH"}, **fields)
 
 
 def row_of(ct: Path, **fields: Any) -> Row:

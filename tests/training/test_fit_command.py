@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
+import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from tests.training.data_factory import row_of
+from tests.training.data_factory import phantom_row, row_of
+from tests.training.fit_factory import tiny_recipe
 from training.__main__ import app
 from training.data.manifest import write_manifest
+from training.fit.recipes import RECIPES, RecipeName
 
 
 def run(*arguments: object) -> Result:
@@ -21,6 +24,26 @@ def test_a_manifest_without_a_head_to_train_on_is_refused(tmp_path: Path) -> Non
     assert outcome.exit_code == 2
     assert "manifest.jsonl: no row of split train has a mask or is read as free of hemorrhage" in outcome.output
     assert not (tmp_path / "run").exists()
+
+
+def test_a_training_on_own_data_validates_on_them_too_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        phantom_row(tmp_path / split, 30.0, patient=split, study=split, split=split)
+        for split in ("train", "validation")
+    ]
+    write_manifest(rows, tmp_path / "manifest.jsonl")
+    monkeypatch.setitem(RECIPES, RecipeName.CPU, tiny_recipe)
+    monkeypatch.setattr("training.fit.command.VALIDATION_BATCHES", 1)
+    asked = ("fit", "segmenter", "--out", tmp_path / "run", "--data", tmp_path / "manifest.jsonl", "--steps")
+    for steps in (1, 2):
+        outcome = run(*asked, steps)
+        assert outcome.exit_code == 0, outcome.output
+    assert "2 steps; worst style" in outcome.output
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "own data" in line] == [1, 2]
+    assert 0 <= lines[-1]["own data"] <= 1
 
 
 def test_the_curves_of_two_runs_are_one_picture(tmp_path: Path) -> None:

@@ -2,11 +2,10 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
-from tests.training.data_factory import lps_affine, phantom, row_of, write_dicom, write_nifti
+from tests.training.data_factory import phantom_row
 from tests.training.fit_factory import Cubes
 from training.data.load import native
 from training.data.manifest import DataError, Row
@@ -18,15 +17,7 @@ SPACING_MM = (5.0, 2.5, 2.5)
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     """Phantoms of 20, 30 and 40 mL."""
-    made = []
-    for ml in (20.0, 30.0, 40.0):
-        folder, truth = tmp_path_factory.mktemp("own"), phantom(ml)
-        ct = write_dicom(folder / "dicom", truth.datasets)
-        volume, _ = native(row_of(ct))
-        affine = lps_affine((5.0, *volume.grid.pixel_spacing_mm), tuple(volume.grid.positions_lps[0]))
-        mask = write_nifti(folder / "mask.nii.gz", truth.hematoma.astype(np.uint8), affine)
-        made.append(row_of(ct, mask=mask, label_map={1: "IPH"}))
-    return made
+    return [phantom_row(tmp_path_factory.mktemp("own"), ml) for ml in (20.0, 30.0, 40.0)]
 
 
 def source_of(rows: list[Row], **values: int) -> ManifestSource:

@@ -49,7 +49,9 @@ def test_a_maker_that_fails_stops_the_training_and_says_why(tmp_path: Path) -> N
 
 def test_a_fresh_training_starts_over(tmp_path: Path) -> None:
     fit(tiny_recipe(), Cubes(), nothing_to_validate, tmp_path)
+    boards = set((tmp_path / "tensorboard").iterdir())
     assert fit(tiny_recipe(steps=2), Cubes(), nothing_to_validate, tmp_path, fresh=True).step == 2
+    assert not boards & set((tmp_path / "tensorboard").iterdir())
 
 
 def test_steps_done_again_after_a_kill_stand_in_the_journal_once(tmp_path: Path) -> None:

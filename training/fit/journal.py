@@ -8,6 +8,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 EVERY_STEPS = 20
 METRICS = "metrics.jsonl"
+TENSORBOARD = "tensorboard"
 
 
 class Journal:
@@ -18,7 +19,7 @@ class Journal:
         lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
         path.write_text("".join(line for line in lines if _is_done(line, step)), encoding="utf-8")
         self._file = path.open("a", encoding="utf-8", buffering=1)
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        self._board = SummaryWriter(str(folder / TENSORBOARD), purge_step=step + 1)
         self._steps: list[dict[str, float]] = []
 
     def step(self, step: int, values: dict[str, float]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import rmtree
 
 import torch
 from torch import nn
@@ -14,7 +15,7 @@ from torch import nn
 from training.fit.checkpoint import BEST, LAST, Progress, begin, restore, save
 from training.fit.group import Group
 from training.fit.inputs import channels
-from training.fit.journal import METRICS, Journal
+from training.fit.journal import METRICS, TENSORBOARD, Journal
 from training.fit.losses import segmentation_loss
 from training.fit.recipes import Recipe
 from training.fit.source import Batch, Source, batches
@@ -36,6 +37,7 @@ def fit(recipe: Recipe, source: Source, validate: Validate, folder: Path, *, fre
     if fresh and group.rank == 0:
         for old in (LAST, BEST, METRICS):
             (folder / old).unlink(missing_ok=True)
+        rmtree(folder / TENSORBOARD, ignore_errors=True)
     elif (folder / LAST).exists() and not fresh:
         restore(progress, folder / LAST)
     try:
