@@ -2,7 +2,7 @@
 
 Attenuation follows the hematocrit (New and Aronow, Radiology 1976). The blend sign needs a difference of at least 18 HU
 (Li et al., Stroke 2015), the black hole of 28 HU (Li et al., Stroke 2016). Factors, fading and other amplitudes are
-assumed.
+assumed. In CSF only what is denser than brain is called hemorrhage, as readers do: bloody CSF is CSF.
 """
 
 import math
@@ -14,6 +14,8 @@ from training.simulate.draw import Draw
 from training.simulate.region import length_mm, smoothed
 from training.simulate.space import Space
 from training.simulate.spec import Lesion
+
+_LEAST_SAH_HU = 46.0
 
 
 def clot_hu(age_h: float, hematocrit: float, draw: Draw) -> float:
@@ -28,12 +30,11 @@ def blood_hu(lesion: Lesion, space: Space, draw: Draw, occupancy: Tensor, hemato
     """HU of pure blood (D, H, W); meaningful where `occupancy` is above 0."""
     mean = clot_hu(lesion.age_h, hematocrit, draw)
     if lesion.type == "SAH":
-        mean = max(mean - draw.uniform("diluted", 0, 12), 38.0)
+        mean = max(mean - draw.uniform("diluted", 0, 8), _LEAST_SAH_HU)
     clouds = draw.field("clouds", space.grid, 12.0)[0]
     hu = mean + draw.uniform("cloudiness", 2.0, 5.0) * clouds
     if lesion.type == "IPH":
         hu = hu - 6 * (1 - smoothed(occupancy, 5.0, space.grid.spacing_mm))  # the rim is less dense
-    layered = lesion.fluid_level or (lesion.type == "IVH" and draw.chance("level", 0.5))
     if lesion.swirl:
         eddies = draw.field("eddies", space.grid, 10.0)[0]
         hu = hu - draw.uniform("swirl depth", 10, 20) * torch.sigmoid(3 * (eddies - 0.6))
@@ -41,7 +42,7 @@ def blood_hu(lesion: Lesion, space: Space, draw: Draw, occupancy: Tensor, hemato
         hu = hu - draw.uniform("blend step", 19, 26) * _beyond_a_plane(space, occupancy, draw.normals("blend", 3), draw)
     if lesion.black_hole:
         hu = hu - draw.uniform("hole depth", 28, 38) * _hole(lesion, space, occupancy, draw)
-    if layered or _acute_on_chronic(lesion, draw):
+    if lesion.fluid_level or _acute_on_chronic(lesion, draw):
         up = torch.tensor((0.0, 1.0, 0.0), device=space.mni_mm.device)  # the patient lies on the back
         hu = hu - draw.uniform("supernatant", 15, 30) * _beyond_a_plane(space, occupancy, up, draw)
     return hu.clamp(5, 90)
