@@ -28,8 +28,11 @@ def opened_skull(scene: Scene) -> Tensor:
     vault = torch.sigmoid((-space.depth_mm + 0.3) / 0.4) * torch.sigmoid((14 + space.depth_mm) / 0.5) * (scene.hu > 100)
     gap = (distance - radius).abs() < draw.uniform("cut", 0.8, 2.0) if kind == "flap" else distance < radius
     gap = gap & (z > -15)
-    filling = draw.uniform("opening hu", 15, 60)
-    return torch.lerp(scene.hu, filling + 3 * draw.field("opening texture", space.grid, 8.0)[0], vault * gap)
+    scar = draw.uniform("opening hu", 10, 40) + 3 * draw.field("opening texture", space.grid, 8.0)[0]
+    dura = torch.sigmoid(
+        (space.depth_mm + draw.uniform("dura mm", 0.8, 2.5)) / 0.3
+    )  # what would be read as blood if thick
+    return torch.lerp(scene.hu, scar + draw.uniform("dura hu", 5, 25) * dura, vault * gap)
 
 
 def drain(scene: Scene) -> Tensor:
