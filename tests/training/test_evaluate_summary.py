@@ -64,6 +64,13 @@ def test_dice_and_volume_error_are_of_patients_with_hemorrhage() -> None:
     assert value(scores, "lower_limit_ml") == pytest.approx(-5 - 1.96 * 5)
 
 
+def test_dice_of_all_heads_as_one_counts_every_ml_alike_and_false_ones_of_normals() -> None:
+    scores = [score(10, 10, 8), score(0.5, 0, 0), score(0, 1.5, 0)]
+    assert value(scores, "dice_pooled") == pytest.approx(2 * 8 / (20 + 0.5 + 1.5))
+    assert value(scores, "dice_1ml") == pytest.approx(0.8)
+    assert value([score(0, 0, 0)], "dice_pooled") is None
+
+
 def test_false_positives_are_of_normals() -> None:
     scores = [score(10, 20, 10), score(0, 0.1, 0), score(0, 0.2, 0), score(0, 4, 0)]
     assert value(scores, "normals_clean") == pytest.approx(2 / 3)

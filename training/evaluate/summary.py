@@ -13,6 +13,7 @@ from training.simulate.space import TYPES
 
 ALL = "all"  # the name of all styles together
 LARGE_ML = 5.0
+SEEN_ML = 1.0  # Dice of less is mostly 0 or chance
 CLEAN_ML = 0.2  # a normal head with no more marked than this passes
 
 Measured = Callable[[Score], Iterable[float] | Iterable[Values]]
@@ -81,6 +82,17 @@ def _error_ml(score: Score) -> float:
     return score.all_types.error_ml
 
 
+def _shared_and_total_ml(score: Score) -> Values:
+    of = score.all_types
+    return np.array([of.overlap_ml, of.truth_ml + of.predicted_ml])
+
+
+def _pooled_dice(shared_and_total_ml: Values) -> float:
+    """As if all patients, normals included, were one head; NaN where nothing is there and nothing was found."""
+    shared, total = shared_and_total_ml.sum(axis=0)
+    return float(2 * shared / total) if total else float("nan")
+
+
 def _lone_iph_dice(score: Score) -> float | None:
     large = score.only_type == "IPH" and score.all_types.truth_ml >= LARGE_ML
     return score.all_types.dice if large else None
@@ -90,6 +102,8 @@ def _lone_iph_dice(score: Score) -> float | None:
 MEASURES = (
     Measure(key="dice", values=_if_bleeding(lambda s: s.all_types.dice)),
     Measure(key="dice_median", values=_if_bleeding(lambda s: s.all_types.dice), statistic=np.median),
+    Measure(key="dice_1ml", values=lambda s: _given(s.all_types.dice) if s.all_types.truth_ml >= SEEN_ML else []),
+    Measure(key="dice_pooled", values=lambda s: [_shared_and_total_ml(s)], statistic=_pooled_dice),
     Measure(key="dice_lone_iph_5ml", values=_if_bleeding(_lone_iph_dice)),  # also of who tells no types
     Measure(key="hd95_mm", values=_if_bleeding(lambda s: s.hd95_mm), statistic=np.median, worse=rising),
     Measure(key="hd95_undefined", values=_if_bleeding(lambda s: s.hd95_mm is None), statistic=share, worse=rising),

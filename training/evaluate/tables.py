@@ -23,6 +23,8 @@ from training.evaluate.summary import (
 # column heading, measure, format
 COLUMNS = (
     ("Dice", "dice", ".2f"),
+    ("Dice\nfrom 1 mL", "dice_1ml", ".2f"),
+    ("Dice, all heads\nas one", "dice_pooled", ".2f"),
     ("Dice, only IPH\nfrom 5 mL", "dice_lone_iph_5ml", ".2f"),
     ("HD95 mm\n(median)", "hd95_mm", ".1f"),
     ("volume error %\n(median)", "volume_error_percent", ".0f"),
