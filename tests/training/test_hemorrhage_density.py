@@ -63,3 +63,12 @@ def test_edema_is_a_faint_dark_rim_of_the_wanted_volume_around_parenchymal_blood
     assert float((edematous.edema_hu / darkest).sum()) * head.voxel_ml == pytest.approx(12.0, rel=0.05)
     assert edematous.edema_hu[edematous.share > 0.99].min() > -0.2
     assert not Bleeding((lesion("SDH", "convexity", edema_ml=12.0),)).painted(head).edema_hu.any()
+
+
+@pytest.mark.parametrize(("type_", "site"), [("IVH", "ventricles"), ("SAH", "basal")])
+@pytest.mark.parametrize("seed", range(6))
+def test_blood_in_csf_is_denser_than_brain_wherever_it_is_called_blood(
+    head: Space, type_: str, site: str, seed: int
+) -> None:
+    painted = Bleeding((lesion(type_, site, volume_ml=20.0),), seed=seed).painted(head)
+    assert float((painted.hu[painted.share > 0.5] < 38).float().mean()) < 0.1
