@@ -87,12 +87,14 @@ def check(config: ConfigOption = None) -> None:
     from ichnode.inference.bundle import configured_bundle
 
     try:
-        inference = load_settings(config).inference
-        configured_bundle(inference.hematoma_bundle, inference.bundles_dir)
+        settings = load_settings(config)
+        configured_bundle(settings.inference.hematoma_bundle, settings.inference.bundles_dir)
     except ConfigError as problem:
         typer.echo(str(problem))
         raise typer.Exit(1) from None
-    typer.echo("valid")
+    typer.echo(
+        "valid" if settings.destinations else "valid, but without [[destinations]] no result leaves this machine"
+    )
 
 
 @app.command()

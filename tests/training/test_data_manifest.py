@@ -46,7 +46,7 @@ BROKEN = {
     "gcs: Input should be greater than or equal to 3": '{"gcs": 2}',
     "patient: Field required": "{}",
     "surprise: Extra inputs are not permitted": '{"surprise": 1}',
-    "Expecting": "{",
+    "not JSON: Expecting": "{",
     "is not a JSON object": "[]",
     "label_map.1: Input should be": '{"label_map": {"1": "ICH"}}',
 }

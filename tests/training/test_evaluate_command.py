@@ -101,7 +101,10 @@ def test_a_style_whose_data_are_absent_is_named_before_anything_is_evaluated(mon
     assert "GE normal: not evaluated" in result.stderr
 
 
-def test_calibration_names_a_bundle_that_does_not_exist() -> None:
-    result = CliRunner().invoke(CALIBRATE, ["no-such-bundle"])
+@pytest.mark.parametrize(
+    ("bundle", "reason"), [("no-such-bundle", "no-such-bundle"), ("hematoma-baseline", "has no logits")]
+)
+def test_a_bundle_that_cannot_be_calibrated_is_named(bundle: str, reason: str) -> None:
+    result = CliRunner().invoke(CALIBRATE, [bundle])
     assert result.exit_code == 2
-    assert "no-such-bundle" in result.stderr
+    assert reason in result.stderr

@@ -46,6 +46,16 @@ def test_a_training_on_own_data_validates_on_them_too_and_goes_on(
     assert 0 <= lines[-1]["own data"] <= 1
 
 
+def test_a_device_that_is_absent_and_a_checkpoint_that_is_absent_are_named(tmp_path: Path) -> None:
+    outcome = run("simulate", "--out", tmp_path / "out", "--device", "cudda")
+    assert outcome.exit_code == 2
+    assert "this machine has no device cudda" in outcome.output
+    outcome = run("export", "segmenter", "absent.pt", "--out", tmp_path / "b", "--version", "1", "--card", __file__)
+    assert outcome.exit_code == 2
+    assert "absent.pt" in outcome.output
+    assert "does not exist" in outcome.output
+
+
 def test_the_curves_of_two_runs_are_one_picture(tmp_path: Path) -> None:
     for run_name, first in (("one", 20), ("two", 60)):
         rows = [{"step": first + 20 * i, "kind": "training", "loss": 1.0 / (i + 1), "rate": 1e-3} for i in range(2)]

@@ -115,6 +115,8 @@ def write_manifest(rows: Iterable[Row], path: Path) -> None:
 
 def explained(problem: Exception) -> str:
     """One line: which field, and why."""
+    if isinstance(problem, json.JSONDecodeError):
+        return f"not JSON: {problem}"
     if not isinstance(problem, ValidationError):
         return str(problem)
     return "; ".join(

@@ -92,9 +92,11 @@ def calibrate_segmenter(
     """Print the temperature by which a bundle's logits should be divided, on simulated validation heads."""
     try:
         looked_at = bundle_named(bundle, "cpu")
+        if looked_at.manifest.family != "neural network":
+            raise typer.BadParameter(f"{looked_at.manifest.name} has no logits")
         grid = Recipe().on(looked_at.manifest.grid_spacing_mm).grid
         found = temperature_of(looked_at, validation_source(grid, TRAINING), heads)
     except InferenceError as problem:
         typer.echo(str(problem), err=True)
         raise typer.Exit(2) from problem
-    typer.echo(f"temperature {found:.3f}, on top of the bundle's own: export again with --temperature")
+    typer.echo(f"temperature {found:.3f}, on top of the bundle's own; export again with --temperature")

@@ -54,15 +54,22 @@ def is_at_hand(style_name: str) -> bool:
 def cases(style_name: str, n: int, seed: int) -> Iterator[EvaluationCase]:
     """`n` cases of one of STYLES (GE_NORMAL has no more than its variants); the same ones for the same seed.
 
-    Names end in the seed of `cohort.patient_spec`. Raises FileNotFoundError where the test data are needed and absent.
+    Names end in the seed of `cohort.patient_spec`; who has the same one in several styles is one patient. Raises
+    FileNotFoundError where the test data are needed and absent.
     """
     if style_name == GE_NORMAL:
         yield from _normals(n)
         return
     patients = _grafts if style_name == GRAFTS else _patients
     for spec, volume, labels in patients(style_name, n, _FIRST_SEED + seed * 100_000):
-        name = f"{style_name}/{spec.kind}/{spec.seed}"
-        yield EvaluationCase(name=name, patient=name, style=style_name, simulated=True, volume=volume, labels=labels)
+        yield EvaluationCase(
+            name=f"{style_name}/{spec.kind}/{spec.seed}",
+            patient=f"{spec.kind}/{spec.seed}",
+            style=style_name,
+            simulated=True,
+            volume=volume,
+            labels=labels,
+        )
 
 
 def _patients(style_name: str, n: int, first: int) -> Iterator[tuple[PatientSpec, Volume, Labels]]:

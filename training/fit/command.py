@@ -85,15 +85,15 @@ def curves(
 
 
 def export_segmenter(
-    checkpoint: Path,
+    checkpoint: Annotated[Path, typer.Argument(help="best.pt or last.pt of a training", exists=True, dir_okay=False)],
     out: Annotated[Path, typer.Option(help="Folder of the bundle; its name is the bundle's")],
     version: Annotated[str, typer.Option()],
-    card: Annotated[Path, typer.Option(help="Text of CARD.md")],
-    trained_on: Annotated[str, typer.Option()] = "simulated patients",
+    card: Annotated[Path, typer.Option(help="Text of CARD.md", exists=True, dir_okay=False)],
+    trained_on: Annotated[str, typer.Option(help="On whom, as reports and the summary page say it")],
     reference: Annotated[str, typer.Option()] = "none: see CARD.md",
-    found: float = 0.5,
-    strict: float = 0.8,
-    lenient: float = 0.2,
+    found: Annotated[float, typer.Option(help="Hemorrhage from this probability on")] = 0.5,
+    strict: Annotated[float, typer.Option(help="That of the lower end of the volume")] = 0.8,
+    lenient: Annotated[float, typer.Option(help="That of its upper end")] = 0.2,
     temperature: Annotated[float, typer.Option(help="Logits are divided by it")] = 1.0,
     flipped: Annotated[bool, typer.Option("--flipped", help="Also look with left and right flipped")] = False,
     min_volume_ml: Annotated[float, typer.Option(help="Smaller components are dropped")] = 0.1,

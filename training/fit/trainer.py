@@ -138,7 +138,7 @@ class _Run:
                 mean.lerp_(weight, 1 - kept)
 
     def _validate(self, journal: Journal) -> None:
-        with torch.inference_mode():
+        with torch.no_grad():  # what a source keeps must serve training as well: not inference mode
             scores = self.validate(self.progress.average)
         journal.validation(self.progress.step, scores)
         if min(scores.values()) > self.progress.best:

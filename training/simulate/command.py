@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from rich.console import Console
 from rich.progress import track
@@ -47,6 +48,7 @@ def simulate(
         raise typer.BadParameter(f"{style} is none of {', '.join(STYLES)}", param_hint="--style")
     if seed + n > LAST_SEED:
         raise typer.BadParameter(f"seeds from {LAST_SEED} on are those of training", param_hint="--n")
+    _must_exist(device)
     order = Order(
         seeds=range(seed, seed + n),
         kind=kind,
@@ -71,6 +73,13 @@ def simulate(
     if montage:
         write_montage([*strips, *real], montage)
         typer.echo(f"montage in {montage}")
+
+
+def _must_exist(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as problem:
+        raise typer.BadParameter(f"this machine has no device {device}", param_hint="--device") from problem
 
 
 def demo_patient(
