@@ -14,9 +14,8 @@ from torch.nn import functional
 from training.data.manifest import ANY, UNKNOWN
 
 SMOOTHING_VOXELS = 1.0
-FALSE_VOXELS = (
-    125.0  # 2.5 mL on the training grid; in a head without hemorrhage, that cost as much as half of one missed
-)
+# 2.5 mL on the training grid: so much in a head without hemorrhage costs as much as half of one that is missed
+FALSE_VOXELS = 125.0
 
 
 def segmentation_loss(logits: Sequence[Tensor], labels_bdhw: Tensor, hemorrhage_weight: float = 0.0) -> Tensor:
