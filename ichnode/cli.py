@@ -179,6 +179,8 @@ def explain(
     for line in folder.not_read:
         typer.echo(line, err=True)
     rows = explain_folder(folder, rules)
+    if not rows:
+        typer.echo(f"{path}: holds no DICOM series", err=True)
     if as_json:
         _print_json(rows)
         return

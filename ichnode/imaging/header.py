@@ -30,6 +30,8 @@ from ichnode.imaging.elements import (
 )
 from ichnode.imaging.keywords import KEPT_TAGS, decode_values
 
+MARK = b"DICM"  # in a Part 10 file, behind 128 bytes
+FIRST_GROUP = 0x0008  # of what a data set of an instance begins with, unless with file meta
 MAX_INFLATED = 512 * 1024**2  # bytes
 
 NATIVE: dict[str, Encoding] = {
@@ -79,6 +81,8 @@ def instance_from_file(path: Path) -> Instance:
     The header also has DataSetOffset: where the data set starts in the file. Raises MalformedDataset and OSError.
     """
     content = path.read_bytes()
+    if content[128:132] != MARK and not 0 < int.from_bytes(content[:2], "little") <= FIRST_GROUP:
+        raise MalformedDataset("is no DICOM file: it has no file meta and does not begin like a data set")
     transfer_syntax_uid, start = _file_meta(content)
     header = scan(content[start:], transfer_syntax_uid)
     uids = {}
@@ -99,7 +103,7 @@ def instance_from_file(path: Path) -> Instance:
 
 def _file_meta(content: bytes) -> tuple[str, int]:
     """Transfer syntax and start of the data set in a file (PS3.10 7.1); without file meta the syntax is sniffed."""
-    position = 132 if content[128:132] == b"DICM" else 0
+    position = 132 if content[128:132] == MARK else 0
     transfer_syntax_uid = ""
     while content[position : position + 2] == b"\x02\0":
         tag, _, start, length = element_at(content, position, len(content), EXPLICIT)

@@ -128,6 +128,16 @@ def find_bundles(folders: Sequence[Path]) -> dict[str, Path]:
     return {path.parent.name: path.parent for folder in folders for path in sorted(folder.glob(f"*/{MANIFEST}"))}
 
 
+def bundle_named(name: str, device: str) -> Bundle:
+    """A shipped bundle, or the one in the folder of that name, on `device`. Raises BundleError."""
+    if (Path(name) / MANIFEST).is_file():
+        return load_bundle(Path(name).resolve(), device)
+    shipped = find_bundles([shipped_bundles()])
+    if name not in shipped:
+        raise BundleError(f"there is no bundle {name}: neither a folder nor one of {', '.join(sorted(shipped))}")
+    return load_bundle(shipped[name], device)
+
+
 def configured_bundles(bundles_dir: Path | None) -> dict[str, Path]:
     """The shipped bundles and those below `inference.bundles_dir`, by name, unverified. Raises ConfigError."""
     if bundles_dir is not None and not bundles_dir.is_dir():

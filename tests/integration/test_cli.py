@@ -223,11 +223,16 @@ def test_explain_lists_the_files_that_it_cannot_read(head, tmp_path, options):
     shutil.copytree(head, tmp_path / "head")
     (tmp_path / "notes.txt").write_text("no DICOM")
     outcome = ichnode("explain", tmp_path, *options)
-    assert outcome.stderr.startswith(f"{tmp_path / 'notes.txt'}: not read: ")
+    assert outcome.stderr.startswith(f"{tmp_path / 'notes.txt'}: not read: is no DICOM file")
     assert outcome.stderr.count("\n") == 1
     assert "chosen" in outcome.stdout
     if options:
         assert len(json.loads(outcome.stdout)) == 1
+
+
+def test_explain_says_where_there_is_nothing_to_explain(tmp_path):
+    outcome = ichnode("explain", tmp_path)
+    assert outcome.stderr == f"{tmp_path}: holds no DICOM series\n"
 
 
 def test_the_demo_misses_results_by_name_and_not_by_number(tmp_path):

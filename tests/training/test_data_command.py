@@ -49,3 +49,9 @@ def test_an_unknown_source_is_answered_with_the_known_ones(folder):
     result = run(folder, source="kaggle")
     assert result.exit_code == 2
     assert "instance22" in result.stderr
+
+
+def test_a_folder_without_the_table_that_its_layout_has_is_named(folder):
+    result = run(folder, "hospital")
+    assert result.exit_code == 2
+    assert "studies.csv: is missing; docs/data.md" in result.stderr

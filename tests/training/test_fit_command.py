@@ -26,6 +26,17 @@ def test_a_manifest_without_a_head_to_train_on_is_refused(tmp_path: Path) -> Non
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("bundle", "reason"),
+    [("absent", "there is no bundle absent"), ("hematoma-baseline", "is no segmenter that training could go on from")],
+)
+def test_a_bundle_that_training_cannot_begin_from_is_refused(tmp_path: Path, bundle: str, reason: str) -> None:
+    outcome = run("fit", "segmenter", "--out", tmp_path / "run", "--start-from", bundle)
+    assert outcome.exit_code == 2
+    assert reason in outcome.output
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_training_on_own_data_validates_on_them_too_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

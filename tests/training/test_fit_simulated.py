@@ -67,6 +67,17 @@ def test_slabs_show_fewer_planes_than_heads_have() -> None:
     assert len(set(distinct)) > 3
 
 
+def test_those_who_are_spared_do_not_bleed() -> None:
+    bleeding = {
+        spared: sum(
+            bool(source_of(few_slices=0, slabs=0, showings=1, spared=spared).batch(n).labels_bdhw.any())
+            for n in range(4)
+        )
+        for spared in (0, 1)
+    }
+    assert bleeding[0] > bleeding[1] == 0
+
+
 def test_no_patient_fills_the_beginning() -> None:
     source = source_of(recent=150)
     drawn = [source._patient(number, Draw(seed=number)) for number in range(400)]

@@ -54,6 +54,17 @@ def test_a_fresh_training_starts_over(tmp_path: Path) -> None:
     assert not boards & set((tmp_path / "tensorboard").iterdir())
 
 
+def test_a_training_begins_with_the_weights_given_and_goes_on_from_its_own_checkpoint(tmp_path: Path) -> None:
+    weights = fit(tiny_recipe(), Cubes(), nothing_to_validate, tmp_path / "one").network.state_dict()
+    weights["temperature"] = torch.tensor(1.4)
+    begun = fit(tiny_recipe(steps=0), Cubes(), nothing_to_validate, tmp_path / "two", weights=weights)
+    assert_equal_states(begun.average.state_dict(), {**weights, "temperature": torch.tensor(1.0)})
+    fit(tiny_recipe(steps=2), Cubes(), nothing_to_validate, tmp_path / "two", weights=weights)
+    gone_on = fit(tiny_recipe(steps=4), Cubes(), nothing_to_validate, tmp_path / "two", weights=weights)
+    never_stopped = fit(tiny_recipe(steps=4), Cubes(), nothing_to_validate, tmp_path / "three", weights=weights)
+    assert_equal_states(gone_on.network.state_dict(), never_stopped.network.state_dict())
+
+
 def test_steps_done_again_after_a_kill_stand_in_the_journal_once(tmp_path: Path) -> None:
     fit(tiny_recipe(steps=20), Cubes(), nothing_to_validate, tmp_path)
     before = (tmp_path / LAST).read_bytes()

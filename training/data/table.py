@@ -10,7 +10,9 @@ Cells = dict[str, str | None]
 
 
 def read_table(path: Path, columns: Iterable[str]) -> list[Cells]:
-    """Every line below the header. Raises DataError where one of `columns` lacks, and OSError."""
+    """Every line below the header. Raises DataError where the file or one of `columns` lacks, and OSError."""
+    if not path.exists():
+        raise DataError(f"{path}: is missing; docs/data.md says what the folder has to hold")
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = list(csv.reader(file))
     names = [" ".join(name.lower().split()) for name in (lines[0] if lines else [])]

@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.progress import track
 
 from ichnode.errors import InferenceError
+from ichnode.inference.bundle import bundle_named
 from ichnode.inference.predictor import choose_device
 from training.data.load import with_truth
 from training.data.manifest import DataError, read_manifest
-from training.evaluate.contenders import bundle_named, contenders
+from training.evaluate.contenders import contenders
 from training.evaluate.files import write_csv, write_json
 from training.evaluate.from_manifest import manifest_cases
 from training.evaluate.held_out import STYLES, cases, is_at_hand

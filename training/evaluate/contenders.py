@@ -1,7 +1,6 @@
 """Contenders: what is evaluated side by side. A bundle as the daemon runs it, or a way so simple that it must lose."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -9,9 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ichnode.errors import BundleError
 from ichnode.imaging.volume import FloatArray, Mask, Volume
-from ichnode.inference.bundle import MANIFEST, Bundle, find_bundles, load_bundle, shipped_bundles
+from ichnode.inference.bundle import Bundle, bundle_named, find_bundles, load_bundle, shipped_bundles
 from ichnode.inference.predictor import Predictor
 from ichnode.inference.quantify import quantify
 from models.hematoma_baseline import HematomaBaseline
@@ -105,13 +103,3 @@ def contenders(names: list[str], device: str) -> list[Contender]:
     wanted = names or [name for name in ("hematoma", "hematoma-baseline") if name in shipped]
     bundles = [BundleContender(bundle_named(name, device), device) for name in dict.fromkeys(wanted)]
     return [*bundles, BrightBrain(), EmptyMask()]
-
-
-def bundle_named(name: str, device: str) -> Bundle:
-    """A shipped bundle, or the one in the folder of that name. Raises BundleError."""
-    if (Path(name) / MANIFEST).is_file():
-        return load_bundle(Path(name).resolve(), device)
-    shipped = find_bundles([shipped_bundles()])
-    if name not in shipped:
-        raise BundleError(f"there is no bundle {name}: neither a folder nor one of {', '.join(sorted(shipped))}")
-    return load_bundle(shipped[name], device)

@@ -4,13 +4,14 @@ Batches are numbered, so there is no random state to keep.
 """
 
 import os
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW
 
 from models.segmenter import Segmenter
@@ -31,12 +32,15 @@ class Progress:
     best: float = -1.0  # score of the worst style
 
 
-def begin(recipe: Recipe) -> Progress:
-    """Before the first step: weights from the seed."""
+def begin(recipe: Recipe, weights: Mapping[str, Tensor] | None = None) -> Progress:
+    """Before the first step: weights from the seed, or those given. Raises RuntimeError where they do not fit."""
     torch.manual_seed(recipe.seed)
     network = Segmenter(recipe.network).to(recipe.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     groups = [_group(weight, recipe.weight_decay) for weight in network.parameters() if weight.ndim > 1]
     groups.append({"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0, "scale": 1.0})
+    if weights is not None:
+        network.load_state_dict(weights)
+        network.temperature.fill_(1.0)  # fitted to what it was, not to what it becomes
     average = deepcopy(network).requires_grad_(False).eval()
     return Progress(network=network, average=average, optimizer=AdamW(groups, fused=True))
 

@@ -1,13 +1,17 @@
 """The commands `fit segmenter`, `curves` and `export`: parsing and printing."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from torch import Tensor
 
-from ichnode.inference.bundle import Thresholds
+from ichnode.errors import BundleError
+from ichnode.inference.bundle import Thresholds, bundle_named
+from models.segmenter import Segmenter
 from training.data.load import with_truth
 from training.data.manifest import DataError, read_manifest
 from training.fit.curves import write_curves
@@ -29,13 +33,17 @@ def fit_segmenter(
     recipe: RecipeName = RecipeName.CPU,
     steps: Annotated[int | None, typer.Option(help="Last step; without it, until the hours are over")] = None,
     decay_steps: Annotated[int, typer.Option(help="Of these, how many the learning rate falls to nothing in")] = 0,
+    learning_rate: Annotated[float | None, typer.Option(min=0, help="At its highest; without it, the recipe's")] = None,
     hours: Annotated[float | None, typer.Option(help="Stop after this time, with a checkpoint")] = None,
+    start_from: Annotated[str | None, typer.Option(help="Bundle, by name or folder, to begin from")] = None,
     resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on from the last checkpoint in OUT")] = True,
     data: Annotated[Path | None, typer.Option(help="Manifest (JSONL) with masks", exists=True, dir_okay=False)] = None,
     share: Annotated[float, typer.Option(min=0, max=1, help="Of the batches, that come from the manifest")] = 0.5,
 ) -> None:
     """Train the segmenter on simulated patients, and on your own where there is a manifest."""
     chosen = replace(RECIPES[recipe](), steps=steps, decay_steps=decay_steps, hours=hours)
+    if learning_rate is not None:
+        chosen = replace(chosen, learning_rate=learning_rate)
     simulated = SimulatedSource(grid=chosen.grid, style=TRAINING, device=chosen.device, heads=chosen.batch)
     styles: dict[str, Source] = {
         style.name: validation_source(chosen.grid, style, chosen.device) for style in _held_out_styles()
@@ -57,11 +65,20 @@ def fit_segmenter(
             if validation:
                 styles["own data"] = replace(own, rows=validation, heads=1)
         validate = StyleScores(styles, batches=VALIDATION_BATCHES, device=chosen.device)
-        progress = fit(chosen, source, validate, out, fresh=not resume)
-    except DataError as problem:
+        weights = _weights_of(start_from) if start_from else None
+        progress = fit(chosen, source, validate, out, fresh=not resume, weights=weights)
+    except (DataError, BundleError) as problem:
         typer.echo(str(problem), err=True)
         raise typer.Exit(2) from problem
     typer.echo(f"{progress.step} steps; worst style {progress.best:.3f}; checkpoints in {out}")
+
+
+def _weights_of(bundle: str) -> Mapping[str, Tensor]:
+    """Raises BundleError for a bundle that is none of this network."""
+    network = bundle_named(bundle, "cpu").network
+    if not isinstance(network, Segmenter):
+        raise BundleError(f"{bundle} is no segmenter that training could go on from")
+    return network.state_dict()
 
 
 def _held_out_styles() -> list[Style]:

@@ -26,7 +26,7 @@ class Recipe:
     weight_decay: float = 1e-2
     clip_norm: float = 1.0  # of the gradient
     hemorrhage_weight: float = 0.25  # of the cross-entropy over hemorrhage alone, until the rate goes down
-    hemorrhage_weight_late: float = 0.01
+    hemorrhage_weight_late: float = 0.01  # from then on; all along in a training that only goes down
     warm_up_steps: int = 200
     steps: int | None = None  # None: as long as the hours allow, at a constant learning rate
     decay_steps: int = 0  # at the end of `steps`, down to nothing

@@ -50,6 +50,7 @@ class SimulatedSource:
     recent: int = 150  # patients kept in each process, 5 MB each
     few_slices: float = 0.15  # share of the batches
     slabs: float = 0.3
+    spared: float = 0.1  # share of the patients who do not bleed, whoever they are, beside those of the population
     _kept: dict[int, _Kept] = field(default_factory=dict, init=False)
 
     def batch(self, number: int) -> Batch:
@@ -80,7 +81,8 @@ class SimulatedSource:
     def _head(self, seed: int) -> _Kept:
         if seed not in self._kept:
             atlas = atlas_of(self.style, self.device)
-            head = simulate_head(patient_spec(seed), fine(self.grid), atlas, self.style, device=self.device)
+            kind = "normal" if Draw(seed=seed).chance("spared", self.spared) else None
+            head = simulate_head(patient_spec(seed, kind), fine(self.grid), atlas, self.style, device=self.device)
             self._kept[seed] = _Kept.of(head)
         kept = self._kept[seed]
         if len(self._kept) > self.recent + 1:
@@ -90,4 +92,6 @@ class SimulatedSource:
 
 def validation_source(grid: CanonicalGrid, style: Style, device: str = "cpu") -> SimulatedSource:
     """Heads of a style that no training run gets to, each shown once."""
-    return SimulatedSource(grid=grid, style=style, first_seed=VALIDATION_SEEDS, device=device, showings=1, recent=0)
+    return SimulatedSource(
+        grid=grid, style=style, first_seed=VALIDATION_SEEDS, device=device, showings=1, recent=0, spared=0
+    )

@@ -3,14 +3,14 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from training.fit.checkpoint import BEST, LAST, Progress, begin, restore, save
 from training.fit.group import Group
@@ -24,16 +24,25 @@ Validate = Callable[[nn.Module], dict[str, float]]  # a network in evaluation mo
 FOREVER = 1 << 40
 
 
-def fit(recipe: Recipe, source: Source, validate: Validate, folder: Path, *, fresh: bool = False) -> Progress:
+def fit(
+    recipe: Recipe,
+    source: Source,
+    validate: Validate,
+    folder: Path,
+    *,
+    fresh: bool = False,
+    weights: Mapping[str, Tensor] | None = None,
+) -> Progress:
     """Train until the steps or the hours of the recipe are over, or SIGTERM or Ctrl-C asks to stop.
 
     Goes on from the last checkpoint in `folder`, which all machines share, unless `fresh`, which removes what is there.
+    Without a checkpoint it begins with `weights`, or with random ones.
     """
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     folder.mkdir(parents=True, exist_ok=True)
     group = Group.join(recipe.backend)
-    progress = begin(recipe)
+    progress = begin(recipe, weights)
     if fresh and group.rank == 0:
         for old in (LAST, BEST, METRICS):
             (folder / old).unlink(missing_ok=True)

@@ -17,17 +17,20 @@ from training.simulate.surgery import air_inside, drain, opened_skull
 
 _COARSE_MM, _MARGIN_MM = 4.0, 6.0  # small things are painted in a box of the grid, found on a coarser one
 
+# Of the pallidum and the dentate nucleus they are on both sides and small: a faint ball on one side would be read as
+# hemorrhage, and a network must not learn to leave it alone (docs/decisions 28)
 _SPOTS: tuple[tuple[str, float, Point, tuple[float, float], tuple[float, float]], ...] = (
     # name, probability, ICBM152 place (x mirrored), radius mm, HU added
     ("pineal", 0.6, (0, -29, 3), (1.0, 4.0), (40, 350)),
-    ("choroid", 0.55, (22, -42, 10), (1.5, 5.0), (30, 350)),
-    ("pallidum", 0.12, (18, -4, 0), (2.0, 6.0), (10, 120)),
-    ("dentate", 0.05, (16, -56, -34), (2.0, 6.0), (10, 100)),
+    ("choroid", 0.55, (22, -42, 10), (1.5, 5.0), (60, 350)),
+    ("pallidum", 0.12, (18, -4, 0), (1.0, 3.5), (40, 250)),
+    ("dentate", 0.05, (16, -56, -34), (1.0, 3.5), (40, 250)),
     ("carotid", 0.4, (11, 2, -30), (1.0, 2.5), (80, 600)),
     ("vertebral", 0.25, (6, -34, -56), (1.0, 2.0), (80, 500)),
     ("falx plaque", 0.15, (0, 10, 50), (1.0, 4.0), (100, 700)),
     ("habenula", 0.1, (2, -24, 3), (0.8, 1.5), (40, 150)),
 )
+_ALWAYS_PAIRED = ("pallidum", "dentate")
 _VESSELS: tuple[tuple[str, Point, Point, float], ...] = (
     ("basilar", (0, -12, -16), (0, -26, -44), 1.7),
     ("middle cerebral right", (8, 2, -18), (34, 4, -16), 1.4),
@@ -64,8 +67,8 @@ def _spots(scene: Scene) -> Tensor:
     for name, probability, centre, radii, added in _SPOTS:
         if not draw.chance(name, probability):
             continue
-        sides = (1, -1) if centre[0] and draw.chance(f"{name} paired", 0.8) else (draw.choice(f"{name} side", (1, -1)),)
-        for side in sides:
+        paired = centre[0] and (name in _ALWAYS_PAIRED or draw.chance(f"{name} paired", 0.8))
+        for side in (1, -1) if paired else (draw.choice(f"{name} side", (1, -1)),):
             x, y, z = (
                 c * s + draw.normal(f"{name} {side} {a}", 0, 1.5)
                 for c, s, a in zip(centre, (side, 1, 1), "xyz", strict=True)
