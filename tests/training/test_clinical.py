@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from training.data.manifest import TYPES
 from training.simulate.clinical import FUNC_INDEPENDENT, ICH_DEATH, func_score, ich_score
 from training.simulate.cohort import patient_spec
 from training.simulate.draw import Draw
@@ -14,7 +15,6 @@ from training.simulate.expansion import expansion_probability, threshold_ml
 from training.simulate.hematoma import volume_ml
 from training.simulate.lesions import bleeding
 from training.simulate.population import KINDS, Person, person
-from training.simulate.space import TYPES
 from training.simulate.spec import SITES, Lesion, PatientSpec, spec_from_json
 
 EVERYBODY = 3000

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from ichnode.imaging.resample import CanonicalGrid
+from training.data.manifest import TYPES
 from training.evaluate.held_out import SIMULATED, VARIANTS, cases, straight
 from training.simulate.cohort import patient_spec
 from training.simulate.draw import Draw
 from training.simulate.picture import NOMINAL, WINDOWS, scan, turned
 from training.simulate.scanner import Scanned
-from training.simulate.space import TYPES
 
 PLANES, ROWS, COLUMNS = 8, 100, 90
 

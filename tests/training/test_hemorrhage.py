@@ -5,11 +5,12 @@ import torch
 from scipy import ndimage
 
 from tests.training.hemorrhage_factory import Bleeding, ellipsoid_head, lesion
+from training.data.manifest import TYPES
 from training.simulate.draw import Draw
 from training.simulate.hemorrhage import Hemorrhage, potential
 from training.simulate.intraaxial import centre
 from training.simulate.scanner import as_labels
-from training.simulate.space import TYPES, Space
+from training.simulate.space import Space
 from training.simulate.spec import SITES, Lesion
 
 SITED = [(type_, site) for type_, sites in SITES.items() for site in sites]

@@ -7,10 +7,10 @@ import torch
 
 from ichnode.imaging.resample import CanonicalGrid
 from tests.training.atlas_factory import ellipsoid_atlas
+from training.data.manifest import TYPES
 from training.simulate.atlas import Atlas
 from training.simulate.cohort import patient_spec
 from training.simulate.patient import SimulatedHead, simulate_head
-from training.simulate.space import TYPES
 from training.simulate.spec import Lesion, PatientSpec
 from training.simulate.styles import TRAINING
 

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from training.data.dicom import folder_of, series_in
-from training.data.manifest import DataError
+from training.data.manifest import TYPES, DataError
 from training.data.table import Cells, read_table
-from training.simulate.space import TYPES
 
 _READERS = ("r1", "r2", "r3")
 _COLUMNS = ("name", *(f"{reader}:{finding.lower()}" for reader in _READERS for finding in ("ICH", *TYPES)))

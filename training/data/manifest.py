@@ -14,12 +14,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from training.simulate.space import TYPES
+from ichnode.domain.findings import HemorrhageType
 
 Split = Literal["train", "validation", "test"]
 Present = Literal["IPH", "IVH", "SAH", "SDH", "EDH", "any"]
 Label = Literal[Present, "none", "unknown"]
 
+TYPES = tuple(kind.value for kind in HemorrhageType)  # values 1 to 5 in every label volume; 0 is no hemorrhage
 ANY, UNKNOWN = 6, 255
 LABEL_VALUES: dict[str, int] = {
     "none": 0,

@@ -13,7 +13,7 @@ from ichnode.inference.bundle import Bundle, bundle_named, find_bundles, load_bu
 from ichnode.inference.predictor import Predictor
 from ichnode.inference.quantify import quantify
 from models.hematoma_baseline import HematomaBaseline
-from training.simulate.space import TYPES
+from training.data.manifest import TYPES
 
 BLOOD_HU = (50.0, 90.0)  # acute blood (Bergström et al., J Comput Assist Tomogr 1977, give 50-95)
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from training.data.manifest import TYPES
 from training.evaluate.calibration import choose_thresholds, reliability
 from training.evaluate.report import Report, provenance
 from training.evaluate.score import Score
 from training.evaluate.summary import MEASURES, Summary, worst_style
-from training.simulate.space import TYPES
 
 
 def write_json(found: Sequence[Report], refused: Mapping[str, str], path: Path) -> None:

@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
 from ichnode.imaging.volume import AcquisitionGrid, Mask
-from training.data.manifest import ANY, UNKNOWN
+from training.data.manifest import ANY, TYPES, UNKNOWN
 from training.evaluate.calibration import Histogram, histogram
 from training.evaluate.cases import EvaluationCase
 from training.evaluate.contenders import Answer, Contender
 from training.evaluate.metrics import FOUND_SHARE, TYPE_OF_LABEL, Lesion, dice, hd95_mm, lesions
-from training.simulate.space import TYPES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

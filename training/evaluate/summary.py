@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.data.manifest import TYPES
 from training.evaluate.bootstrap import Figure, Statistic, Values, figure, share
 from training.evaluate.calibration import expected_calibration_error
 from training.evaluate.metrics import SMALLEST_LESION_ML, TYPE_OF_LABEL, VOLUME_BINS_ML, lower_limit, upper_limit
 from training.evaluate.score import Score
-from training.simulate.space import TYPES
 
 ALL = "all"  # the name of all styles together
 LARGE_ML = 5.0

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ichnode.inference.bundle import CARD, MANIFEST, WEIGHTS, Manifest, Thresholds, verify_bundle
+from training.data.manifest import TYPES
 from training.fit.checkpoint import read
 from training.fit.inputs import WINDOWS_HU
-from training.simulate.space import TYPES
 
 ARCHITECTURE = "segmenter:Segmenter"
 INTENDED_USE = "Research use only - not for clinical use"

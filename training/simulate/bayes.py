@@ -13,8 +13,8 @@ import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingRegressor  # type: ignore[import-untyped]
 from sklearn.model_selection import cross_val_predict  # type: ignore[import-untyped]
 
+from training.data.manifest import TYPES
 from training.simulate.cohort import patient_spec
-from training.simulate.space import TYPES
 from training.simulate.spec import SITES, Lesion, PatientSpec
 
 Array = npt.NDArray[np.float64]

@@ -11,6 +11,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from training.data.manifest import TYPES
 from training.simulate import cisternal, extraaxial, intraaxial
 from training.simulate.blood import blood_hu
 from training.simulate.draw import Draw
@@ -18,7 +19,7 @@ from training.simulate.edema import edema
 from training.simulate.intraaxial import Point, radius_mm
 from training.simulate.occupancy import occupancy
 from training.simulate.region import Window, bounds, part, stride
-from training.simulate.space import TYPES, Space
+from training.simulate.space import Space
 from training.simulate.spec import Lesion
 
 SHAPES: dict[str, ModuleType] = {

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.manifest import Outcome, Row
+from training.data.manifest import TYPES, Outcome, Row
 from training.simulate import dicom_study, extra_series
 from training.simulate.acquire import GRAFTED, SimulatedCT
 from training.simulate.nifti import write_nifti
-from training.simulate.space import TYPES
 from training.simulate.truth import as_json, volumes_ml
 
 

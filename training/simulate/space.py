@@ -4,10 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ichnode.domain.findings import HemorrhageType
 from ichnode.imaging.resample import CanonicalGrid
-
-TYPES = tuple(kind.value for kind in HemorrhageType)  # label values 1 to 5 in every label volume; 0 is no hemorrhage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from training.data.manifest import TYPES
 from training.simulate.acquire import SimulatedCT
-from training.simulate.space import TYPES
 
 SMALLEST_PART_ML = 0.05  # smaller ones are counted in their type alone
 
