@@ -3,7 +3,7 @@
 import torch
 
 from models.segmenter import SegmenterConfig
-from training.fit.showing import boxed, together
+from training.fit.showing import boxed, off_scale, together
 from training.simulate.draw import Draw
 from training.simulate.scanner import Scanned
 
@@ -33,3 +33,11 @@ def test_heads_of_different_size_make_a_batch_in_whole_strides_with_labels_where
     planes, rows, columns = batch.hu_bdhw.shape[1:]
     assert SegmenterConfig().fitting((planes, rows, columns)) == (planes, rows, columns)
     assert torch.equal(batch.labels_bdhw == 1, batch.hu_bdhw == 40)
+
+
+def test_half_of_the_heads_are_off_by_more_hu_than_scanners_are_and_keep_their_labels() -> None:
+    seen = [off_scale(head(), Draw(seed=seed)) for seed in range(200)]
+    off_hu = [float(each.hu.max()) - 40.0 for each in seen]
+    assert 80 <= sum(off != 0 for off in off_hu) <= 120
+    assert max(off_hu) > 8 > -8 > min(off_hu)
+    assert all(torch.equal(each.labels, head().labels) for each in seen)

@@ -10,7 +10,7 @@ import torch
 from ichnode.errors import RefusedSeries
 from training.data.load import Case, case
 from training.data.manifest import DataError, Row
-from training.fit.showing import boxed, together
+from training.fit.showing import boxed, off_scale, together
 from training.fit.source import Batch, Source
 from training.simulate.draw import Draw
 from training.simulate.planes import slab
@@ -42,10 +42,8 @@ class ManifestSource:
         one = self._case(int(order[place]))
         hu_dhw, labels_dhw = (torch.from_numpy(x).to(self.device) for x in (one.hu_dhw, one.labels_dhw))
         whole = Scanned(hu=hu_dhw, labels=labels_dhw)
-        seen = boxed(turned(slab(whole, self.most_planes, draw), draw), self.spacing_mm, draw)
-        noise = draw.normals("noise", *seen.hu.shape) * draw.uniform("noise level", 0, 3)
-        hu = seen.hu * draw.normal("gain", 1, 0.01) + draw.normal("offset", 0, 1.5) + noise
-        return replace(seen, hu=hu)
+        seen = off_scale(boxed(turned(slab(whole, self.most_planes, draw), draw), self.spacing_mm, draw), draw)
+        return replace(seen, hu=seen.hu + draw.normals("noise", *seen.hu.shape) * draw.uniform("noise level", 0, 3))
 
     def _case(self, index: int) -> Case:
         if index not in self._cases:

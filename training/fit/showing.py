@@ -4,6 +4,7 @@ Heads of one batch share the size of the largest; all others have more air than 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch.nn import functional
@@ -28,6 +29,12 @@ def boxed(seen: Scanned, spacing_mm: tuple[float, float, float], draw: Draw) -> 
         air_hu = float(seen.hu.min())  # of gray values it is black
         hu, labels = (functional.pad(x, (0, columns, 0, rows), value=v) for x, v in ((hu, air_hu), (labels, 0)))
     return Scanned(hu=hu, labels=labels)
+
+
+def off_scale(seen: Scanned, draw: Draw) -> Scanned:
+    """Off by more HU than scanners are, in half of the heads: contrast has to count, not HU (decision 29)."""
+    far = 1.0 if draw.chance("off scale", 0.5) else 0.0
+    return replace(seen, hu=seen.hu * draw.normal("gain", 1, 0.06 * far) + draw.normal("offset", 0, 6.0 * far))
 
 
 def together(shown: Sequence[Scanned]) -> Batch:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ichnode.imaging.resample import CanonicalGrid
-from training.fit.showing import boxed, together
+from training.fit.showing import boxed, off_scale, together
 from training.fit.source import Batch
 from training.simulate.atlas import atlas_of
 from training.simulate.cohort import patient_spec
@@ -51,6 +51,7 @@ class SimulatedSource:
     few_slices: float = 0.15  # share of the batches
     slabs: float = 0.3
     spared: float = 0.1  # share of the patients who do not bleed, whoever they are, beside those of the population
+    off_scale: bool = True
     _kept: dict[int, _Kept] = field(default_factory=dict, init=False)
 
     def batch(self, number: int) -> Batch:
@@ -68,7 +69,8 @@ class SimulatedSource:
         seen = seen_by(self.style, head.hu.float(), head.occupancy / 255, draw, self.grid.spacing_mm[-1])
         if kind != "whole":
             seen = few(seen, draw) if kind == "few" else slab(seen, round(draw.uniform("slab", *SLAB_PLANES)), draw)
-        return boxed(seen, self.grid.spacing_mm, draw)
+        seen = boxed(seen, self.grid.spacing_mm, draw)
+        return off_scale(seen, draw) if self.off_scale else seen
 
     def _patient(self, number: int, draw: Draw) -> int:
         """The newest patient of every `showings` batches, else one of the recent ones."""
@@ -93,5 +95,12 @@ class SimulatedSource:
 def validation_source(grid: CanonicalGrid, style: Style, device: str = "cpu") -> SimulatedSource:
     """Heads of a style that no training run gets to, each shown once."""
     return SimulatedSource(
-        grid=grid, style=style, first_seed=VALIDATION_SEEDS, device=device, showings=1, recent=0, spared=0
+        grid=grid,
+        style=style,
+        first_seed=VALIDATION_SEEDS,
+        device=device,
+        showings=1,
+        recent=0,
+        spared=0,
+        off_scale=False,
     )

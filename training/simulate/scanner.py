@@ -44,7 +44,7 @@ def scan(
     hu = hu + _shadows(hu, draw, pixel_mm)
     hu = _moved(hu, draw, pixel_mm)
     hu = hu + _noise(hu, draw, pixel_mm)
-    hu = hu * draw.normal("gain", 1, 0.03) + draw.normal("offset", 0, 3.5)
+    hu = hu * draw.normal("gain", 1, 0.012) + draw.normal("offset", 0, 2.0)
     hu = _padded(_held(hu, draw, pixel_mm), draw)
     if not archived and draw.chance("exported", 0.15):
         hu = _exported(hu, draw)
