@@ -11,6 +11,7 @@ from tests.training.data_factory import phantom_row, row_of
 from tests.training.fit_factory import tiny_recipe
 from training.__main__ import app
 from training.data.manifest import write_manifest
+from training.fit.curves import _rows
 from training.fit.recipes import RECIPES, RecipeName
 
 
@@ -77,6 +78,14 @@ def test_the_curves_of_two_runs_are_one_picture(tmp_path: Path) -> None:
     assert run("curves", tmp_path / "one", tmp_path / "two", "--out", out).exit_code == 0
     with Image.open(out) as picture:
         assert len(picture.convert("RGB").getcolors(1 << 20) or []) > 50
+
+
+def test_steps_of_a_run_that_began_anew_are_counted_on(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_text("".join(json.dumps({"step": step, "kind": "training"}) + "\n" for step in (20, 40)))
+    assert [row["step"] for row in _rows(file, 60)] == [80, 100]
+    assert [row["step"] for row in _rows(file, 0)] == [20, 40]
+    assert [row["step"] for row in _rows(file, 10)] == [20, 40]
 
 
 def test_a_folder_without_metrics_is_named(tmp_path: Path) -> None:

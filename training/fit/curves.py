@@ -11,11 +11,16 @@ from training.fit.journal import METRICS
 
 
 def write_curves(runs: Sequence[Path], out: Path) -> None:
-    """A PNG of one training; each of `runs` went on where the one before ended. Raises FileNotFoundError."""
+    """A PNG of one training; each of `runs` went on where the one before ended, or began anew from its bundle.
+
+    Raises FileNotFoundError.
+    """
     figure = Figure(figsize=(9, 7), layout="constrained")
     loss, rate, score = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1, 2))
+    end = 0
     for run in runs:
-        rows = _rows(run / METRICS)
+        rows = _rows(run / METRICS, end)
+        end = max(row["step"] for row in rows)
         trained, validated = ([row for row in rows if row["kind"] == kind] for kind in ("training", "validation"))
         steps = [row["step"] for row in trained]
         loss.plot(steps, [row["loss"] for row in trained], lw=1, label=run.name)
@@ -35,5 +40,8 @@ def write_curves(runs: Sequence[Path], out: Path) -> None:
     figure.savefig(out, dpi=110)
 
 
-def _rows(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+def _rows(file: Path, end: int) -> list[dict[str, Any]]:
+    """What the journal says; steps that were counted from 0 again are counted on from `end`."""
+    rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    before = end if rows[0]["step"] <= end else 0
+    return [{**row, "step": before + row["step"]} for row in rows]
