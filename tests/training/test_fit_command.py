@@ -86,6 +86,8 @@ def test_steps_of_a_run_that_began_anew_are_counted_on(tmp_path: Path) -> None:
     assert [row["step"] for row in _rows(file, 60)] == [80, 100]
     assert [row["step"] for row in _rows(file, 0)] == [20, 40]
     assert [row["step"] for row in _rows(file, 10)] == [20, 40]
+    file.write_text("")
+    assert _rows(file, 60) == []
 
 
 def test_a_folder_without_metrics_is_named(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def write_curves(runs: Sequence[Path], out: Path) -> None:
     end = 0
     for run in runs:
         rows = _rows(run / METRICS, end)
-        end = max(row["step"] for row in rows)
+        end = max((row["step"] for row in rows), default=end)
         trained, validated = ([row for row in rows if row["kind"] == kind] for kind in ("training", "validation"))
         steps = [row["step"] for row in trained]
         loss.plot(steps, [row["loss"] for row in trained], lw=1, label=run.name)
@@ -43,5 +43,5 @@ def write_curves(runs: Sequence[Path], out: Path) -> None:
 def _rows(file: Path, end: int) -> list[dict[str, Any]]:
     """What the journal says; steps that were counted from 0 again are counted on from `end`."""
     rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
-    before = end if rows[0]["step"] <= end else 0
+    before = end if rows and rows[0]["step"] <= end else 0
     return [{**row, "step": before + row["step"]} for row in rows]
