@@ -78,6 +78,11 @@ def test_those_who_are_spared_do_not_bleed() -> None:
     assert bleeding[0] > bleeding[1] == 0
 
 
+def test_the_anemic_bleed_blood_of_low_density() -> None:
+    drawn = {anemic: [source_of(anemic=anemic)._spec(seed).hematocrit for seed in range(20)] for anemic in (0, 1)}
+    assert max(drawn[1]) <= 0.33 < sum(drawn[0]) / 20
+
+
 def test_no_patient_fills_the_beginning() -> None:
     source = source_of(recent=150)
     drawn = [source._patient(number, Draw(seed=number)) for number in range(400)]

@@ -18,7 +18,7 @@ from training.fit.curves import write_curves
 from training.fit.export import export_bundle
 from training.fit.own_data import ManifestSource, MixedSource
 from training.fit.recipes import RECIPES, RecipeName
-from training.fit.simulated import SimulatedSource, validation_source
+from training.fit.simulated import TRAINING_SEEDS, SimulatedSource, validation_source
 from training.fit.source import Source
 from training.fit.trainer import fit
 from training.fit.validation import StyleScores
@@ -36,6 +36,7 @@ def fit_segmenter(
     learning_rate: Annotated[float | None, typer.Option(min=0, help="At its highest; without it, the recipe's")] = None,
     hours: Annotated[float | None, typer.Option(help="Stop after this time, with a checkpoint")] = None,
     start_from: Annotated[str | None, typer.Option(help="Bundle, by name or folder, to begin from")] = None,
+    first_patient: Annotated[int, typer.Option(min=0, help="Simulated; a later one is new to a bundle")] = 0,
     resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on from the last checkpoint in OUT")] = True,
     data: Annotated[Path | None, typer.Option(help="Manifest (JSONL) with masks", exists=True, dir_okay=False)] = None,
     share: Annotated[float, typer.Option(min=0, max=1, help="Of the batches, that come from the manifest")] = 0.5,
@@ -44,7 +45,13 @@ def fit_segmenter(
     chosen = replace(RECIPES[recipe](), steps=steps, decay_steps=decay_steps, hours=hours)
     if learning_rate is not None:
         chosen = replace(chosen, learning_rate=learning_rate)
-    simulated = SimulatedSource(grid=chosen.grid, style=TRAINING, device=chosen.device, heads=chosen.batch)
+    simulated = SimulatedSource(
+        grid=chosen.grid,
+        style=TRAINING,
+        first_seed=TRAINING_SEEDS + first_patient,
+        device=chosen.device,
+        heads=chosen.batch,
+    )
     styles: dict[str, Source] = {
         style.name: validation_source(chosen.grid, style, chosen.device) for style in _held_out_styles()
     }

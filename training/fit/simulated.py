@@ -4,7 +4,7 @@ A new patient comes every few batches; a batch shows one of the most recent pati
 head serves several times under different kernels, slices, noise and exports.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -18,10 +18,12 @@ from training.simulate.draw import Draw
 from training.simulate.patient import SimulatedHead, simulate_head
 from training.simulate.planes import few, fine, seen_by, slab
 from training.simulate.scanner import Scanned
+from training.simulate.spec import PatientSpec
 from training.simulate.styles import Style
 
 TRAINING_SEEDS, VALIDATION_SEEDS = 1_000_000, 900_000_000  # the first of each; no training run gets to the second
 SLAB_PLANES = (12, 32)  # fewest and most
+ANEMIA = (0.25, 0.33)  # hematocrit: fresh blood of 35 to 50 HU
 _SHOWINGS = 500_000_000  # so far from the seed of a patient lies that of how it is shown
 
 
@@ -51,6 +53,7 @@ class SimulatedSource:
     few_slices: float = 0.15  # share of the batches
     slabs: float = 0.3
     spared: float = 0.1  # share of the patients who do not bleed, whoever they are, beside those of the population
+    anemic: float = 0.15  # share of the patients whose blood is hardly denser than brain, beside the same
     off_scale: bool = True
     _kept: dict[int, _Kept] = field(default_factory=dict, init=False)
 
@@ -83,13 +86,17 @@ class SimulatedSource:
     def _head(self, seed: int) -> _Kept:
         if seed not in self._kept:
             atlas = atlas_of(self.style, self.device)
-            kind = "normal" if Draw(seed=seed).chance("spared", self.spared) else None
-            head = simulate_head(patient_spec(seed, kind), fine(self.grid), atlas, self.style, device=self.device)
+            head = simulate_head(self._spec(seed), fine(self.grid), atlas, self.style, device=self.device)
             self._kept[seed] = _Kept.of(head)
         kept = self._kept[seed]
         if len(self._kept) > self.recent + 1:
             del self._kept[min(self._kept)]
         return kept
+
+    def _spec(self, seed: int) -> PatientSpec:
+        draw = Draw(seed=seed)
+        spec = patient_spec(seed, "normal" if draw.chance("spared", self.spared) else None)
+        return replace(spec, hematocrit=draw.uniform("anemia", *ANEMIA)) if draw.chance("anemic", self.anemic) else spec
 
 
 def validation_source(grid: CanonicalGrid, style: Style, device: str = "cpu") -> SimulatedSource:
@@ -102,5 +109,6 @@ def validation_source(grid: CanonicalGrid, style: Style, device: str = "cpu") ->
         showings=1,
         recent=0,
         spared=0,
+        anemic=0,
         off_scale=False,
     )

@@ -145,7 +145,7 @@ def _swollen_brain(scene: Scene) -> Tensor:
 
 
 def _mass(scene: Scene) -> Tensor:
-    """A tumour: grey or dark, round, with edema. One brighter than brain nobody could tell from hemorrhage here."""
+    """A tumour: no brighter than white matter, round, with edema. Nobody could tell others from hemorrhage here."""
     draw, space = scene.draw, scene.space
     if not draw.chance("mass", 0.05):
         return scene.hu
@@ -157,7 +157,9 @@ def _mass(scene: Scene) -> Tensor:
     edema = torch.sigmoid((radius * draw.uniform("mass edema", 1.0, 1.8) - distance) / 2) * space.white
     hu = scene.hu - 10 * edema * inside
     share = torch.sigmoid((radius - distance) / 1.0) * inside
-    return torch.lerp(hu, draw.uniform("mass hu", 18, 40) + 2 * draw.field("mass texture", space.grid, 6.0)[0], share)
+    white_hu = (scene.hu * space.white).sum() / space.white.sum()
+    mass_hu = white_hu + draw.uniform("mass above white", -14, 3)
+    return torch.lerp(hu, mass_hu + 2 * draw.field("mass texture", space.grid, 6.0)[0], share)
 
 
 def _scalp_swelling(scene: Scene) -> Tensor:

@@ -29,9 +29,9 @@ def opened_skull(scene: Scene) -> Tensor:
     gap = (distance - radius).abs() < draw.uniform("cut", 0.8, 2.0) if kind == "flap" else distance < radius
     gap = gap & (z > -15)
     scar = draw.uniform("opening hu", 10, 40) + 3 * draw.field("opening texture", space.grid, 8.0)[0]
-    thickness = draw.uniform("dura mm", 0.8, 2.5)  # a thicker layer would be read as blood
-    dura = torch.sigmoid((space.depth_mm + thickness) / 0.3)
-    return torch.lerp(scene.hu, scar + draw.uniform("dura hu", 5, 25) * dura, vault * gap)
+    # near the vertex slices cut it at a slant and show it several times as thick: denser, it would be read as blood
+    dura = torch.sigmoid((space.depth_mm + draw.uniform("dura mm", 0.5, 1.5)) / 0.3)
+    return torch.lerp(scene.hu, torch.lerp(scar, draw.uniform("dura hu", 25, 45) + 0 * scar, dura), vault * gap)
 
 
 def drain(scene: Scene) -> Tensor:
