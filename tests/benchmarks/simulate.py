@@ -16,10 +16,10 @@ import torch
 from tests.benchmarks.table import ICHNODE, Row, alternated, ratios
 from training.fit.checkpoint import begin
 from training.fit.inputs import channels
-from training.fit.losses import segmentation_loss
 from training.fit.recipes import Recipe, cpu, gpu
 from training.fit.simulated import SimulatedSource
 from training.fit.source import Batch
+from training.losses.segmentation import segmentation_loss
 from training.simulate.atlas import atlas_of
 from training.simulate.styles import TRAINING
 

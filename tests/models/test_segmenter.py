@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models import segmenter
+from models import blocks
 from models.segmenter import Segmenter, SegmenterConfig, padded
 
 
@@ -28,7 +28,7 @@ def test_bf16_and_float32_agree(network: Segmenter, monkeypatch: pytest.MonkeyPa
     x_bcdhw = torch.rand(1, 3, 8, 64, 64)
     found = {}
     for fast in (True, False):
-        monkeypatch.setattr(segmenter, "_is_bf16_fast", lambda device, fast=fast: fast)
+        monkeypatch.setattr(blocks, "_is_bf16_fast", lambda device, fast=fast: fast)
         with torch.inference_mode():
             found[fast] = network(x_bcdhw)
     assert float((found[True] - found[False]).abs().max()) < 0.03

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from models.segmenter import ALL_AXES, IN_PLANE, SegmenterConfig, Stage
+from models.blocks import ALL_AXES, IN_PLANE, Stage
+from models.segmenter import SegmenterConfig
 from training.fit.recipes import Recipe, cpu
 from training.fit.source import Batch
 

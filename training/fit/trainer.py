@@ -16,9 +16,9 @@ from training.fit.checkpoint import BEST, LAST, Progress, begin, restore, save
 from training.fit.group import Group
 from training.fit.inputs import channels
 from training.fit.journal import METRICS, TENSORBOARD, Journal
-from training.fit.losses import segmentation_loss
 from training.fit.recipes import Recipe
 from training.fit.source import Batch, Source, batches
+from training.losses.segmentation import segmentation_loss
 
 Validate = Callable[[nn.Module], dict[str, float]]  # a network in evaluation mode to a score, 0-1, for each style
 FOREVER = 1 << 40

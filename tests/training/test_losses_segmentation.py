@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.data.manifest import ANY, UNKNOWN
-from training.fit.losses import segmentation_loss
+from training.losses.segmentation import segmentation_loss
 
 
 def labels_with_blood() -> Tensor:

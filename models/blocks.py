@@ -1,0 +1,112 @@
+"""What the U-Nets of ichnode are built of: residual units after nnU-Net, made fast on CPU.
+
+Instance norm is computed as the batch norm of one head, which is four to eight times as fast on CPU in bf16.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Size = tuple[int, int, int]  # z, y, x
+
+IN_PLANE: Size = (1, 3, 3)
+ALL_AXES: Size = (3, 3, 3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One resolution of the encoder."""
+
+    width: int
+    stride: Size  # from the stage above
+    kernel: Size
+    units: int
+
+
+class Conv(nn.Module):
+    """Convolution and instance norm."""
+
+    def __init__(self, width_in: int, width: int, kernel: Size, stride: Size = (1, 1, 1)) -> None:
+        super().__init__()
+        z, y, x = ((size - 1) // 2 for size in kernel)  # padding
+        self.conv = nn.Conv3d(width_in, width, kernel, stride, (z, y, x), bias=False)
+        self.norm = InstanceNorm(width)
+
+    def forward(self, x_bcdhw: Tensor) -> Tensor:
+        """(batch, width, z, y, x), each divided by its stride."""
+        normed: Tensor = self.norm(self.conv(x_bcdhw))
+        return normed
+
+
+class InstanceNorm(nn.Module):
+    """Mean 0 and variance 1 in each channel of each head, then a learned scale and shift."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale, self.shift = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+
+    def forward(self, x_bcdhw: Tensor) -> Tensor:
+        """The same shape."""
+        heads = [self._normed(head) for head in torch.split(x_bcdhw, 1)]
+        return torch.cat(heads) if len(heads) > 1 else heads[0]
+
+    def _normed(self, head_1cdhw: Tensor) -> Tensor:
+        return torch.batch_norm(head_1cdhw, self.scale, self.shift, None, None, True, 0.0, 1e-5, True)
+
+
+class Unit(nn.Module):
+    """Two convolutions and the way around them."""
+
+    def __init__(self, width_in: int, width: int, kernel: Size, stride: Size) -> None:
+        super().__init__()
+        self.first = Conv(width_in, width, kernel, stride)
+        self.second = Conv(width, width, kernel)
+        is_same = width_in == width and math.prod(stride) == 1
+        self.around = nn.Identity() if is_same else Conv(width_in, width, stride, stride)
+
+    def forward(self, x_bcdhw: Tensor) -> Tensor:
+        """(batch, width, z, y, x), each divided by its stride."""
+        inner = self.second(activated(self.first(x_bcdhw)))
+        return activated(inner + self.around(x_bcdhw))
+
+
+class Up(nn.Module):
+    """From a stage to the one above it.
+
+    What comes from below is normed, so that it weighs as much as the skip: else the deep stages are not learned.
+    """
+
+    def __init__(self, below: Stage, above: Stage) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose3d(below.width, above.width, below.stride, below.stride, bias=False)
+        self.norm = InstanceNorm(above.width)
+        self.merge = Conv(above.width, above.width, above.kernel)
+
+    def forward(self, x_bcdhw: Tensor, skip_bcdhw: Tensor) -> Tensor:
+        """The shape of the skip."""
+        return activated(self.merge(self.norm(self.up(x_bcdhw)) + skip_bcdhw))
+
+
+def encoder_stage(width_in: int, stage: Stage) -> nn.Sequential:
+    """The units of a stage, the first of which changes resolution and width."""
+    first = Unit(width_in, stage.width, stage.kernel, stage.stride)
+    return nn.Sequential(
+        first, *(Unit(stage.width, stage.width, stage.kernel, (1, 1, 1)) for _ in range(stage.units - 1))
+    )
+
+
+def activated(x_bcdhw: Tensor) -> Tensor:
+    """Leaky ReLU."""
+    return functional.leaky_relu(x_bcdhw, 0.01)
+
+
+def fast(device: torch.device) -> torch.autocast:
+    """bf16 for convolutions and products on devices that have it in hardware."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=_is_bf16_fast(device))
+
+
+def _is_bf16_fast(device: torch.device) -> bool:
+    return device.type == "cuda" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -1,0 +1,174 @@
+"""Hematoma expansion: the CT and the hematoma of the next day, by moving those of the first (system D).
+
+After Abramova et al., Appl Sci 2024, 14(7) 2708, and their code.
+
+- `PublishedExpansion`: a 3-D U-Net without norms says a field, which two linear layers turn into one affine movement of
+  the whole patch. The field itself moves nothing, it is only kept smooth: so is their code.
+- `DenseExpansion`: a residual U-Net says a velocity at every voxel, whose flow moves the head without folding it, and
+  where blood is new, which no movement makes: in the ventricles, or apart. What is known of the patient scales and
+  shifts its deepest features (FiLM: Perez et al., AAAI 2018); what is not known counts nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from monai.networks.blocks import DVF2DDF, Warp
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.blocks import ALL_AXES, IN_PLANE, Conv, Stage, Up, encoder_stage, fast
+
+CLINICAL = ("onset_to_ct_h", "baseline_ml", "anticoagulant", "systolic_mmhg", "age", "gcs")
+_USUAL = ((4.0, 15.0, 0.2, 165.0, 68.0, 12.0), (4.0, 18.0, 0.4, 30.0, 14.0, 3.5))  # about: mean and deviation of each
+_STEPS = 7  # of scaling and squaring
+_RARE_LOGIT = -5.0  # of new blood, before training
+
+
+class Followup(NamedTuple):
+    """What is predicted for the next day, on the grid of what was read."""
+
+    ct_bcdhw: Tensor  # in the unit that was read
+    hematoma_bcdhw: Tensor  # 0-1
+    field_bcdhw: Tensor  # (batch, 3, z, y, x): what a loss keeps smooth
+
+
+class PublishedExpansion(nn.Module):
+    """Patches of 64 x 64 x 64 voxels (CT, hematoma) to the next day's; see the module's docstring."""
+
+    patch = 64
+
+    def __init__(self, widths: Sequence[int] = (64, 128, 256, 512)) -> None:
+        """`widths`: of each resolution, twice that of the one before."""
+        super().__init__()
+        *above, bottom = widths
+        self.down = nn.ModuleList(map(_double, (2, *above), above))
+        self.bottom = _double(above[-1], bottom)
+        self.up = nn.ModuleList(nn.ConvTranspose3d(2 * width, width, 2, 2) for width in reversed(above))
+        self.merge = nn.ModuleList(_double(2 * width, width) for width in reversed(above))
+        self.field = nn.Conv3d(above[0], 3, 1)
+        self.affine = nn.Sequential(nn.Linear(3 * (self.patch // 4) ** 3, 12), nn.Linear(12, 12))
+        _say(self.affine[-1], torch.eye(3, 4).flatten())  # moves nothing, before training
+
+    def forward(self, x_bcdhw: Tensor) -> Followup:
+        """From (batch, CT and hematoma, 64, 64, 64): CT scaled to 0-1 by its own extremes, hematoma 0 or 1."""
+        field = self._field(x_bcdhw)
+        pooled = functional.max_pool3d(functional.max_pool3d(field, 2), 2)
+        affine_b34 = self.affine(pooled.flatten(1)).view(-1, 3, 4)
+        grid = functional.affine_grid(affine_b34, list(x_bcdhw.shape), align_corners=True)
+        moved = functional.grid_sample(x_bcdhw, grid, align_corners=True)
+        return Followup(ct_bcdhw=moved[:, :1], hematoma_bcdhw=moved[:, 1:], field_bcdhw=field)
+
+    def _field(self, features: Tensor) -> Tensor:
+        skips = []
+        for stage in self.down:
+            features = stage(features)
+            skips.append(features)
+            features = functional.max_pool3d(features, 2)
+        features = self.bottom(features)
+        for up, merge in zip(self.up, self.merge, strict=True):
+            features = merge(torch.cat([skips.pop(), up(features)], dim=1))
+        field: Tensor = self.field(features)
+        return field
+
+
+def _double(width_in: int, width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv3d(width_in, width, 3, padding=1), nn.ReLU(), nn.Conv3d(width, width, 3, padding=1), nn.ReLU()
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenseExpansionConfig:
+    """The defaults are the network that ships; its grid is 5 x 2 x 2 mm."""
+
+    stages: tuple[Stage, ...] = (
+        Stage(width=16, stride=(1, 1, 1), kernel=IN_PLANE, units=1),
+        Stage(width=32, stride=(1, 2, 2), kernel=ALL_AXES, units=1),
+        Stage(width=64, stride=(2, 2, 2), kernel=ALL_AXES, units=1),
+        Stage(width=96, stride=(2, 2, 2), kernel=ALL_AXES, units=1),
+        Stage(width=128, stride=(2, 2, 2), kernel=ALL_AXES, units=1),
+    )
+    inputs: int = 3  # CT, parenchymal and ventricular blood
+    clinical: int = len(CLINICAL)
+
+
+def _say(layer: nn.Module, answer: Tensor) -> None:
+    """Make a last layer answer so whatever it reads."""
+    with torch.no_grad():
+        for name, parameter in layer.named_parameters():
+            parameter.copy_(answer.expand_as(parameter) if name == "bias" else torch.zeros_like(parameter))
+
+
+class DenseExpansion(nn.Module):
+    """A head and what is known of the patient to the next day's head; see the module's docstring."""
+
+    usual: Tensor
+    spread: Tensor
+
+    def __init__(self, config: DenseExpansionConfig = DenseExpansionConfig()) -> None:
+        super().__init__()
+        first, *deeper = config.stages
+        widths = [stage.width for stage in config.stages]
+        self.stem = Conv(config.inputs, first.width, first.kernel)
+        self.encoder = nn.ModuleList([encoder_stage(first.width, first), *map(encoder_stage, widths, deeper)])
+        self.known = nn.Sequential(nn.Linear(2 * config.clinical, 32), nn.ReLU(), nn.Linear(32, 2 * widths[-1]))
+        self.decoder = nn.ModuleList(map(Up, deeper, config.stages))
+        self.velocity, self.new = nn.Conv3d(first.width, 3, 1), nn.Conv3d(first.width, 1, 1)
+        for untrained, said in ((self.known[-1], 0.0), (self.velocity, 0.0), (self.new, _RARE_LOGIT)):
+            _say(untrained, torch.tensor(said))  # as it was
+        self.flow = DVF2DDF(num_steps=_STEPS, padding_mode="border")
+        self.warp: nn.Module = Warp(padding_mode="border")
+        mean, deviation = torch.tensor(_USUAL)
+        self.register_buffer("usual", mean, persistent=False)
+        self.register_buffer("spread", deviation, persistent=False)
+
+    def forward(self, x_bcdhw: Tensor, clinical_bn: Tensor) -> Followup:
+        """From (batch, CT 0-1 and the shares of parenchymal and ventricular blood, z, y, x), in whole strides.
+
+        `clinical_bn` has the values of `CLINICAL`, NaN where unknown. The field is the velocity, voxels a day.
+        """
+        with fast(x_bcdhw.device):
+            features = self._features(x_bcdhw, clinical_bn)
+            velocity, new = self.velocity(features).float(), torch.sigmoid(self.new(features).float())
+        moved = self.warp(x_bcdhw, self.flow(velocity))
+        ct, blood = moved[:, :1], moved[:, 1:].sum(1, keepdim=True).clamp(0, 1)
+        hematoma = 1 - (1 - blood) * (1 - new)
+        return Followup(
+            ct_bcdhw=torch.lerp(ct, _blood_ct(x_bcdhw), new * (1 - blood)),
+            hematoma_bcdhw=hematoma,
+            field_bcdhw=velocity,
+        )
+
+    def _features(self, x_bcdhw: Tensor, clinical_bn: Tensor) -> Tensor:
+        """Of the finest resolution."""
+        features: Tensor = self.stem(x_bcdhw.contiguous(memory_format=torch.channels_last_3d))
+        skips: list[Tensor] = []
+        for stage in self.encoder:
+            features = stage(features)
+            skips.append(features)
+        is_known = clinical_bn.isfinite()
+        usual = ((clinical_bn - self.usual) / self.spread).where(is_known, 0.0)
+        scale, shift = self.known(torch.cat([usual, is_known.float()], dim=1))[:, :, None, None, None].chunk(2, dim=1)
+        features = skips.pop() * (1 + scale) + shift
+        for up in reversed(self.decoder):
+            features = up(features, skips.pop())
+        return features
+
+
+def _blood_ct(x_bcdhw: Tensor) -> Tensor:
+    """(batch, 1, 1, 1, 1): the mean CT value of the blood that is there, 0.6 where none is."""
+    blood = x_bcdhw[:, 1:].sum(1, keepdim=True).clamp(0, 1)
+    total = blood.sum(dim=(1, 2, 3, 4), keepdim=True)
+    mean: Tensor = (blood * x_bcdhw[:, :1]).sum(dim=(1, 2, 3, 4), keepdim=True) / total.clamp_min(1e-6)
+    return mean.where(total > 0, 0.6)
+
+
+def jacobian_determinant(displacement_bcdhw: Tensor) -> Tensor:
+    """(batch, z - 1, y - 1, x - 1), by forward differences of a displacement in voxels: above 0 nothing is folded."""
+    z, y, x = (size - 1 for size in displacement_bcdhw.shape[2:])
+    parts = [displacement_bcdhw.diff(dim=axis)[:, :, :z, :y, :x] for axis in (2, 3, 4)]
+    gradient = torch.stack(parts, dim=-1).movedim(1, -2)  # (batch, z, y, x, of, along)
+    determinant: Tensor = torch.linalg.det(gradient + torch.eye(3, device=gradient.device))
+    return determinant

@@ -1,0 +1,199 @@
+"""The next CT and whether it shows hemorrhage, each task helping the other (system A).
+
+After Jiang et al., arXiv 2408.00940: a shared encoder that attends to what is dense, two streams that attend to each
+other, a generator and a classifier. The paper gives the idea; sizes and depths are ours.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.blocks import ALL_AXES, IN_PLANE, Conv, Size, Stage, Up, encoder_stage, fast
+
+_DENSE, _STEEPNESS = 0.5, 20.0  # of 0-100 HU as 0-1: from 50 HU on, over about 5 HU
+_HEMORRHAGE_CLASSES = 2
+
+
+class Prediction(NamedTuple):
+    """What is said of the next CT."""
+
+    ct_bcdhw: Tensor  # 0-1
+    logits_bk: Tensor  # no hemorrhage, hemorrhage
+    attention_bdhw: Tensor  # of the class token to each token's place, sums to less than 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowupConfig:
+    """What is built. The switches are the ablations of the paper."""
+
+    shape: Size
+    stages: tuple[Stage, ...]
+    heads: int
+    density_blocks: int
+    interactive_blocks: int
+    dropout: float = 0.1
+    attends_to_density: bool = True
+    interacts: bool = True
+
+
+def _stages(*widths: int) -> tuple[Stage, ...]:
+    strides: tuple[Size, ...] = ((1, 1, 1), (1, 2, 2), (1, 2, 2), (2, 2, 2), (2, 2, 2))
+    kernels = (IN_PLANE, IN_PLANE, ALL_AXES, ALL_AXES, ALL_AXES)
+    return tuple(Stage(width=w, stride=s, kernel=k, units=1) for w, s, k in zip(widths, strides, kernels, strict=True))
+
+
+PAPER = FollowupConfig(  # 5 x 1 x 1 mm
+    shape=(32, 192, 160), stages=_stages(32, 64, 128, 256, 256), heads=8, density_blocks=4, interactive_blocks=3
+)
+COMPACT = replace(  # 5 x 2 x 2 mm
+    PAPER, shape=(32, 112, 96), stages=_stages(16, 32, 64, 96, 128), heads=4, density_blocks=2, interactive_blocks=2
+)
+
+
+class Followup(nn.Module):
+    """A head (0-100 HU as 0-1, nothing outside the brain) to the next one; see the module's docstring."""
+
+    def __init__(self, config: FollowupConfig = COMPACT) -> None:
+        super().__init__()
+        first, *deeper = config.stages
+        width = config.stages[-1].width
+        self.token_voxels = tuple(math.prod(stage.stride[axis] for stage in config.stages) for axis in range(3))
+        self.tokens = tuple(size // step for size, step in zip(config.shape, self.token_voxels, strict=True))
+        self.stem = Conv(1, first.width, first.kernel)
+        self.encoder = nn.ModuleList(
+            [encoder_stage(first.width, first), *map(encoder_stage, (s.width for s in config.stages), deeper)]
+        )
+        self.place = nn.Parameter(torch.randn(1, math.prod(self.tokens), width) * 0.02)
+        self.shared = nn.ModuleList(
+            Block(width, config.heads, config.dropout, density=config.attends_to_density)
+            for _ in range(config.density_blocks)
+        )
+        self.class_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.projected = nn.Linear(width, width)
+        self.streams = nn.ModuleList(
+            Interaction(width, config.heads, config.dropout, interacts=config.interacts)
+            for _ in range(config.interactive_blocks)
+        )
+        self.decoder = nn.ModuleList(map(Up, deeper, config.stages))
+        self.change = nn.Conv3d(first.width, 1, 1)
+        nn.init.zeros_(self.change.weight)  # begins with: as it was
+        self.change.bias = nn.Parameter(torch.zeros(1))
+        self.classifier = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, _HEMORRHAGE_CLASSES)
+        )
+        self.config = config
+
+    @property
+    def last_shared(self) -> nn.Module:
+        """The last layer that both tasks use: GradNorm measures their gradients there."""
+        return self.shared[-1]
+
+    def forward(self, x_bcdhw: Tensor) -> Prediction:
+        """From (batch, 1, *shape)."""
+        with fast(x_bcdhw.device):
+            skips = self._encoded(x_bcdhw)
+            tokens = skips.pop().flatten(2).transpose(1, 2) + self.place
+            density_bt = self._density(x_bcdhw)
+            for block in self.shared:
+                tokens, _ = block(tokens, density_bt)
+            g, c = tokens, torch.cat([self.class_token.expand(len(tokens), -1, -1), self.projected(tokens)], dim=1)
+            weights = c.new_zeros(())
+            for stream in self.streams:
+                g, c, weights = stream(g, c)
+            logits_bk = self.classifier(c[:, 0])
+            features = (
+                g.transpose(1, 2).reshape(len(g), -1, *self.tokens).contiguous(memory_format=torch.channels_last_3d)
+            )
+            for up in reversed(self.decoder):
+                features = up(features, skips.pop())
+            change = self.change(features)
+        attention_bt = weights[:, :, 0, 1:].float().mean(dim=1)
+        return Prediction(
+            ct_bcdhw=(x_bcdhw + change.float()).clamp(0, 1),
+            logits_bk=logits_bk.float(),
+            attention_bdhw=attention_bt.reshape(-1, *self.tokens),
+        )
+
+    def _encoded(self, x_bcdhw: Tensor) -> list[Tensor]:
+        """Features of each stage, finest first."""
+        features = self.stem(x_bcdhw.contiguous(memory_format=torch.channels_last_3d))
+        encoded = []
+        for stage in self.encoder:
+            features = stage(features)
+            encoded.append(features)
+        return encoded
+
+    def _density(self, x_bcdhw: Tensor) -> Tensor:
+        """(batch, token): 0-1, how much of each token's place is as dense as blood."""
+        dense = torch.sigmoid((x_bcdhw - _DENSE) * _STEEPNESS)
+        return functional.avg_pool3d(dense, self.token_voxels).flatten(1)
+
+
+class Attention(nn.Module):
+    """Multi-head attention that also says where it looked; dense places may weigh more."""
+
+    def __init__(self, width: int, heads: int, dropout: float, *, density: bool = False) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.q, self.kv, self.out = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)
+        # softplus of it is the weight of density in each head, at first 1
+        self.density = nn.Parameter(torch.full((heads,), math.log(math.e - 1))) if density else None
+
+    def forward(self, asking: Tensor, asked: Tensor, density_bt: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(batch, asking, width) and the weights (batch, head, asking, asked)."""
+        q = self.q(asking).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        k, v = self.kv(asked).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        scores = (q @ k.transpose(-1, -2)).float() / math.sqrt(q.shape[-1])
+        if self.density is not None and density_bt is not None:
+            scores = scores + functional.softplus(self.density).view(1, -1, 1, 1) * density_bt[:, None, None]
+        weights = scores.softmax(dim=-1)
+        kept = functional.dropout(weights, self.dropout, self.training).to(v.dtype)
+        return self.out((kept @ v).transpose(1, 2).flatten(2)), weights
+
+
+class Block(nn.Module):
+    """Self-attention and a perceptron, each after a norm and beside its input."""
+
+    def __init__(self, width: int, heads: int, dropout: float, *, density: bool = False) -> None:
+        super().__init__()
+        self.norm, self.attention = nn.LayerNorm(width), Attention(width, heads, dropout, density=density)
+        self.perceptron = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, 4 * width),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(4 * width, width),
+            nn.Dropout(dropout),
+        )
+
+    def forward(self, tokens: Tensor, density_bt: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Tokens (batch, token, width) and attention weights (batch, head, token, token)."""
+        normed = self.norm(tokens)
+        attended, weights = self.attention(normed, normed, density_bt)
+        tokens = tokens + attended
+        return tokens + self.perceptron(tokens), weights
+
+
+class Interaction(nn.Module):
+    """Two streams look at each other as they were before, the same way in both directions, then each at itself."""
+
+    def __init__(self, width: int, heads: int, dropout: float, *, interacts: bool = True) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
+        self.across = nn.ModuleList(Attention(width, heads, dropout) for _ in range(2))
+        self.own = nn.ModuleList(Block(width, heads, dropout) for _ in range(2))
+        self.interacts = interacts
+
+    def forward(self, generation: Tensor, classification: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Both streams (batch, token, width), and how the second attended to itself (batch, head, token, token)."""
+        g, c = generation, classification
+        if self.interacts:
+            normed_g, normed_c = self.norms[0](g), self.norms[1](c)
+            g, c = g + self.across[0](normed_g, normed_c)[0], c + self.across[1](normed_c, normed_g)[0]
+        g, _ = self.own[0](g)
+        c, weights = self.own[1](c)
+        return g, c, weights

@@ -1,0 +1,80 @@
+"""Hematoma volume and survival from one head CT, without a mask (system C).
+
+After Gong et al., "Unified ICH quantification and prognosis prediction in NCCT images using a multi-task
+interpretable network", Front Neurosci 2023, 10.3389/fnins.2023.1118340: a 3-D ResNet34 whose pooled features two heads
+read. Unlike the paper the class head has no ReLU before its softmax, which would keep logits from below 0.
+"""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from monai.networks.nets.resnet import ResNet, ResNetBlock
+from torch import Tensor, nn
+
+from models.blocks import Size
+
+_WINDOW_HU = (40.0, 110.0)
+SURVIVED, DIED = 0, 1
+
+
+class Answers(NamedTuple):
+    """One row for each head."""
+
+    size_b: Tensor  # "ICH size": cube root of the mL, cm
+    died_bk: Tensor  # (batch, SURVIVED and DIED): logits, or probabilities
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeSurvivalConfig:
+    """What is built, and the grid it was made for (z, y, x)."""
+
+    shape: Size
+    blocks: tuple[int, ...] = (3, 4, 6, 3)
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+
+
+PUBLISHED = VolumeSurvivalConfig(shape=(32, 224, 224))  # whatever the spacing: see `sized`
+IMPROVED = VolumeSurvivalConfig(shape=(32, 192, 160))  # 5 x 1 x 1 mm
+COMPACT = replace(IMPROVED, shape=(32, 112, 96), blocks=(1, 2, 2, 1), widths=(16, 32, 64, 128))  # 5 x 2 x 2 mm
+
+
+class VolumeSurvival(nn.Module):
+    """HU of a head to its hematoma's size and the patient's survival; see the module's docstring."""
+
+    temperature: Tensor
+
+    def __init__(self, config: VolumeSurvivalConfig = COMPACT) -> None:
+        super().__init__()
+        self.trunk = ResNet(
+            ResNetBlock, list(config.blocks), list(config.widths), n_input_channels=1, feed_forward=False
+        )
+        self.size, self.died = nn.Linear(config.widths[-1], 1), nn.Linear(config.widths[-1], 2)
+        self.register_buffer("temperature", torch.tensor(1.0))  # of survival; fitted after training
+        self.config = config
+
+    def logits(self, hu_bcdhw: Tensor) -> Answers:
+        """Size in cm and logits of survival, from HU (batch, 1, z, y, x)."""
+        low, high = _WINDOW_HU
+        features = self.trunk(((hu_bcdhw - low) / (high - low)).clamp(0, 1))
+        return Answers(size_b=self.size(features)[:, 0], died_bk=self.died(features))
+
+    def forward(self, hu_bcdhw: Tensor) -> Answers:
+        """Size in cm and probabilities of survival, float32, from HU (batch, 1, z, y, x)."""
+        size_b, logits_bk = self.logits(hu_bcdhw)
+        return Answers(size_b=size_b.float(), died_bk=torch.softmax(logits_bk.float() / self.temperature, dim=1))
+
+
+def size_of(volume_ml: Tensor) -> Tensor:
+    """Cube root of mL, which is cm: errors in it are of order 1 for small and large hematomas alike."""
+    return volume_ml.clamp_min(0).pow(1 / 3)
+
+
+def volume_ml_of(size: Tensor) -> Tensor:
+    """The mL of a size; of a negative one 0."""
+    return size.clamp_min(0).pow(3)
+
+
+def sized(size: Tensor, voxel_mm3: Tensor, nominal_mm3: float) -> Tensor:
+    """A size read off a head that was resized to a fixed shape, as if all had voxels of `nominal_mm3`, corrected."""
+    return size * (voxel_mm3 / nominal_mm3).pow(1 / 3)

@@ -1,0 +1,76 @@
+"""System A: it starts from the head as it was, its streams look at each other alike, and density draws attention."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from models.followup import COMPACT, PAPER, Attention, Followup, Interaction
+
+
+@pytest.fixture(scope="module")
+def head() -> torch.Tensor:
+    torch.manual_seed(0)
+    return torch.rand(2, 1, *COMPACT.shape) * 0.4
+
+
+def test_it_begins_with_the_head_as_it_was(head: torch.Tensor) -> None:
+    with torch.inference_mode():
+        later = Followup().eval()(head)
+    assert torch.equal(later.ct_bcdhw, head)
+    assert later.logits_bk.shape == (2, 2)
+    assert later.attention_bdhw.shape == (2, 8, 7, 6)
+    assert torch.all(later.attention_bdhw.sum(dim=(1, 2, 3)) < 1)
+
+
+def test_the_paper_s_size_sees_960_places() -> None:
+    assert Followup(PAPER).tokens == (8, 12, 10)
+
+
+def test_the_streams_are_treated_alike() -> None:
+    torch.manual_seed(0)
+    both = Interaction(32, 4, 0.0).eval()
+    for pair in (both.norms, both.across, both.own):
+        pair[1].load_state_dict(pair[0].state_dict())
+    g, c = torch.randn(1, 10, 32), torch.randn(1, 11, 32)
+    with torch.inference_mode():
+        g_after, c_after, _ = both(g, c)
+        c_swapped, g_swapped, _ = both(c, g)
+    assert torch.allclose(g_after, g_swapped, atol=1e-5)
+    assert torch.allclose(c_after, c_swapped, atol=1e-5)
+
+
+@pytest.mark.parametrize("interacts", [True, False])
+def test_one_stream_changes_the_other_only_where_they_interact(interacts: bool) -> None:
+    torch.manual_seed(0)
+    both = Interaction(32, 4, 0.0, interacts=interacts).eval()
+    g, c = torch.randn(1, 10, 32), torch.randn(1, 11, 32)
+    with torch.inference_mode():
+        before, after = both(g, c)[0], both(g, c + 1)[0] if not interacts else both(g, torch.randn(1, 11, 32))[0]
+    assert torch.equal(before, after) is not interacts
+
+
+def test_dense_places_draw_attention() -> None:
+    torch.manual_seed(0)
+    attention = Attention(32, 4, 0.0, density=True).eval()
+    tokens, density = torch.randn(1, 10, 32), torch.zeros(1, 10)
+    density[0, 3] = 1.0
+    with torch.inference_mode():
+        plain, drawn = attention(tokens, tokens)[1], attention(tokens, tokens, density)[1]
+    odds = [weights / (1 - weights) for weights in (plain[..., 3], drawn[..., 3])]
+    assert torch.allclose(odds[1] / odds[0], torch.tensor(torch.e), rtol=1e-3)  # a weight of 1, before training
+
+
+def test_without_the_density_no_part_of_it_is_left(head: torch.Tensor) -> None:
+    plain = Followup(replace(COMPACT, attends_to_density=False))
+    assert not any(name.endswith("attention.density") for name, _ in plain.named_parameters())
+    assert any(name.endswith("attention.density") for name, _ in Followup().named_parameters())
+
+
+def test_both_tasks_reach_the_last_shared_layer(head: torch.Tensor) -> None:
+    network = Followup()
+    torch.nn.init.normal_(network.change.weight)
+    later = network(head)
+    for loss in (later.ct_bcdhw.mean(), later.logits_bk[:, 1].sum()):
+        gradients = torch.autograd.grad(loss, list(network.last_shared.parameters()), retain_graph=True)
+        assert sum(float(g.abs().sum()) for g in gradients) > 0

@@ -1,0 +1,1 @@
+"""What training minimises, and how tasks share one network."""
