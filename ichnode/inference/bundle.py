@@ -17,6 +17,7 @@ from typing import Annotated, Self
 
 import safetensors
 import safetensors.torch
+import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor, nn
 
@@ -25,6 +26,7 @@ from ichnode.errors import BundleError, ConfigError
 
 HEMATOMA = "hematoma"  # the class of a network that tells no types apart
 MANIFEST, WEIGHTS, CARD = "manifest.json", "weights.safetensors", "CARD.md"
+_TRIED = (8, 32, 32)  # voxels, z, y, x
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -168,13 +170,28 @@ def load_bundle(folder: Path, device: str) -> Bundle:
     weights = _read_weights(folder, manifest)
     if not _read(folder, CARD).strip():
         raise BundleError(f"{folder / CARD} is empty")
-    network = _architecture(manifest)()
     try:
+        network = _architecture(manifest)()
         network.load_state_dict(safetensors.torch.load(weights))
-    except (safetensors.SafetensorError, RuntimeError) as error:
+    except (safetensors.SafetensorError, RuntimeError, TypeError) as error:
         problem = shorten(str(error), 200)
         raise BundleError(f"the weights of {manifest.name} do not fit {manifest.architecture}: {problem}") from error
-    return Bundle(manifest=manifest, network=network.to(device).eval(), identity=manifest.identity)
+    if not all(bool(weight.isfinite().all()) for weight in network.state_dict().values()):
+        raise BundleError(f"the weights of {manifest.name} are not all numbers")
+    _try(network.eval(), manifest)
+    return Bundle(manifest=manifest, network=network.to(device), identity=manifest.identity)
+
+
+def _try(network: nn.Module, manifest: Manifest) -> None:
+    """Show it a little air: whether it takes what the manifest says and answers so. Raises BundleError."""
+    air = torch.zeros(1, len(manifest.windows), *_TRIED) if manifest.windows else torch.full((1, 1, *_TRIED), -1000.0)
+    try:
+        with torch.inference_mode():
+            channels = network(air).shape[1]
+    except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+        raise BundleError(f"{manifest.name} does not read what it says: {shorten(str(error), 200)}") from error
+    if channels != len(manifest.classes):
+        raise BundleError(f"{manifest.name} gives {channels} channels for {', '.join(manifest.classes)}")
 
 
 def _read(folder: Path, name: str) -> bytes:

@@ -7,7 +7,7 @@ import torch
 from scipy.ndimage import label
 from torch import Tensor
 
-from ichnode.errors import BundleError, InferenceError
+from ichnode.errors import InferenceError
 from ichnode.imaging.head_box import head_box
 from ichnode.imaging.prediction import Prediction
 from ichnode.imaging.resample import CanonicalGrid, canonical_grid_for, highest_class, to_acquisition, to_canonical
@@ -37,7 +37,7 @@ class Predictor:
         self._layout = torch.channels_last_3d if is_neural else torch.contiguous_format  # as convolutions like it
 
     def predict(self, volume: Volume) -> Prediction:
-        """The hematoma on the volume's own slices."""
+        """The hematoma on the volume's own slices. Raises InferenceError."""
         manifest, grid = self.bundle.manifest, volume.grid
         head, by_class = self._by_class(volume)
         probability = to_acquisition(by_class.sum(axis=0).clip(0, 1), head, grid)
@@ -54,15 +54,18 @@ class Predictor:
         )
 
     def _by_class(self, volume: Volume) -> tuple[CanonicalGrid, FloatArray]:
-        """The grid around the head, and the probability of each class on it, (class, z, y, x)."""
+        """The grid around the head, and the probability of each class on it, (class, z, y, x).
+
+        Raises InferenceError for an answer that is no number: it would read as "nothing found".
+        """
         manifest = self.bundle.manifest
         whole = canonical_grid_for(volume.grid, manifest.grid_spacing_mm)
         head, hu = _head(whole, to_canonical(volume, whole))
         x_bcdhw = _channels(hu, manifest.windows).to(self.device).contiguous(memory_format=self._layout)
         with torch.inference_mode():
             by_class: FloatArray = self.bundle.probability(x_bcdhw)[0].float().cpu().numpy()
-        if len(by_class) != len(manifest.classes):
-            raise BundleError(f"{manifest.name} gave {len(by_class)} channels for {', '.join(manifest.classes)}")
+        if not np.isfinite(by_class).all():
+            raise InferenceError("error", f"{manifest.name} gave probabilities that are not numbers")
         return head, np.where(by_class.sum(axis=0) >= manifest.thresholds.lenient / 10, by_class, np.float32(0))
 
 

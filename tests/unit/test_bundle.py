@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from ichnode.errors import BundleError, ConfigError
 from ichnode.inference.bundle import configured_bundle, find_bundles, load_bundle, shipped_bundles, verify_bundle
@@ -42,9 +42,38 @@ def test_a_bundle_that_names_no_classes_finds_hematoma(bundle: Path) -> None:
     assert verify_bundle(bundle).classes == ("hematoma",)
 
 
-def test_the_types_that_a_bundle_tells_apart_are_in_its_manifest(bundle: Path) -> None:
-    change(bundle, classes=["IPH", "IVH", "SAH", "SDH", "EDH"])
-    assert verify_bundle(bundle).classes == ("IPH", "IVH", "SAH", "SDH", "EDH")
+def test_the_types_that_a_bundle_tells_apart_are_in_its_manifest() -> None:
+    assert verify_bundle(shipped_bundles() / "hematoma").classes == ("IPH", "IVH", "SAH", "SDH", "EDH")
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"classes": ["IPH", "IVH"]}, "gives 1 channels for IPH, IVH"),
+        ({"architecture": "blocks:Conv"}, "do not fit blocks:Conv"),
+    ],
+)
+def test_a_network_that_is_not_what_its_manifest_says_is_refused(
+    bundle: Path, values: dict[str, Any], complaint: str
+) -> None:
+    change(bundle, **values)
+    with pytest.raises(BundleError, match=complaint):
+        verify_bundle(bundle)
+
+
+def test_a_network_that_needs_other_windows_than_its_manifest_says_is_refused(tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(shipped_bundles() / "hematoma", tmp_path / "hematoma"))
+    change(bundle, windows=[[0, 80]])
+    with pytest.raises(BundleError, match="does not read what it says"):
+        verify_bundle(bundle)
+
+
+def test_weights_that_are_no_numbers_are_refused(bundle: Path) -> None:
+    weights = {name: value * float("nan") for name, value in load_file(bundle / "weights.safetensors").items()}
+    save_file(weights, bundle / "weights.safetensors")
+    change(bundle, weights_sha256=hashlib.sha256((bundle / "weights.safetensors").read_bytes()).hexdigest())
+    with pytest.raises(BundleError, match="not all numbers"):
+        verify_bundle(bundle)
 
 
 @pytest.mark.parametrize("classes", [[], ["IPH", "IPH"], ["IPH", "hematoma"], ["tumor"]])

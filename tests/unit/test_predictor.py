@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ichnode.domain.findings import Side
-from ichnode.errors import BundleError, InferenceError
+from ichnode.errors import InferenceError
 from ichnode.imaging.volume import Volume
 from ichnode.inference.bundle import Bundle, Manifest, shipped_bundles
 from ichnode.inference.predictor import Predictor, choose_device
@@ -121,9 +121,13 @@ def test_a_network_that_tells_no_types_apart_gives_none() -> None:
     assert predictor(Brightness()).predict(cubes(10)).types is None
 
 
-def test_a_network_with_other_channels_than_its_manifest_says_is_an_error() -> None:
-    with pytest.raises(BundleError, match="2 channels for hematoma"):
-        predictor(Halves()).predict(cubes(10))
+def test_probabilities_that_are_no_numbers_are_an_error_and_not_nothing_found() -> None:
+    class Broken(Brightness):
+        def forward(self, x_bcdhw: torch.Tensor) -> torch.Tensor:
+            return super().forward(x_bcdhw) * float("nan")
+
+    with pytest.raises(InferenceError, match="not numbers"):
+        predictor(Broken()).predict(cubes(10))
 
 
 def test_the_network_sees_the_head_and_some_air_only() -> None:
