@@ -269,6 +269,11 @@ HOSPITAL_REFUSALS = {
     "types.0: Input should be": "P1,A1,ct.nii,,,ICH,,,,,,,",
     "label_map.1: Input should be": "P1,A1,ct.nii,mask.nii,1=clot,,,,,,,,",
     "does not name the value 1": "P1,A1,ct.nii,mask.nii,2=IPH,,,,,,,,",
+    "label_map.300": "P1,A1,ct.nii,mask.nii,300=SDH,,,,,,,,",
+    "label_map.-1": "P1,A1,ct.nii,mask.nii,1=IPH -1=none,,,,,,,,",
+    "its mask shows IPH, it was read as no hemorrhage": "P1,A1,ct.nii,mask.nii,,none,,,,,,,",
+    "its mask shows IPH, it was read as SDH": "P1,A1,ct.nii,mask.nii,,SDH,,,,,,,",
+    "its mask shows no hemorrhage, it was read as IPH": "P1,A1,ct.nii,mask.nii,1=none,IPH,,,,,,,",
     "its first CT, A9, is not there": "P1,A1,ct.nii,,,,A9,,,,,,",
     "outcome.type": "P1,A1,ct.nii,,,,,,,,,,4",
 }
@@ -283,3 +288,24 @@ def test_an_unsound_line_of_a_hospitals_table_is_refused_with_its_row_number(tmp
     assert [row.study for row in rows] == ["A0"]
     assert refused == [Refused(number=2, reason=refused[0].reason)]
     assert reason in refused[0].reason
+
+
+def test_a_ct_that_cannot_be_read_to_its_end_is_refused_on_import(tmp_path):
+    whole = write_head(tmp_path / "ct.nii").read_bytes()
+    (tmp_path / "cut.nii").write_bytes(whole[:2000])
+    write_table(tmp_path / "studies.csv", COLUMNS, "P0,A0,ct.nii,,,,,,,,,,", "P1,A1,cut.nii,,,,,,,,,,")
+    rows, refused = sift(hospital.drafts(tmp_path))
+    assert [row.study for row in rows] == ["A0"]
+    assert [one.number for one in refused] == [2]
+
+
+def test_cells_that_lack_at_the_end_of_a_line_are_empty(tmp_path):
+    write_head(tmp_path / "ct.nii")
+    write_table(tmp_path / "studies.csv", COLUMNS, "P0,A0,ct.nii")
+    assert list(imported(hospital, tmp_path)) == ["A0"]
+
+
+def test_a_table_in_another_encoding_says_so(tmp_path):
+    (tmp_path / "studies.csv").write_bytes(f"{COLUMNS}\nMüller,A0,ct.nii\n".encode("cp1252"))
+    with pytest.raises(DataError, match=r"studies\.csv: is not UTF-8 text"):
+        sift(hospital.drafts(tmp_path))

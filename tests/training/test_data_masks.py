@@ -14,7 +14,7 @@ from tests.training.data_factory import (
     write_head,
     write_nifti,
 )
-from training.data.load import native, native_grid
+from training.data.load import native
 from training.data.manifest import DataError
 from training.data.masks import labels_on
 
@@ -35,7 +35,7 @@ def labels(tmp_path, mask, label_map, **geometry):
         mask=write_nifti(tmp_path / "mask.nii.gz", mask, **geometry),
         label_map=label_map,
     )
-    return labels_on(native_grid(row), row)
+    return native(row)[1]
 
 
 def test_values_of_a_mask_become_the_common_labels(tmp_path):
@@ -61,7 +61,7 @@ def test_a_mask_on_another_grid_is_refused_by_what_differs(tmp_path, reason):
 def test_a_nifti_mask_cannot_fit_a_ct_with_uneven_slices(tmp_path):
     head = head_ct(hematoma_ml=30, geometry=small(IRREGULAR))
     ct = write_dicom(tmp_path / "ct", head.datasets)
-    grid = native_grid(row_of(ct))
+    grid = native(row_of(ct))[0].grid
     even = lps_affine((4.0, *grid.pixel_spacing_mm), tuple(grid.positions_lps[0]))
     mask = write_nifti(tmp_path / "mask.nii", head.hematoma.astype(np.uint8), even)
     with pytest.raises(DataError, match=r"spacing: \(3.594, 3.594, 4\) mm where the CT has \(3.594, 3.594, 7\) mm"):
@@ -81,7 +81,7 @@ def test_a_mask_of_probabilities_is_refused(tmp_path):
 @pytest.mark.parametrize(("types", "value"), [(None, 255), (("IPH",), 255), ((), 0)])
 def test_without_a_mask_only_a_reading_free_of_hemorrhage_is_known(tmp_path, types, value):
     row = row_of(write_head(tmp_path / "ct.nii.gz"), types=types)
-    assert set(np.unique(labels_on(native_grid(row), row))) == {value}
+    assert set(np.unique(native(row)[1])) == {value}
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_segmentation_that_lies_elsewhere_is_refused(study):
     moved = list(phantom().datasets)
     for dataset in moved:
         dataset.ImagePositionPatient = [v + 2 for v in dataset.ImagePositionPatient]
-    with pytest.raises(DataError, match=r"origin: .* of no slice of the CT"):
+    with pytest.raises(DataError, match=r"origin: .* not that of the slice it refers to"):
         native(row(sources=moved, masks=(hematoma, beside)))
 
 

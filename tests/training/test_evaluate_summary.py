@@ -68,7 +68,7 @@ def test_dice_of_all_heads_as_one_counts_every_ml_alike_and_false_ones_of_normal
     scores = [score(10, 10, 8), score(0.5, 0, 0), score(0, 1.5, 0)]
     assert value(scores, "dice_pooled") == pytest.approx(2 * 8 / (20 + 0.5 + 1.5))
     assert value(scores, "dice_1ml") == pytest.approx(0.8)
-    assert value([score(0, 0, 0)], "dice_pooled") is None
+    assert value([score(0, 0, 0), score(0, 0.01, 0)], "dice_pooled") is None  # nobody bleeds
 
 
 def test_false_positives_are_of_normals() -> None:

@@ -1,6 +1,7 @@
 """The commands around a training: bad input is named before anything is simulated, curves become a picture."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,13 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from tests.training.data_factory import phantom_row, row_of
-from tests.training.fit_factory import tiny_recipe
+from tests.training.fit_factory import Cubes, nothing_to_validate, tiny_recipe
 from training.__main__ import app
 from training.data.manifest import write_manifest
+from training.fit.checkpoint import LAST
 from training.fit.curves import _rows
 from training.fit.recipes import RECIPES, RecipeName
+from training.fit.trainer import fit
 
 
 def run(*arguments: object) -> Result:
@@ -88,6 +91,58 @@ def test_steps_of_a_run_that_began_anew_are_counted_on(tmp_path: Path) -> None:
     assert [row["step"] for row in _rows(file, 10)] == [20, 40]
     file.write_text("")
     assert _rows(file, 60) == []
+
+
+def test_a_journal_that_was_cut_and_styles_that_come_and_go_are_drawn(tmp_path: Path) -> None:
+    rows = [{"step": 20, "kind": "training", "loss": 1.0, "rate": 1e-3}]
+    rows += [{"step": 20, "kind": "validation", "a": 0.5, "b": 0.4}, {"step": 40, "kind": "validation", "b": 0.6}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 60, "ki')
+    assert run("curves", tmp_path, "--out", tmp_path / "curves.png").exit_code == 0
+
+
+@pytest.mark.parametrize("asked", [("--decay-steps", 100, "--hours", 1), ("--decay-steps", 100, "--steps", 50)])
+def test_a_decay_that_has_no_end_or_no_room_is_refused(tmp_path: Path, asked: tuple[object, ...]) -> None:
+    outcome = run("fit", "segmenter", "--out", tmp_path / "run", *asked)
+    assert outcome.exit_code == 2
+    assert "needs --steps, and as many at least" in outcome.output
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    fit(replace(RECIPES[RecipeName.CPU](), steps=0, makers=0), Cubes(), nothing_to_validate, tmp_path / "run")
+    return tmp_path / "run" / LAST
+
+
+def exported(checkpoint: Path, out: Path, card: str, *more: object) -> Result:
+    (checkpoint.parent / "card.md").write_text(card)
+    asked = ("--version", "1", "--trained-on", "nobody", "--card", checkpoint.parent / "card.md")
+    return run("export", "segmenter", checkpoint, "--out", out, *asked, *more)
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "complaint"),
+    [
+        ("mine", ("--found", 0.1), "lenient <= found <= strict"),
+        ("My_Name", (), "name: String should match"),
+        ("mine", ("--created", "1.2.2026"), "Invalid isoformat"),
+    ],
+)
+def test_values_that_no_bundle_has_are_named(
+    checkpoint: Path, tmp_path: Path, name: str, more: tuple[object, ...], complaint: str
+) -> None:
+    outcome = exported(checkpoint, tmp_path / name, "a card", *more)
+    assert outcome.exit_code == 2
+    assert complaint in outcome.output
+    assert not (tmp_path / name).exists()
+
+
+def test_a_good_bundle_stays_until_its_successor_is_verified(checkpoint: Path, tmp_path: Path) -> None:
+    assert exported(checkpoint, tmp_path / "mine", "first").exit_code == 0
+    assert exported(checkpoint, tmp_path / "mine", " ").exit_code == 2
+    assert (tmp_path / "mine" / "CARD.md").read_text() == "first"
+    assert exported(checkpoint, tmp_path / "mine", "second").exit_code == 0
+    assert (tmp_path / "mine" / "CARD.md").read_text() == "second"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "run"]
 
 
 def test_a_folder_without_metrics_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,7 @@ from tests.training.fit_factory import Cubes
 from training.data.load import native
 from training.data.manifest import DataError, Row
 from training.fit.own_data import ManifestSource, MixedSource
+from training.fit.source import Batch
 
 SPACING_MM = (5.0, 2.5, 2.5)
 
@@ -40,6 +42,7 @@ def test_heads_are_shown_without_most_of_the_air(rows: list[Row]) -> None:
     whole, _ = native(rows[0])
     batches = [source_of(rows[:1]).batch(number).hu_bdhw[0] for number in range(8)]
     air = float((torch.from_numpy(whole.hu) < -900).float().mean())
+    assert all(float((hu < -900).float().mean()) < air for hu in batches)
     assert min(float((hu < -900).float().mean()) for hu in batches) < air - 0.1
 
 
@@ -71,6 +74,32 @@ def test_a_row_that_cannot_be_read_is_named(rows: list[Row]) -> None:
 
 
 def test_own_and_simulated_batches_are_mixed_in_the_share_asked_for() -> None:
-    mixed = MixedSource(own=Cubes(16), simulated=Cubes(32), share=0.25)
-    sizes = [mixed.batch(number).hu_bdhw.shape[-1] for number in range(200)]
-    assert sizes.count(16) == pytest.approx(50, abs=20)
+    mixed = MixedSource(own=Cubes(16), simulated=Cubes(32), share=0.3)
+    sizes = [mixed.batch(number).hu_bdhw.shape[-1] for number in range(100)]
+    assert sizes.count(16) == 30
+    assert max(len(run) for run in "".join("." if size == 32 else "o" for size in sizes).split("o")) <= 3
+
+
+def test_each_kind_of_batch_comes_in_its_own_order_without_gaps() -> None:
+    class Numbers:
+        def __init__(self) -> None:
+            self.asked: list[int] = []
+
+        def batch(self, number: int) -> Batch:
+            self.asked.append(number)
+            return Cubes().batch(number)
+
+    own, simulated = Numbers(), Numbers()
+    mixed = MixedSource(own=own, simulated=simulated, share=0.4)
+    for number in range(20):
+        mixed.batch(number)
+    assert own.asked == list(range(8))
+    assert simulated.asked == list(range(12))
+
+
+def test_heads_of_a_validation_are_as_they_are_in_their_order(rows: list[Row]) -> None:
+    source = source_of(rows, as_they_are=True)
+    assert [ml_of(source.batch(number).labels_bdhw) for number in range(3)] == pytest.approx([20, 30, 40], rel=0.05)
+    tissue = [batch.hu_bdhw[batch.labels_bdhw == 1].median() for batch in map(source.batch, range(3))]
+    whole = [(volume.hu[labels == 1]) for volume, labels in map(native, rows)]
+    assert [float(hu) for hu in tissue] == pytest.approx([float(np.median(hu)) for hu in whole], abs=1.5)

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ import torch
 from torch import nn
 
 from tests.training.fit_factory import Cubes, FailsAt, nothing_to_validate, tiny_recipe
+from training.data.manifest import DataError
+from training.fit import trainer
 from training.fit.checkpoint import BEST, LAST, read
-from training.fit.trainer import fit
+from training.fit.trainer import Diverged, fit
 from training.fit.validation import StyleScores
 
 
@@ -112,6 +115,71 @@ def test_a_stop_signal_ends_after_the_step_with_a_checkpoint(tmp_path: Path) -> 
     assert read(tmp_path / LAST)["step"] == 4
 
 
+def test_ctrl_c_reaches_the_training_alone_and_not_those_who_make_batches_ahead(tmp_path: Path) -> None:
+    script = """
+import sys
+from pathlib import Path
+from tests.training.fit_factory import *
+from training.fit.trainer import fit
+if __name__ == "__main__":
+    fit(tiny_recipe(steps=None, makers=1), Cubes(), nothing_to_validate, Path(sys.argv[1]))
+"""
+    (tmp_path / "train.py").write_text(script)
+    command = [sys.executable, tmp_path / "train.py", tmp_path / "run"]
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True) as run:
+        assert run.stdout is not None
+        run.stdout.readline()  # of step 20
+        os.killpg(run.pid, signal.SIGINT)
+        assert run.wait(timeout=120) == 0
+    assert read(tmp_path / "run" / LAST)["step"] >= 20
+
+
+def test_before_a_batch_that_cannot_be_made_the_steps_are_saved(tmp_path: Path) -> None:
+    class Unreadable(Cubes):
+        def batch(self, number: int):  # type: ignore[no-untyped-def]
+            if number == 3:
+                raise DataError("A17 cannot be read")
+            return super().batch(number)
+
+    with pytest.raises(DataError, match="A17"):
+        fit(tiny_recipe(), Unreadable(), nothing_to_validate, tmp_path)
+    assert read(tmp_path / LAST)["step"] == 3
+
+
+def test_a_training_that_only_gets_gradients_that_are_no_numbers_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(Cubes):
+        def batch(self, number: int):  # type: ignore[no-untyped-def]
+            batch = super().batch(number)
+            return batch if number < 2 else replace(batch, hu_bdhw=batch.hu_bdhw * float("nan"))
+
+    monkeypatch.setattr(trainer, "MOST_PASSED_OVER", 3)
+    with pytest.raises(Diverged, match="3 steps in a row"):
+        fit(tiny_recipe(steps=10), Broken(), nothing_to_validate, tmp_path)
+    saved = read(tmp_path / LAST)
+    assert all(bool(weight.isfinite().all()) for weight in saved["network"].values())
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert "NaN" not in str(lines)
+
+
+def test_what_is_validated_is_an_average_that_follows_the_weights(tmp_path: Path) -> None:
+    done = fit(tiny_recipe(steps=5), Cubes(), nothing_to_validate, tmp_path)
+    first = fit(tiny_recipe(steps=0), Cubes(), nothing_to_validate, tmp_path / "untrained").network
+    names = [name for name, weight in done.network.named_parameters() if weight.ndim > 1]
+    states = [network.state_dict() for network in (first, done.average, done.network)]
+    for name in names:
+        start, average, now = (state[name] for state in states)
+        assert 0 < float((average - start).norm()) < float((now - start).norm()) * 1.05
+
+
+def test_after_a_change_of_styles_the_best_is_found_anew(tmp_path: Path) -> None:
+    fit(tiny_recipe(steps=1), Cubes(), lambda network: {"a": 0.9}, tmp_path)
+    fit(tiny_recipe(steps=2), Cubes(), lambda network: {"a": 0.9, "own data": 0.4}, tmp_path)
+    assert read(tmp_path / BEST)["step"] == 2
+
+
 def test_a_killed_training_resumes_from_its_last_checkpoint(tmp_path: Path) -> None:
     script = """
 import os, sys
@@ -141,6 +209,13 @@ import os, sys, torch
 from pathlib import Path
 from tests.training.fit_factory import *
 from training.fit.trainer import fit
+from training.fit.group import Group
+group = Group.join("gloo")
+layer = torch.nn.Linear(1, 1, bias=False)
+layer.weight.grad = torch.full((1, 1), float(group.rank))
+group.average_gradients(layer)
+assert float(layer.weight.grad) == 0.5
+group.leave()
 done = fit(tiny_recipe(backend="gloo", steps=3), Cubes(), nothing_to_validate, Path(sys.argv[1]))
 torch.save(done.network.state_dict(), Path(sys.argv[1]) / f"{os.environ['RANK']}.pt")
 """

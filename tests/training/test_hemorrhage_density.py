@@ -65,7 +65,7 @@ def test_edema_is_a_faint_dark_rim_of_the_wanted_volume_around_parenchymal_blood
     assert not Bleeding((lesion("SDH", "convexity", edema_ml=12.0),)).painted(head).edema_hu.any()
 
 
-@pytest.mark.parametrize(("type_", "site"), [("IVH", "ventricles"), ("SAH", "basal")])
+@pytest.mark.parametrize(("type_", "site"), [("IVH", "ventricles"), ("SAH", "cisterns")])
 @pytest.mark.parametrize("seed", range(6))
 def test_blood_in_csf_is_denser_than_brain_wherever_it_is_called_blood(
     head: Space, type_: str, site: str, seed: int

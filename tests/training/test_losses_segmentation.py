@@ -1,5 +1,6 @@
 """The loss rewards truth, ignores the unknown, and keeps its gradient where there is no hemorrhage."""
 
+import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -52,6 +53,16 @@ def test_false_positives_in_a_head_without_hemorrhage_are_pushed_down() -> None:
     assert logits.grad is not None
     assert float(logits.grad[:, 1, 3, 3:6, 3:6].min()) > 0
     assert bool(logits.grad.isfinite().all())
+
+
+def test_a_head_costs_in_a_batch_what_it_costs_alone() -> None:
+    bleeding, normal = labels_with_blood(), torch.zeros(1, 8, 16, 16, dtype=torch.uint8)
+    said = normal.clone()
+    said[:, 3, 3:6, 3:6] = 1
+    logits = [logits_saying(said), logits_saying(said)]
+    alone = [float(segmentation_loss([one], labels)) for one, labels in zip(logits, (bleeding, normal), strict=True)]
+    together = segmentation_loss([torch.cat(logits)], torch.cat([bleeding, normal]))
+    assert float(together) == pytest.approx(sum(alone) / 2, rel=1e-4)
 
 
 def test_in_a_head_without_hemorrhage_a_few_false_voxels_cost_as_much_as_much_of_a_missed_hematoma() -> None:

@@ -21,7 +21,7 @@ def test_calcified_nuclei_are_on_both_sides() -> None:
     assert calcified >= 4
 
 
-def test_a_tumour_is_no_denser_than_the_white_matter_of_its_head() -> None:
+def test_a_tumour_is_hardly_denser_than_the_white_matter_of_its_head() -> None:
     head = ellipsoid_head((5.0, 2.0, 2.0))
     covered = torch.zeros_like(head.depth_mm)
     lesions = 0

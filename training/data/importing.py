@@ -1,6 +1,6 @@
 """Importing: what an importer drafts becomes manifest rows; a draft that is not sound is refused with its number."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,8 @@ from pydantic import ValidationError
 
 from ichnode.errors import RefusedSeries
 from training.data import bhsd, cq500, hemseg, hospital, instance22, perez, physionet
-from training.data.load import native_grid
+from training.data.load import native
 from training.data.manifest import LABEL_VALUES, UNKNOWN, DataError, Row, explained
-from training.data.masks import labels_on
 
 Draft = dict[str, Any]  # fields of a Row, not yet checked
 Importer = Callable[[Path], Iterator[Draft | DataError]]  # in place of a draft, why there is none
@@ -60,13 +59,25 @@ def _row(draft: Draft | DataError) -> Row:
 
 
 def _measured(row: Row) -> Row:
-    """With the hemorrhage types and the volume that its mask shows, unless these were given."""
-    grid = native_grid(row)
-    labels = labels_on(grid, row)
+    """With the hemorrhage types and the volume that its mask shows, unless these were given.
+
+    Reads every voxel, so that a training does not stumble over one. Raises DataError where mask and reading differ.
+    """
+    volume, labels = native(row)
     if row.mask is None or (labels == UNKNOWN).any():
         return row
     present = set(np.unique(labels).tolist())
     types = tuple(name for name, value in LABEL_VALUES.items() if value and value in present)
-    volume_ml = round(grid.volume_ml(labels > 0), 3)
+    if row.types is not None:
+        _must_agree(types, row.types)
+    volume_ml = round(volume.grid.volume_ml(labels > 0), 3)
     known = row.model_dump(exclude_none=True)
     return Row.model_validate({"types": types, "volume_ml": volume_ml} | known)
+
+
+def _must_agree(shown: Sequence[str], read: Sequence[str]) -> None:
+    """A mask shows every hemorrhage of its study: what was read, and nothing else; `any` may be each."""
+    vague = "any" in (*shown, *read)
+    if bool(shown) != bool(read) or not (vague or set(shown) <= set(read)):
+        said = [", ".join(types) or "no hemorrhage" for types in (shown, read)]
+        raise DataError(f"its mask shows {said[0]}, it was read as {said[1]}")

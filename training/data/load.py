@@ -6,13 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ichnode.imaging.resample import CanonicalGrid, canonical_grid_for, to_canonical
-from ichnode.imaging.series_gate import acquisition_grid
 from ichnode.imaging.series_reader import read_volume
 from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Volume
 from training.data.dicom import series_in
 from training.data.manifest import Row
 from training.data.masks import Labels, labels_on
-from training.data.nifti import nifti_grid, nifti_volume
+from training.data.nifti import nifti_volume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,11 +34,6 @@ def native(row: Row) -> tuple[Volume, Labels]:
     """HU and labels (slice, row, column) as acquired. Raises DataError, RefusedSeries and OSError."""
     volume = read_volume(series_in(row.ct)) if row.ct.is_dir() else nifti_volume(row.ct)
     return volume, labels_on(volume.grid, row)
-
-
-def native_grid(row: Row) -> AcquisitionGrid:
-    """Where the voxels of the CT are, without reading any. Raises as `native` does."""
-    return acquisition_grid(series_in(row.ct)) if row.ct.is_dir() else nifti_grid(row.ct)
 
 
 def case(row: Row, spacing_mm: tuple[float, float, float]) -> Case:

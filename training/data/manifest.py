@@ -10,13 +10,14 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ichnode.domain.findings import HemorrhageType
 
 Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 Present = Literal["IPH", "IVH", "SAH", "SDH", "EDH", "any"]
 Label = Literal[Present, "none", "unknown"]
 
@@ -29,6 +30,7 @@ LABEL_VALUES: dict[str, int] = {
     "unknown": UNKNOWN,
 }
 _PATHS = ("ct", "mask")
+MaskValue = Annotated[int, Field(ge=0, le=255)]
 
 
 class DataError(Exception):
@@ -56,7 +58,7 @@ class Row(BaseModel):
     licence: str
     split: Split
     mask: Path | None = None  # NIfTI, or DICOM Segmentation, on the grid of the CT
-    label_map: dict[int, Label] | None = None  # value in the mask, or segment number, -> what it is; 0 needs no entry
+    label_map: dict[MaskValue, Label] | None = None  # mask value or segment number -> what it is; 0 needs no entry
     types: tuple[Present, ...] | None = None  # the hemorrhages of the study; () is a reading without any
     volume_ml: Annotated[float, Field(ge=0)] | None = None  # of all hemorrhages together
     t_hours: Annotated[float, Field(ge=0)] | None = None  # from the patient's first CT to this one

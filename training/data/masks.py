@@ -91,7 +91,9 @@ def _segmentation(path: Path, grid: AcquisitionGrid) -> NDArray[np.uint8]:
 
 
 def _check_frames(segmentation: Segmentation, path: Path, grid: AcquisitionGrid) -> None:
-    """Refuse frames that are not where a slice of the CT is. Raises DataError; AttributeError for missing groups."""
+    """Refuse frames that are not where the slice is that they refer to. Raises DataError; AttributeError for groups
+    that are missing.
+    """
     size = (segmentation.Rows, segmentation.Columns)
     if size != (grid.rows, grid.columns):
         raise DataError(f"{path}: shape: {size} where the CT has {(grid.rows, grid.columns)}")
@@ -105,7 +107,9 @@ def _check_frames(segmentation: Segmentation, path: Path, grid: AcquisitionGrid)
     cosines = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
     if abs(cosines - np.concatenate([grid.row_direction_lps, grid.column_direction_lps])).max() > DIRECTION_TOLERANCE:
         raise DataError(f"{path}: direction: {_shown(cosines)} is not that of the CT")
+    place = dict(zip(grid.sop_instance_uids, grid.positions_lps, strict=True))
     for frame in segmentation.PerFrameFunctionalGroupsSequence:
         position = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
-        if abs(grid.positions_lps - position).max(axis=1).min() > ORIGIN_TOLERANCE_MM:
-            raise DataError(f"{path}: origin: {_shown(position)} mm is that of no slice of the CT")
+        source = frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+        if abs(place[source] - position).max() > ORIGIN_TOLERANCE_MM:
+            raise DataError(f"{path}: origin: {_shown(position)} mm is not that of the slice it refers to")

@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from ichnode.domain.identity import derived_uid
@@ -31,26 +32,21 @@ def nifti_volume(path: Path) -> Volume:
 
 
 def nifti_values(path: Path) -> tuple[FloatArray, AcquisitionGrid]:
-    """(slice, row, column) values and where they are. Raises DataError and OSError."""
+    """(slice, row, column) values and where they are. SOP Instance UIDs are made up. Raises DataError and OSError."""
     image, turn = _opened(path)
     try:
         stored = np.asarray(image.dataobj, np.float32)
-    except (EOFError, zlib.error, ValueError) as problem:
+    except (EOFError, zlib.error, ValueError, TypeError) as problem:  # TypeError: voxels of several numbers, as colours
         raise DataError(f"{path}: cannot be read: {problem}") from problem
     values = apply_orientation(stored, turn).transpose(2, 1, 0)
     return np.ascontiguousarray(values), _grid(path, image, turn)
-
-
-def nifti_grid(path: Path) -> AcquisitionGrid:
-    """Where the voxels are, from the header alone. SOP Instance UIDs are made up. Raises DataError and OSError."""
-    return _grid(path, *_opened(path))
 
 
 def _opened(path: Path) -> tuple[nib.Nifti1Image, NDArray[np.float64]]:
     """The file, and how its axes turn into left, posterior, superior."""
     try:
         image = nib.squeeze_image(nib.load(path))
-    except (ImageFileError, EOFError, zlib.error) as problem:
+    except (ImageFileError, HeaderDataError, EOFError, zlib.error) as problem:
         raise DataError(f"{path}: is not NIfTI: {problem}") from problem
     if not isinstance(image, nib.Nifti1Image) or len(image.shape) != 3 or min(image.shape) < 2:
         raise DataError(f"{path}: is not a NIfTI volume of two slices and more, but {image.shape}")

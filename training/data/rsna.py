@@ -43,4 +43,6 @@ def write_scan(slices: list[Path], target: Path) -> None:
     except RuntimeError as problem:
         raise DataError(f"{target.name}: {problem}") from problem
     target.parent.mkdir(parents=True, exist_ok=True)
-    SimpleITK.WriteImage(image, str(target))
+    writing = target.with_name(f"writing-{target.name}")
+    SimpleITK.WriteImage(image, str(writing))
+    writing.replace(target)

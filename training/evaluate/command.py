@@ -12,7 +12,7 @@ from ichnode.errors import InferenceError
 from ichnode.inference.bundle import bundle_named
 from ichnode.inference.predictor import choose_device
 from training.data.load import with_truth
-from training.data.manifest import DataError, read_manifest
+from training.data.manifest import SPLITS, TYPES, DataError, read_manifest
 from training.evaluate.contenders import contenders
 from training.evaluate.files import write_csv, write_json
 from training.evaluate.from_manifest import manifest_cases
@@ -32,13 +32,17 @@ _WIDE = 220  # piped tables keep their columns
 
 def segmenter(
     data: Annotated[Path | None, typer.Option(help="Manifest (JSONL) with masks.", exists=True, dir_okay=False)] = None,
-    held_out: Annotated[int, typer.Option(min=0, help="Also so many simulated patients of each held-out style.")] = 0,
+    held_out: Annotated[
+        int, typer.Option(min=0, max=100, help="Also so many simulated patients of each held-out style.")
+    ] = 0,
     style: Annotated[list[str] | None, typer.Option(help=f"Of these only: {', '.join(STYLES)}.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the held-out patients.")] = 0,
     bundle: Annotated[list[str] | None, typer.Option(help="Bundle by name or folder; may be repeated.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for report.json, cases.csv and the plots.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many rows.")] = None,
-    split: Annotated[str | None, typer.Option(help="Only this split; otherwise all that is not train.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help=f"Only one of {', '.join(SPLITS)}; otherwise all that is not train.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.")] = "auto",
 ) -> None:
     """Bundles side by side, and beside trivial ways, on patients with known truth. RESEARCH USE ONLY."""
@@ -47,6 +51,10 @@ def segmenter(
         console.width = _WIDE
     if unknown := set(style or []) - set(STYLES):
         raise typer.BadParameter(f"{', '.join(unknown)}: none of {', '.join(STYLES)}", param_hint="--style")
+    if style and not held_out:
+        raise typer.BadParameter("needs --held-out with a number of patients", param_hint="--style")
+    if split is not None and split not in SPLITS:
+        raise typer.BadParameter(f"{split} is none of {', '.join(SPLITS)}", param_hint="--split")
     styles = _at_hand(style, errors) if held_out else []
     refused: dict[str, str] = {}
     try:
@@ -95,6 +103,8 @@ def calibrate_segmenter(
         looked_at = bundle_named(bundle, "cpu")
         if looked_at.manifest.family != "neural network":
             raise typer.BadParameter(f"{looked_at.manifest.name} has no logits")
+        if looked_at.manifest.classes != TYPES:
+            raise typer.BadParameter(f"{looked_at.manifest.name} does not tell {', '.join(TYPES)} apart")
         grid = Recipe().on(looked_at.manifest.grid_spacing_mm).grid
         found = temperature_of(looked_at, validation_source(grid, TRAINING), heads)
     except InferenceError as problem:

@@ -1,5 +1,6 @@
 """Contenders: what is evaluated side by side. A bundle as the daemon runs it, or a way so simple that it must lose."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -101,5 +102,9 @@ def contenders(names: list[str], device: str) -> list[Contender]:
     """
     shipped = find_bundles([shipped_bundles()])
     wanted = names or [name for name in ("hematoma", "hematoma-baseline") if name in shipped]
-    bundles = [BundleContender(bundle_named(name, device), device) for name in dict.fromkeys(wanted)]
-    return [*bundles, BrightBrain(), EmptyMask()]
+    bundles = {name: BundleContender(bundle_named(name, device), device) for name in wanted}
+    count = Counter(bundle.name for bundle in bundles.values())
+    for given, bundle in bundles.items():
+        if count[bundle.name] > 1:  # other thresholds, or flipped: the folder tells them apart
+            bundle.name = f"{bundle.name} {given}"
+    return [*bundles.values(), BrightBrain(), EmptyMask()]

@@ -82,15 +82,15 @@ def _error_ml(score: Score) -> float:
     return score.all_types.error_ml
 
 
-def _shared_and_total_ml(score: Score) -> Values:
+def _shared_true_and_found_ml(score: Score) -> Values:
     of = score.all_types
-    return np.array([of.overlap_ml, of.truth_ml + of.predicted_ml])
+    return np.array([of.overlap_ml, of.truth_ml, of.predicted_ml])
 
 
-def _pooled_dice(shared_and_total_ml: Values) -> float:
-    """As if all patients, normals included, were one head; NaN where nothing is there and nothing was found."""
-    shared, total = shared_and_total_ml.sum(axis=0)
-    return float(2 * shared / total) if total else float("nan")
+def _pooled_dice(shared_true_and_found_ml: Values) -> float:
+    """As if all patients, normals included, were one head; NaN where none of them bleeds."""
+    shared, true, found = shared_true_and_found_ml.sum(axis=0)
+    return float(2 * shared / (true + found)) if true else float("nan")
 
 
 def _lone_iph_dice(score: Score) -> float | None:
@@ -103,7 +103,7 @@ MEASURES = (
     Measure(key="dice", values=_if_bleeding(lambda s: s.all_types.dice)),
     Measure(key="dice_median", values=_if_bleeding(lambda s: s.all_types.dice), statistic=np.median),
     Measure(key="dice_1ml", values=lambda s: _given(s.all_types.dice) if s.all_types.truth_ml >= SEEN_ML else []),
-    Measure(key="dice_pooled", values=lambda s: [_shared_and_total_ml(s)], statistic=_pooled_dice),
+    Measure(key="dice_pooled", values=lambda s: [_shared_true_and_found_ml(s)], statistic=_pooled_dice),
     Measure(key="dice_lone_iph_5ml", values=_if_bleeding(_lone_iph_dice)),  # also of who tells no types
     Measure(key="hd95_mm", values=_if_bleeding(lambda s: s.hd95_mm), statistic=np.median, worse=rising),
     Measure(key="hd95_undefined", values=_if_bleeding(lambda s: s.hd95_mm is None), statistic=share, worse=rising),

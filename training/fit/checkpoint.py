@@ -30,6 +30,7 @@ class Progress:
     optimizer: AdamW
     step: int = 0  # steps done
     best: float = -1.0  # score of the worst style
+    styles: tuple[str, ...] = ()  # that were validated
 
 
 def begin(recipe: Recipe, weights: Mapping[str, Tensor] | None = None) -> Progress:
@@ -58,6 +59,7 @@ def save(progress: Progress, recipe: Recipe, path: Path) -> None:
     stored = {
         "step": progress.step,
         "best": progress.best,
+        "styles": progress.styles,
         "network": progress.network.state_dict(),
         "average": progress.average.state_dict(),
         "optimizer": progress.optimizer.state_dict(),
@@ -75,6 +77,7 @@ def restore(progress: Progress, path: Path) -> None:
     """Bring `progress` to where the checkpoint was. Raises RuntimeError for another network."""
     stored = read(path)
     progress.step, progress.best = stored["step"], stored["best"]
+    progress.styles = tuple(stored["styles"])
     parts: list[nn.Module] = [progress.network, progress.average]
     for part, name in zip(parts, ("network", "average"), strict=True):
         part.load_state_dict(stored[name])

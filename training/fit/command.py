@@ -1,11 +1,12 @@
 """The commands `fit segmenter`, `curves` and `export`: parsing and printing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from torch import Tensor
 
@@ -13,35 +14,43 @@ from ichnode.errors import BundleError
 from ichnode.inference.bundle import Thresholds, bundle_named
 from models.segmenter import Segmenter
 from training.data.load import with_truth
-from training.data.manifest import DataError, read_manifest
+from training.data.manifest import DataError, Row, explained, read_manifest
+from training.fit.checkpoint import LAST
 from training.fit.curves import write_curves
 from training.fit.export import export_bundle
 from training.fit.own_data import ManifestSource, MixedSource
 from training.fit.recipes import RECIPES, RecipeName
 from training.fit.simulated import TRAINING_SEEDS, SimulatedSource, validation_source
 from training.fit.source import Source
-from training.fit.trainer import fit
+from training.fit.trainer import Diverged, fit
 from training.fit.validation import StyleScores
 from training.simulate.styles import HELD_OUT, TRAINING, Style
 from training.simulate.template import TEST_DATA, has_anatomy_of
 
 VALIDATION_BATCHES = 24
+LAST_PATIENT = 800_000_000  # beyond lie those of the validation
 
 
 def fit_segmenter(
     out: Annotated[Path, typer.Option(help="Folder of the checkpoints, metrics.jsonl and TensorBoard")],
     recipe: RecipeName = RecipeName.CPU,
-    steps: Annotated[int | None, typer.Option(help="Last step; without it, until the hours are over")] = None,
-    decay_steps: Annotated[int, typer.Option(help="Of these, how many the learning rate falls to nothing in")] = 0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Last step; without it, until the hours are over")] = None,
+    decay_steps: Annotated[int, typer.Option(min=0, help="Of --steps, those in which the rate falls to nothing")] = 0,
     learning_rate: Annotated[float | None, typer.Option(min=0, help="At its highest; without it, the recipe's")] = None,
-    hours: Annotated[float | None, typer.Option(help="Stop after this time, with a checkpoint")] = None,
+    hours: Annotated[float | None, typer.Option(min=0, help="Stop so long from now, with a checkpoint")] = None,
     start_from: Annotated[str | None, typer.Option(help="Bundle, by name or folder, to begin from")] = None,
-    first_patient: Annotated[int, typer.Option(min=0, help="Simulated; a later one is new to a bundle")] = 0,
+    first_patient: Annotated[
+        int, typer.Option(min=0, max=LAST_PATIENT, help="Simulated; those of an earlier training are not new to it")
+    ] = 0,
     resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on from the last checkpoint in OUT")] = True,
     data: Annotated[Path | None, typer.Option(help="Manifest (JSONL) with masks", exists=True, dir_okay=False)] = None,
     share: Annotated[float, typer.Option(min=0, max=1, help="Of the batches, that come from the manifest")] = 0.5,
 ) -> None:
     """Train the segmenter on simulated patients, and on your own where there is a manifest."""
+    if decay_steps > (steps or 0):
+        raise typer.BadParameter("needs --steps, and as many at least", param_hint="--decay-steps")
+    if start_from and resume and (out / LAST).exists():
+        typer.echo(f"goes on from {out / LAST}; what --start-from names is not looked at", err=True)
     chosen = replace(RECIPES[recipe](), steps=steps, decay_steps=decay_steps, hours=hours)
     if learning_rate is not None:
         chosen = replace(chosen, learning_rate=learning_rate)
@@ -70,14 +79,20 @@ def fit_segmenter(
             )
             source = MixedSource(own=own, simulated=simulated, share=share)
             if validation:
-                styles["own data"] = replace(own, rows=validation, heads=1)
+                styles["own data"] = replace(own, rows=_evenly(validation), heads=1, as_they_are=True)
         validate = StyleScores(styles, batches=VALIDATION_BATCHES, device=chosen.device)
         weights = _weights_of(start_from) if start_from else None
         progress = fit(chosen, source, validate, out, fresh=not resume, weights=weights)
-    except (DataError, BundleError) as problem:
+    except (DataError, BundleError, Diverged) as problem:
         typer.echo(str(problem), err=True)
         raise typer.Exit(2) from problem
-    typer.echo(f"{progress.step} steps; worst style {progress.best:.3f}; checkpoints in {out}")
+    if progress.styles:  # of several processes the first alone validates
+        typer.echo(f"{progress.step} steps; worst style {progress.best:.3f}; checkpoints in {out}")
+
+
+def _evenly(rows: Sequence[Row]) -> Sequence[Row]:
+    """At most as many as a validation looks at."""
+    return [rows[int(place)] for place in np.linspace(0, len(rows) - 1, min(len(rows), VALIDATION_BATCHES))]
 
 
 def _weights_of(bundle: str) -> Mapping[str, Tensor]:
@@ -124,17 +139,21 @@ def export_segmenter(
     created: Annotated[str | None, typer.Option(help="YYYY-MM-DD; today")] = None,
 ) -> None:
     """Make a bundle of the averaged weights of a checkpoint."""
-    manifest = export_bundle(
-        checkpoint,
-        out,
-        version=version,
-        card=card.read_text("utf-8"),
-        trained_on=trained_on,
-        thresholds=Thresholds(found=found, strict=strict, lenient=lenient),
-        temperature=temperature,
-        flipped=flipped,
-        min_volume_ml=min_volume_ml,
-        created=date.fromisoformat(created) if created else date.today(),
-        reference=reference,
-    )
+    try:
+        manifest = export_bundle(
+            checkpoint,
+            out,
+            version=version,
+            card=card.read_text("utf-8"),
+            trained_on=trained_on,
+            thresholds=Thresholds(found=found, strict=strict, lenient=lenient),
+            temperature=temperature,
+            flipped=flipped,
+            min_volume_ml=min_volume_ml,
+            created=date.fromisoformat(created) if created else date.today(),
+            reference=reference,
+        )
+    except (BundleError, ValueError) as problem:
+        typer.echo(explained(problem), err=True)
+        raise typer.Exit(2) from problem
     typer.echo(f"{out}: {manifest.name} {manifest.version}, SHA-256 {manifest.weights_sha256}")

@@ -25,9 +25,9 @@ def write_curves(runs: Sequence[Path], out: Path) -> None:
         steps = [row["step"] for row in trained]
         loss.plot(steps, [row["loss"] for row in trained], lw=1, label=run.name)
         rate.plot(steps, [row["rate"] for row in trained], lw=1)
-        for style in [key for key in (validated[0] if validated else ()) if key not in ("step", "kind")]:
-            places = [row["step"] for row in validated]
-            score.plot(places, [row[style] for row in validated], "o-", ms=4, label=f"{run.name}: {style}")
+        for style in dict.fromkeys(key for row in validated for key in row if key not in ("step", "kind")):
+            points = [(row["step"], row[style]) for row in validated if style in row]  # --data may come or go
+            score.plot(*zip(*points, strict=True), "o-", ms=4, label=f"{run.name}: {style}")
     loss.set_ylabel("loss, mean of 20 steps")
     rate.set_ylabel("learning rate")
     score.set(ylabel="Dice over all voxels", xlabel="step", ylim=(0, 1))
@@ -42,6 +42,7 @@ def write_curves(runs: Sequence[Path], out: Path) -> None:
 
 def _rows(file: Path, end: int) -> list[dict[str, Any]]:
     """What the journal says; steps that were counted from 0 again are counted on from `end`."""
-    rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    lines = file.read_text("utf-8").splitlines(keepends=True)
+    rows = [json.loads(line) for line in lines if line.endswith("\n")]  # a kill may cut the last
     before = end if rows and rows[0]["step"] <= end else 0
     return [{**row, "step": before + row["step"]} for row in rows]

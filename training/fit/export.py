@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import safetensors.torch
 import torch
@@ -32,7 +33,10 @@ def export_bundle(
     created: date,
     reference: str,
 ) -> Manifest:
-    """Write the bundle `folder`, which has the name of the bundle, and verify it. Raises BundleError."""
+    """Write the bundle `folder`, which has the name of the bundle. What was there goes only once the new one verifies.
+
+    Raises ValidationError for values that no manifest has, BundleError and OSError.
+    """
     stored = read(checkpoint)
     weights = safetensors.torch.save(_rounded(stored["average"], temperature))
     manifest = Manifest(
@@ -52,11 +56,18 @@ def export_bundle(
         created=created,
         reference=reference,
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / WEIGHTS).write_bytes(weights)
-    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    (folder / CARD).write_text(card, encoding="utf-8")
-    return verify_bundle(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".export-", dir=folder.parent) as temporary:
+        made, replaced = Path(temporary) / folder.name, Path(temporary) / "replaced"
+        made.mkdir()
+        (made / WEIGHTS).write_bytes(weights)
+        (made / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (made / CARD).write_text(card, encoding="utf-8")
+        verify_bundle(made)
+        if folder.exists():
+            folder.rename(replaced)
+        made.rename(folder)
+    return manifest
 
 
 def _rounded(weights: Mapping[str, Tensor], temperature: float) -> dict[str, Tensor]:

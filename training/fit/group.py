@@ -2,10 +2,13 @@
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Self
 
 import torch
 from torch import distributed, nn
+
+_PATIENCE = timedelta(hours=2)  # the others wait while the first makes its heads for validation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +25,7 @@ class Group:
             return cls()
         if backend == "nccl":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        distributed.init_process_group(backend)
+        distributed.init_process_group(backend, timeout=_PATIENCE)
         return cls(rank=distributed.get_rank(), size=distributed.get_world_size())
 
     def leave(self) -> None:

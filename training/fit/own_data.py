@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import floor
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ import torch
 from ichnode.errors import RefusedSeries
 from training.data.load import Case, case
 from training.data.manifest import DataError, Row
-from training.fit.showing import boxed, off_scale, together
+from training.fit.showing import boxed, head_alone, off_scale, together
 from training.fit.source import Batch, Source
 from training.simulate.draw import Draw
 from training.simulate.planes import slab
@@ -21,7 +22,10 @@ _SEED = 2_000_000_000  # no simulated patient has it or a higher one
 
 @dataclass(slots=True, kw_only=True)
 class ManifestSource:
-    """Heads with masks, or read as free of hemorrhage, each once in every round; mirrored, turned and noisier."""
+    """Heads with masks, or read as free of hemorrhage, each once in every round.
+
+    In training they are mirrored, turned, noisier and off scale; for validation they are as they are, in their order.
+    """
 
     rows: Sequence[Row]
     spacing_mm: tuple[float, float, float]  # z, y, x
@@ -29,6 +33,7 @@ class ManifestSource:
     device: str = "cpu"
     heads: int = 1
     kept: int = 64  # cases in memory, 3 MB each
+    as_they_are: bool = False
     _cases: OrderedDict[int, Case] = field(default_factory=OrderedDict, init=False)
 
     def batch(self, number: int) -> Batch:
@@ -37,13 +42,18 @@ class ManifestSource:
 
     def _shown(self, number: int) -> Scanned:
         round_, place = divmod(number, len(self.rows))
+        if self.as_they_are:
+            return head_alone(self._scanned(place), self.spacing_mm)
         order = np.random.default_rng(_SEED + round_).permutation(len(self.rows))
         draw = Draw(seed=_SEED + number, device=self.device)
-        one = self._case(int(order[place]))
-        hu_dhw, labels_dhw = (torch.from_numpy(x).to(self.device) for x in (one.hu_dhw, one.labels_dhw))
-        whole = Scanned(hu=hu_dhw, labels=labels_dhw)
+        whole = self._scanned(int(order[place]))
         seen = off_scale(boxed(turned(slab(whole, self.most_planes, draw), draw), self.spacing_mm, draw), draw)
         return replace(seen, hu=seen.hu + draw.normals("noise", *seen.hu.shape) * draw.uniform("noise level", 0, 3))
+
+    def _scanned(self, index: int) -> Scanned:
+        one = self._case(index)
+        hu_dhw, labels_dhw = (torch.from_numpy(x).to(self.device) for x in (one.hu_dhw, one.labels_dhw))
+        return Scanned(hu=hu_dhw, labels=labels_dhw)
 
     def _case(self, index: int) -> Case:
         if index not in self._cases:
@@ -59,7 +69,7 @@ class ManifestSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixedSource:
-    """Own batches with the given share, simulated ones otherwise."""
+    """Own batches with the given share, evenly among the simulated ones; each kind is numbered by itself."""
 
     own: Source
     simulated: Source
@@ -67,5 +77,6 @@ class MixedSource:
 
     def batch(self, number: int) -> Batch:
         """The batch of that number, of one of the two."""
-        is_own = Draw(seed=_SEED + number).chance("own", self.share)
-        return (self.own if is_own else self.simulated).batch(number)
+        own = floor(number * self.share)  # batches before this one
+        is_own = floor((number + 1) * self.share) > own
+        return self.own.batch(own) if is_own else self.simulated.batch(number - own)

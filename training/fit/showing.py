@@ -20,10 +20,16 @@ _MORE_AIR = 0.3  # share of the heads with more air than the node leaves
 _MOST_AIR_MM = 24.0
 
 
+def head_alone(seen: Scanned, spacing_mm: tuple[float, float, float]) -> Scanned:
+    """The box of the head, as the node leaves it."""
+    box = head_box(seen.hu.cpu().numpy(), spacing_mm)
+    return Scanned(hu=seen.hu[box], labels=seen.labels[box])
+
+
 def boxed(seen: Scanned, spacing_mm: tuple[float, float, float], draw: Draw) -> Scanned:
     """The box of the head, at times with more air behind its rows and columns."""
-    box = head_box(seen.hu.cpu().numpy(), spacing_mm)
-    hu, labels = seen.hu[box], seen.labels[box]
+    alone = head_alone(seen, spacing_mm)
+    hu, labels = alone.hu, alone.labels
     if draw.chance("more air", _MORE_AIR):
         rows, columns = (round(draw.uniform(f"air {way}", 0, _MOST_AIR_MM) / spacing_mm[-1]) for way in "yx")
         air_hu = float(seen.hu.min())  # of gray values it is black

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -47,12 +48,23 @@ def batches(source: Source, numbers: range, *, makers: int, ahead: int) -> Itera
 
 
 def _made_ahead(pool: ProcessPoolExecutor, numbers: range, ahead: int) -> Iterator[Batch]:
-    waiting = deque(pool.submit(_make, number) for number in numbers[:ahead])
+    with _interrupts_blocked():
+        waiting = deque(pool.submit(_make, number) for number in numbers[:ahead])
     for number in numbers:
         hu_bdhw, labels_bdhw = waiting.popleft().result()
         if number + ahead * numbers.step < numbers.stop:
             waiting.append(pool.submit(_make, number + ahead * numbers.step))
         yield Batch(hu_bdhw=torch.from_numpy(hu_bdhw), labels_bdhw=torch.from_numpy(labels_bdhw))
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Makers that start inside inherit the block: Ctrl-C reaches the training alone, which saves before it ends."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _make_batch: Callable[[int], Batch]  # of this maker

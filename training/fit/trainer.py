@@ -12,6 +12,7 @@ from shutil import rmtree
 import torch
 from torch import Tensor, nn
 
+from training.data.manifest import DataError
 from training.fit.checkpoint import BEST, LAST, Progress, begin, restore, save
 from training.fit.group import Group
 from training.fit.inputs import channels
@@ -22,6 +23,11 @@ from training.losses.segmentation import segmentation_loss
 
 Validate = Callable[[nn.Module], dict[str, float]]  # a network in evaluation mode to a score, 0-1, for each style
 FOREVER = 1 << 40
+MOST_PASSED_OVER = 50
+
+
+class Diverged(Exception):
+    """A training that learns nothing any more; its last checkpoint is from before."""
 
 
 def fit(
@@ -36,7 +42,8 @@ def fit(
     """Train until the steps or the hours of the recipe are over, or SIGTERM or Ctrl-C asks to stop.
 
     Goes on from the last checkpoint in `folder`, which all machines share, unless `fresh`, which removes what is there.
-    Without a checkpoint it begins with `weights`, or with random ones.
+    Without a checkpoint it begins with `weights`, or with random ones. Raises what a source raises, DataError for one,
+    Diverged, and RuntimeError for a checkpoint or weights of another network.
     """
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
@@ -81,6 +88,7 @@ class _Run:
         self.ends_s = now + recipe.hours * 3600 if recipe.hours is not None else float("inf")
         self.saving, self.validating = _Clock(recipe.save_every_s, now), _Clock(recipe.validate_every_s, now)
         self.stop = threading.Event()
+        self._passed_over = 0  # steps in a row
         network = progress.network
         self.logits = torch.compile(network.logits, dynamic=True) if recipe.compiled else network.logits
 
@@ -91,7 +99,12 @@ class _Run:
         numbers = range(first * group.size + group.rank, last * group.size, group.size)
         with _signals_set(self.stop), batches(source, numbers, makers=recipe.makers, ahead=recipe.ahead) as made:
             while self.progress.step < last and not group.any(self._is_over(), recipe.device):
-                self._turn(made)
+                try:
+                    self._turn(made)
+                except (DataError, Diverged):  # the steps until here are good
+                    if self.journal is not None:
+                        save(self.progress, recipe, self.folder / LAST)
+                    raise
         if self.journal is not None:
             self._end(self.journal)
 
@@ -133,11 +146,16 @@ class _Run:
         loss.backward()  # type: ignore[no-untyped-call]
         self.group.average_gradients(progress.network)
         norm = nn.utils.clip_grad_norm_(progress.network.parameters(), recipe.clip_norm)
-        if norm.isfinite():  # a head that is nearly constant can have gradients without bounds: it is passed over
+        is_sound = bool(norm.isfinite())  # a head that is nearly constant can have gradients without bounds
+        if is_sound:
             progress.optimizer.step()
+        self._passed_over = 0 if is_sound else self._passed_over + 1
+        if self._passed_over >= MOST_PASSED_OVER:
+            raise Diverged(f"step {progress.step}: {MOST_PASSED_OVER} steps in a row had gradients that are no numbers")
         self._average()
         progress.step += 1
-        return {"loss": float(loss.detach()), "gradient": float(norm), "rate": rate}
+        gradient = float(norm) if is_sound else 0.0
+        return {"loss": float(loss.detach()), "gradient": gradient, "rate": rate, "passed over": float(not is_sound)}
 
     def _average(self) -> None:
         kept = self.recipe.average_decay_at(self.progress.step)
@@ -150,6 +168,8 @@ class _Run:
         with torch.no_grad():  # what a source keeps must serve training as well: not inference mode
             scores = self.validate(self.progress.average)
         journal.validation(self.progress.step, scores)
+        if tuple(scores) != self.progress.styles:  # other styles than before: their scores do not compare
+            self.progress.styles, self.progress.best = tuple(scores), -1.0
         if min(scores.values()) > self.progress.best:
             self.progress.best = min(scores.values())
             save(self.progress, self.recipe, self.folder / BEST)

@@ -39,12 +39,11 @@ def _one_resolution(logits_bcdhw: Tensor, labels_bdhw: Tensor, hemorrhage_weight
     log_p_bcv = torch.log_softmax(logits_bcdhw.float().flatten(2), dim=1)
     loss = _cross_entropy(log_p_bcv, labels_bv) + hemorrhage_weight * _hemorrhage_cross_entropy(log_p_bcv, labels_bv)
     p_bcv = log_p_bcv.exp() * (labels_bv != UNKNOWN)[:, None]
-    if bool(_is_blood(labels_bv).any()):
-        return loss + _soft_dice_loss(p_bcv, labels_bv)
-    if bool(_is_blood(labels_bdhw).any()):  # too small to be seen at this resolution
-        return loss
-    false = p_bcv[:, 1:].sum() * math.prod(steps)
-    return loss + false / (false + FALSE_VOXELS)
+    bleeds_b, seen_b = (_is_blood(labels.flatten(1)).any(dim=1) for labels in (labels_bdhw, labels_bv))
+    if bool(seen_b.any()):  # elsewhere it is too small to be seen at this resolution
+        loss = loss + seen_b.float().mean() * _soft_dice_loss(p_bcv[seen_b], labels_bv[seen_b])
+    false_b = p_bcv[~bleeds_b, 1:].sum(dim=(1, 2)) * math.prod(steps)
+    return loss + (false_b / (false_b + FALSE_VOXELS)).sum() / len(bleeds_b)
 
 
 def _is_blood(labels: Tensor) -> Tensor:
@@ -75,7 +74,7 @@ def _hemorrhage_cross_entropy(log_p_bcv: Tensor, labels_bv: Tensor) -> Tensor:
 
 
 def _soft_dice_loss(p_bcv: Tensor, labels_bv: Tensor) -> Tensor:
-    """1 - Dice over the whole batch, mean of the types present and of all types as one."""
+    """1 - Dice over all these heads, mean of the types present and of all types as one."""
     head, place = torch.nonzero(_is_blood(labels_bv), as_tuple=True)
     truth, p = labels_bv[head, place], p_bcv[head, :, place]  # (voxel), (voxel, class)
     everywhere = p_bcv.sum(dim=(0, 2))

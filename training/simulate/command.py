@@ -48,6 +48,8 @@ def simulate(
         raise typer.BadParameter(f"{style} is none of {', '.join(STYLES)}", param_hint="--style")
     if seed + n > LAST_SEED:
         raise typer.BadParameter(f"seeds from {LAST_SEED} on are those of training", param_hint="--n")
+    if nifti and not dicom and (localizer or dose_page):
+        raise typer.BadParameter("a part of DICOM studies: add --dicom", param_hint="--localizer, --dose-page")
     _must_exist(device)
     order = Order(
         seeds=range(seed, seed + n),

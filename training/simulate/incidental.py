@@ -145,7 +145,7 @@ def _swollen_brain(scene: Scene) -> Tensor:
 
 
 def _mass(scene: Scene) -> Tensor:
-    """A tumour: no brighter than white matter, round, with edema. Nobody could tell others from hemorrhage here."""
+    """A tumour: hardly brighter than white matter, round, with edema; others nobody could tell from hemorrhage here."""
     draw, space = scene.draw, scene.space
     if not draw.chance("mass", 0.05):
         return scene.hu
