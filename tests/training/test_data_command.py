@@ -33,7 +33,7 @@ def test_a_refused_row_is_named_by_number_and_the_rest_is_written(folder):
     write_nifti(folder / "set" / "label" / "002.nii.gz", mask_of(1), lps_affine(spacing_mm=(5, 0.5, 0.9)))
     result = run(folder)
     assert result.exit_code == 1
-    assert "row 2 refused" in result.stderr
+    assert "row 2 instance22-002 002 refused" in result.stderr
     assert "spacing: (0.5, 0.9, 5) mm where the CT has (0.5, 0.8, 5) mm" in result.stderr
     assert [row.study for row in read_manifest(folder / "m.jsonl")] == ["001"]
 

@@ -276,6 +276,7 @@ HOSPITAL_REFUSALS = {
     "its mask shows no hemorrhage, it was read as IPH": "P1,A1,ct.nii,mask.nii,1=none,IPH,,,,,,,",
     "its first CT, A9, is not there": "P1,A1,ct.nii,,,,A9,,,,,,",
     "outcome.type": "P1,A1,ct.nii,,,,,,,,,,4",
+    "mrs_90d is a number from 0 to 6, not 9": "P1,A1,ct.nii,,,,,,,,,mrs_90d,9",
 }
 
 
@@ -286,7 +287,7 @@ def test_an_unsound_line_of_a_hospitals_table_is_refused_with_its_row_number(tmp
     write_table(tmp_path / "studies.csv", COLUMNS, "P0,A0,ct.nii,,,,,,,,,,", HOSPITAL_REFUSALS[reason])
     rows, refused = sift(hospital.drafts(tmp_path))
     assert [row.study for row in rows] == ["A0"]
-    assert refused == [Refused(number=2, reason=refused[0].reason)]
+    assert refused == [Refused(number=2, reason=refused[0].reason, study=refused[0].study)]
     assert reason in refused[0].reason
 
 

@@ -24,6 +24,6 @@ def import_data(
         typer.echo(f"{problem}", err=True)
         raise typer.Exit(2) from problem
     for one in refused:
-        typer.echo(f"row {one.number} refused: {one.reason}", err=True)
+        typer.echo(f"row {one.number} {one.study}".rstrip() + f" refused: {one.reason}", err=True)
     typer.echo(f"{len(rows)} rows in {out}, {len(refused)} refused")
     raise typer.Exit(1 if refused else 0)

@@ -33,6 +33,7 @@ class Refused:
 
     number: int  # among all rows of the importer, from 1
     reason: str
+    study: str = ""  # patient and study, where they are known
 
 
 def sift(drafts: Iterable[Draft | DataError]) -> tuple[list[Row], list[Refused]]:
@@ -43,13 +44,18 @@ def sift(drafts: Iterable[Draft | DataError]) -> tuple[list[Row], list[Refused]]
         try:
             rows[number] = _row(draft)
         except (ValidationError, DataError, RefusedSeries, OSError) as problem:
-            refused.append(Refused(number=number, reason=explained(problem)))
+            refused.append(Refused(number=number, reason=explained(problem), study=_study_of(draft)))
     studies = {(row.patient, row.study) for row in rows.values()}
     for number, row in list(rows.items()):
         if row.paired_with and (row.patient, row.paired_with) not in studies:
             del rows[number]
-            refused.append(Refused(number=number, reason=f"its first CT, {row.paired_with}, is not there"))
+            reason = f"its first CT, {row.paired_with}, is not there"
+            refused.append(Refused(number=number, reason=reason, study=f"{row.patient} {row.study}"))
     return list(rows.values()), sorted(refused, key=lambda one: one.number)
+
+
+def _study_of(draft: Draft | DataError) -> str:
+    return "" if isinstance(draft, DataError) else " ".join(str(draft[name]) for name in ("patient", "study"))
 
 
 def _row(draft: Draft | DataError) -> Row:

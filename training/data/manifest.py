@@ -29,6 +29,7 @@ LABEL_VALUES: dict[str, int] = {
     "any": ANY,
     "unknown": UNKNOWN,
 }
+_HIGHEST_OUTCOME = {"mrs_90d": 6, "death_30d": 1, "poor_prognosis": 1}
 _PATHS = ("ct", "mask")
 MaskValue = Annotated[int, Field(ge=0, le=255)]
 
@@ -42,8 +43,15 @@ class Outcome(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    type: str  # what `value` is: mrs_90d (0-6), death_30d (0 or 1), poor_prognosis (0 or 1)
-    value: float
+    type: Literal["mrs_90d", "death_30d", "poor_prognosis"]
+    value: int
+
+    @model_validator(mode="after")
+    def _on_its_scale(self) -> Self:
+        highest = _HIGHEST_OUTCOME[self.type]
+        if not 0 <= self.value <= highest:
+            raise ValueError(f"{self.type} is a number from 0 to {highest}, not {self.value}")
+        return self
 
 
 class Row(BaseModel):
@@ -117,14 +125,19 @@ def write_manifest(rows: Iterable[Row], path: Path) -> None:
 
 
 def explained(problem: Exception) -> str:
-    """One line: which field, and why."""
+    """One line: which field, why, and what stood there."""
     if isinstance(problem, json.JSONDecodeError):
         return f"not JSON: {problem}"
     if not isinstance(problem, ValidationError):
         return str(problem)
     return "; ".join(
-        f"{'.'.join(map(str, error['loc']))}: {error['msg']}".removeprefix(": ") for error in problem.errors()
+        f"{'.'.join(map(str, error['loc']))}: {error['msg']}{_instead(error['input'])}".removeprefix(": ")
+        for error in problem.errors()
     )
+
+
+def _instead(value: object) -> str:
+    return f", not {value!r}" if isinstance(value, str | int | float) else ""
 
 
 class _Seen:

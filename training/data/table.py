@@ -25,7 +25,9 @@ def read_table(path: Path, columns: Iterable[str]) -> list[Cells]:
     names = [" ".join(name.lower().split()) for name in (lines[0] if lines else [])]
     missing = sorted(set(columns) - set(names))
     if missing:
-        raise DataError(f"{path}: has no column {', '.join(missing)}")
+        raise DataError(
+            f"{path}: has no column {', '.join(missing)}, but {', '.join(filter(None, names)) or 'nothing'}"
+        )
     return [
         {name: cell.strip() or None for name, cell in zip_longest(names, line[: len(names)], fillvalue="") if name}
         for line in lines[1:]

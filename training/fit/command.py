@@ -18,6 +18,7 @@ from training.data.manifest import DataError, Row, explained, read_manifest
 from training.fit.checkpoint import LAST
 from training.fit.curves import write_curves
 from training.fit.export import export_bundle
+from training.fit.journal import EVERY_STEPS
 from training.fit.own_data import ManifestSource, MixedSource
 from training.fit.recipes import RECIPES, RecipeName
 from training.fit.simulated import TRAINING_SEEDS, SimulatedSource, validation_source
@@ -78,8 +79,14 @@ def fit_segmenter(
                 heads=chosen.batch,
             )
             source = MixedSource(own=own, simulated=simulated, share=share)
+            typer.echo(f"own heads: {len(train)} to train on, {len(validation)} to validate with", err=True)
             if validation:
                 styles["own data"] = replace(own, rows=_evenly(validation), heads=1, as_they_are=True)
+        typer.echo(
+            f"training on {chosen.device}; a line comes every {EVERY_STEPS} steps, "
+            f"a validation of {', '.join(styles)} every {chosen.validate_every_s / 60:.0f} minutes and at the end",
+            err=True,
+        )
         validate = StyleScores(styles, batches=VALIDATION_BATCHES, device=chosen.device)
         weights = _weights_of(start_from) if start_from else None
         progress = fit(chosen, source, validate, out, fresh=not resume, weights=weights)

@@ -28,16 +28,20 @@ def simulate(
     seed: Annotated[int, typer.Option(min=0, max=LAST_SEED - 1, help="Of the first patient; the others follow.")] = 1,
     kind: Annotated[str | None, typer.Option(help=f"Only one of {', '.join(KINDS)}.")] = None,
     style: Annotated[str, typer.Option(help=f"One of {', '.join(STYLES)}.")] = TRAINING.name,
-    dicom: Annotated[bool, typer.Option("--dicom", help="Write DICOM studies; so it is without --nifti, too.")] = False,
+    dicom: Annotated[bool, typer.Option("--dicom", help="Write DICOM studies; the default without --nifti.")] = False,
     nifti: Annotated[bool, typer.Option("--nifti", help="Write ct.nii.gz.")] = False,
     followup: Annotated[bool, typer.Option("--followup", help="Each patient's follow-up CT as well.")] = False,
     slice_mm: Annotated[float, typer.Option(min=0.6, max=10, help="Slice thickness and distance.")] = 5.0,
-    background: Annotated[Path | None, typer.Option(help="A real head CT without hemorrhage to graft onto.")] = None,
+    background: Annotated[
+        Path | None, typer.Option(help="A real head CT without hemorrhage to graft onto.", exists=True)
+    ] = None,
     localizer: Annotated[bool, typer.Option("--localizer", help="A localizer in each DICOM study.")] = False,
     dose_page: Annotated[bool, typer.Option("--dose-page", help="A dose page in each DICOM study.")] = False,
     montage: Annotated[Path | None, typer.Option(help="PNG of all CTs.")] = None,
     outline: Annotated[bool, typer.Option("--outline", help="The truth in red on the montage.")] = False,
-    beside: Annotated[Path | None, typer.Option(help="Folder with a real head CT, last row of the montage.")] = None,
+    beside: Annotated[
+        Path | None, typer.Option(help="Folder with a real head CT, last row of the montage.", exists=True)
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Write head CTs of simulated patients with their truth. RESEARCH USE ONLY."""
@@ -71,7 +75,7 @@ def simulate(
         typer.echo(f"{problem}", err=True)
         raise typer.Exit(2) from problem
     write_manifest(rows, out / "manifest.jsonl")
-    typer.echo(f"{len(rows)} CTs of {n} simulated patients in {out}")
+    typer.echo(f"in {out}: CTs {len(rows)}, simulated patients {n}")
     if montage:
         write_montage([*strips, *real], montage)
         typer.echo(f"montage in {montage}")
