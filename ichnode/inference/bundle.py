@@ -107,7 +107,7 @@ class Bundle:
     identity: ModelIdentity
 
     def probability(self, x_bcdhw: Tensor) -> Tensor:
-        """What the network answers, or the mean of that and its answer with left and right flipped."""
+        """(batch, class, z, y, x): what the network answers, or the mean of that and its answer to the head flipped."""
         probability: Tensor = self.network(x_bcdhw)
         if self.manifest.flipped:
             probability = (probability + self.network(x_bcdhw.flip(-1)).flip(-1)) / 2

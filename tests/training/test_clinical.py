@@ -1,8 +1,7 @@
 """The simulated patients: who they are, how they grow and what becomes of them."""
 
-import json
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from training.simulate.expansion import expansion_probability, threshold_ml
 from training.simulate.hematoma import volume_ml
 from training.simulate.lesions import bleeding
 from training.simulate.population import KINDS, Person, person
-from training.simulate.spec import SITES, Lesion, PatientSpec, spec_from_json
+from training.simulate.spec import SITES, Lesion, PatientSpec
 
 EVERYBODY = 3000
 
@@ -96,11 +95,6 @@ def test_a_patient_without_hemorrhage_has_no_lesion_and_wakes(everybody):
 def test_the_same_seed_is_the_same_patient_and_another_seed_another():
     assert patient_spec(7) == patient_spec(7)
     assert patient_spec(7) != patient_spec(8)
-
-
-def test_a_patient_survives_json(everybody):
-    for patient in everybody[:100]:
-        assert spec_from_json(json.loads(json.dumps(asdict(patient)))) == patient
 
 
 def test_expansion_is_as_frequent_as_published(hematomas):

@@ -21,7 +21,6 @@ class Case:
     hu_dhw: FloatArray  # (z, y, x); -1024 where nothing was acquired
     labels_dhw: Labels  # (z, y, x); values of `manifest.LABEL_VALUES`
     grid: CanonicalGrid
-    row: Row
 
 
 def with_truth(rows: Sequence[Row], split: str | None) -> list[Row]:
@@ -44,7 +43,6 @@ def case(row: Row, spacing_mm: tuple[float, float, float]) -> Case:
         hu_dhw=to_canonical(volume, grid),
         labels_dhw=resampled(labels, volume.grid, grid),
         grid=grid,
-        row=row,
     )
 
 

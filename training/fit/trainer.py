@@ -12,6 +12,7 @@ from shutil import rmtree
 import torch
 from torch import Tensor, nn
 
+from models.blocks import fast
 from training.data.manifest import DataError
 from training.fit.checkpoint import BEST, LAST, Progress, begin, restore, save
 from training.fit.group import Group
@@ -138,7 +139,7 @@ class _Run:
         rate = recipe.learning_rate_at(progress.step)
         for parameters in progress.optimizer.param_groups:
             parameters["lr"] = rate * parameters["scale"]
-        with torch.autocast(torch.device(recipe.device).type, torch.bfloat16):
+        with fast(torch.device(recipe.device)):
             logits = self.logits(channels(batch.hu_bdhw.to(recipe.device)))
         labels_bdhw = batch.labels_bdhw.to(recipe.device)
         loss = segmentation_loss(logits, labels_bdhw, recipe.hemorrhage_weight_at(progress.step))

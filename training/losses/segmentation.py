@@ -19,7 +19,9 @@ FALSE_VOXELS = 125.0
 
 
 def segmentation_loss(logits: Sequence[Tensor], labels_bdhw: Tensor, hemorrhage_weight: float = 0.0) -> Tensor:
-    """Weighted mean over resolutions, finest first and each half as heavy as the one before. Float32.
+    """Weighted mean over resolutions, finest first and each half as heavy as the one before; a scalar, float32.
+
+    `logits` are (batch, none + types, z, y, x), `labels_bdhw` values of `manifest.LABEL_VALUES` at the finest.
 
     `hemorrhage_weight` is that of the cross-entropy over hemorrhage alone. It finds what is thin, and swells all: see
     decision 26.

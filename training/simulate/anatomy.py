@@ -54,7 +54,7 @@ class Head:
         )
 
     def tissue_hu(self, space: Space) -> Tensor:
-        """HU of every voxel of the undisturbed or displaced head."""
+        """(D, H, W): HU of every voxel of the undisturbed or displaced head."""
         outside = self._outside_hu(space.depth_mm)
         inside = self._brain_hu(space)
         share = torch.sigmoid(space.depth_mm / 0.5)
@@ -193,7 +193,7 @@ def _towards_ventricles(place: Tensor, stretch: float) -> Tensor:
 
 
 def nearness(x_dhw: Tensor, grid: CanonicalGrid, reach_mm: float) -> Tensor:
-    """A mean over about `reach_mm`: cheap nearness to a structure."""
+    """(D, H, W): a mean over about `reach_mm`, cheap nearness to a structure."""
     coarse = [max(2, round(n * d / reach_mm)) for n, d in zip(grid.shape, grid.spacing_mm, strict=True)]
     mean = functional.interpolate(x_dhw[None, None], coarse, mode="area")
     return functional.interpolate(mean, grid.shape, mode="trilinear", align_corners=False)[0, 0]

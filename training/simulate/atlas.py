@@ -117,7 +117,7 @@ def _grown(mask: NDArray[np.bool_], reach: float) -> NDArray[np.bool_]:
 
 
 def distance(mask: NDArray[np.bool_]) -> Array:
-    """Signed voxels from the border, positive inside, rounded off a little."""
+    """(D, H, W): signed voxels from the border, positive inside, rounded off a little."""
     return np.asarray(ndimage.gaussian_filter(_steps(mask), 1.0))
 
 
@@ -140,7 +140,7 @@ def _paired(x: Array, y: Array, z: Array, centre: Vector, radii: Vector) -> Arra
 
 
 def ventricles(csf: Array, x: Array, y: Array, z: Array) -> Array:
-    """Deep CSF of the lateral, third and fourth ventricles, by where they lie."""
+    """(D, H, W): deep CSF of the lateral, third and fourth ventricles, by where they lie in ICBM152 mm."""
     side = np.abs(x)
     body = (z > 2) & (z < 32) & (y > -46) & (y < 36) & (side < 16 + 0.55 * np.maximum(0, -y))
     frontal = (z > -8) & (z <= 6) & (y > 8) & (y < 36) & (side < 20)

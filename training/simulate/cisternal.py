@@ -69,6 +69,6 @@ def _column(at: Point, space: Space) -> Tensor:
 
 
 def allowed(lesion: Lesion, space: Space) -> Tensor:
-    """0-1: CSF; a voxel that is mostly CSF can fill, since blood widens what it fills."""
+    """(D, H, W) 0-1: CSF; a voxel that is mostly CSF can fill, since blood widens what it fills."""
     share = space.ventricle if lesion.type == "IVH" else space.csf * (space.depth_mm > 0)
     return (2.5 * share - 0.5).clamp(0, 1)

@@ -113,5 +113,5 @@ def _tentorium(lesion: Lesion, at: Point, space: Space, draw: Draw) -> Tensor:
 
 
 def allowed(lesion: Lesion, space: Space) -> Tensor:
-    """0-1: inside the inner table, outside the ventricles; tissue gives way."""
+    """(D, H, W) 0-1: inside the inner table, outside the ventricles; tissue gives way."""
     return (space.depth_mm + 0.5).clamp(0, 1) * (1 - space.ventricle)

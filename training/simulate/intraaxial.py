@@ -151,5 +151,5 @@ def _avoided_mm(space: Space) -> Tensor:
 
 
 def allowed(lesion: Lesion, space: Space) -> Tensor:
-    """0-1: inside the skull, but not in ventricles."""
+    """(D, H, W) 0-1: inside the skull, but not in ventricles."""
     return (1 - 2 * space.ventricle).clamp(0, 1) * (space.depth_mm > 0.5)

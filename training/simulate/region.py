@@ -49,7 +49,7 @@ def bounds(wanted: Tensor, coarse: Window, shape: tuple[int, int, int]) -> Windo
 
 
 def coarsened(values_dhw: Tensor, spacing_mm: tuple[float, float, float], pitch_mm: float) -> Tensor:
-    """Means over blocks of about `pitch_mm`."""
+    """(d, h, w): means over blocks of about `pitch_mm`, two along an axis at least."""
     size = [max(2, round(n * d / pitch_mm)) for n, d in zip(values_dhw.shape, spacing_mm, strict=True)]
     return functional.interpolate(values_dhw[None, None], size=size, mode="area")[0, 0]
 
@@ -66,7 +66,7 @@ def refined(blocks_cdhw: Tensor, shape: tuple[int, int, int]) -> Tensor:
 
 
 def smoothed(values_dhw: Tensor, width_mm: float, spacing_mm: tuple[float, float, float]) -> Tensor:
-    """Averaged over about `width_mm`."""
+    """The same shape, averaged over about `width_mm`."""
     shape = (values_dhw.shape[0], values_dhw.shape[1], values_dhw.shape[2])
     return refined(coarsened(values_dhw, spacing_mm, 0.7 * width_mm)[None], shape)[0]
 

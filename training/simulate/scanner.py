@@ -52,7 +52,7 @@ def scan(
 
 
 def as_labels(occupancy_cdhw: Tensor, hu: Tensor) -> Tensor:
-    """The type that fills most of each voxel where hemorrhage fills half of it and shows as blood does; else 0."""
+    """(D, H, W) uint8: the type that fills most of a voxel where hemorrhage fills half and shows as blood; else 0."""
     most, which = occupancy_cdhw.max(0)
     found = (occupancy_cdhw.sum(0) >= 0.5) & (most > 0) & (hu < NOT_BLOOD_HU)
     return torch.where(found, which + 1, 0).to(torch.uint8)
@@ -86,7 +86,7 @@ def _sliced(x: Tensor, profile: list[float], planes_each: int) -> Tensor:
 
 
 def smooth(x: Tensor, sigma: float) -> Tensor:
-    """Gaussian within each plane, sigma in pixels."""
+    """(D, H, W), Gaussian within each plane, sigma in pixels."""
     if sigma < 0.15:
         return x
     reach = max(1, ceil(2.5 * sigma))

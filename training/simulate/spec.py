@@ -1,7 +1,6 @@
 """Spec: what one simulated patient has, in numbers; images are painted from it and labels are read from it."""
 
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +78,3 @@ class PatientSpec:
     thrombectomy_hemorrhage_probability: float | None  # of it, given all that is known at the first CT
     expansion: Expansion
     outcome: Outcome
-
-
-def spec_from_json(record: dict[str, Any]) -> PatientSpec:
-    """The patient of a JSON object that was made of `dataclasses.asdict`."""
-    lesions = tuple(Lesion(**lesion) for lesion in record["lesions"])
-    expansion, outcome = Expansion(**record["expansion"]), Outcome(**record["outcome"])
-    return PatientSpec(**{**record, "lesions": lesions, "expansion": expansion, "outcome": outcome})
