@@ -68,6 +68,15 @@ def test_a_nifti_mask_cannot_fit_a_ct_with_uneven_slices(tmp_path):
         labels_on(grid, row_of(ct, mask=mask, label_map={1: "IPH"}))
 
 
+def test_the_mask_of_one_slice_fits_where_thickness_and_place_are_the_same(tmp_path):
+    ct = write_nifti(tmp_path / "ct.nii.gz", mask_of(1)[:1].astype(np.int16))
+    mask = write_nifti(tmp_path / "mask.nii.gz", mask_of(1)[:1])
+    assert np.array_equal(native(row_of(ct, mask=mask, label_map={1: "IPH"}))[1], mask_of(1)[:1])
+    write_nifti(mask, mask_of(1)[:1], lps_affine(spacing_mm=(4.0, 0.5, 0.8)))
+    with pytest.raises(DataError, match=r"spacing: .* mm where the CT has"):
+        native(row_of(ct, mask=mask, label_map={1: "IPH"}))
+
+
 def test_a_value_that_the_label_map_does_not_name_is_refused(tmp_path):
     with pytest.raises(DataError, match="does not name the value 2"):
         labels(tmp_path, mask_of(1, 2), {1: "IPH"})

@@ -76,7 +76,7 @@ def cut_off(path: Path) -> Path:
 
 
 REFUSED = {
-    "two slices and more": lambda path: write_nifti(path, NUMBERED[:1]),
+    "is not a NIfTI volume": lambda path: write_nifti(path, NUMBERED[:1, :1]),
     "right angles": sheared_in_plane,
     "spans no space": without_space,
     "cannot be read": cut_off,
@@ -89,6 +89,12 @@ REFUSED = {
 def test_what_is_no_ct_volume_is_refused_with_its_reason(tmp_path, reason):
     with pytest.raises(DataError, match=reason):
         nifti_volume(REFUSED[reason](tmp_path / "ct.nii"))
+
+
+def test_one_slice_is_a_volume_too(tmp_path):
+    volume = nifti_volume(write_nifti(tmp_path / "ct.nii.gz", NUMBERED[:1], axes="RAS"))
+    assert np.array_equal(volume.hu, NUMBERED[:1])
+    assert volume.grid.voxel_ml == pytest.approx([5.0 * 0.5 * 0.8 / 1000])
 
 
 def test_colours_are_no_values(tmp_path):

@@ -40,7 +40,7 @@ def mismatch(found: AcquisitionGrid, wanted: AcquisitionGrid) -> str | None:
     """What differs first between two grids: shape, spacing, direction or origin; None when they are the same."""
     if found.shape != wanted.shape:
         return f"shape: {found.shape} where the CT has {wanted.shape}"
-    steps = [np.diff(grid.positions_lps, axis=0) for grid in (found, wanted)]
+    steps = [_steps(grid) for grid in (found, wanted)]
     gaps = [np.linalg.norm(step, axis=1) for step in steps]
     worst = int(abs(gaps[0] - gaps[1]).argmax())
     spacings = [np.array([*g.pixel_spacing_mm, gap[worst]]) for g, gap in zip((found, wanted), gaps, strict=True)]
@@ -56,6 +56,12 @@ def mismatch(found: AcquisitionGrid, wanted: AcquisitionGrid) -> str | None:
     if abs(origins[0] - origins[1]).max() > ORIGIN_TOLERANCE_MM:
         return f"origin: {_shown(origins[0])} mm where the CT has {_shown(origins[1])} mm"
     return None
+
+
+def _steps(grid: AcquisitionGrid) -> NDArray[np.float64]:
+    """(gap, 3) LPS mm from each slice to the next; through the slice where there is one alone."""
+    alone = (grid.normal_lps * grid.slice_thickness_mm[0])[None]
+    return np.diff(grid.positions_lps, axis=0) if len(grid.positions_lps) > 1 else alone
 
 
 def _shown(values: NDArray[np.float64]) -> str:

@@ -48,8 +48,8 @@ def _opened(path: Path) -> tuple[nib.Nifti1Image, NDArray[np.float64]]:
         image = nib.squeeze_image(nib.load(path))
     except (ImageFileError, HeaderDataError, EOFError, zlib.error) as problem:
         raise DataError(f"{path}: is not NIfTI: {problem}") from problem
-    if not isinstance(image, nib.Nifti1Image) or len(image.shape) != 3 or min(image.shape) < 2:
-        raise DataError(f"{path}: is not a NIfTI volume of two slices and more, but {image.shape}")
+    if not isinstance(image, nib.Nifti1Image) or len(image.shape) != 3 or sorted(image.shape)[1] < 2:
+        raise DataError(f"{path}: is not a NIfTI volume, but {image.shape}")
     if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine)) < 1e-6:
         raise DataError(f"{path}: its affine spans no space")
     return image, ornt_transform(io_orientation(image.affine), axcodes2ornt(("L", "P", "S")))
