@@ -1,0 +1,65 @@
+"""Saliency: where in a head CT an answer of a network comes from, as gradients say.
+
+Grad-CAM (Selvaraju et al., ICCV 2017) is coarse and shows regions that speak for the answer; guided backpropagation
+(Springenberg et al., ICLR 2015 workshop) is fine and shows edges; guided Grad-CAM is both multiplied.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Answer = Callable[[Tensor], Tensor]  # HU (1, 1, z, y, x) through the network to one number
+
+
+def grad_cam(answer: Answer, layer: nn.Module, hu_bcdhw: Tensor) -> Tensor:
+    """(z, y, x), 0 and more, on the grid of `hu_bcdhw`: features of `layer`, weighed by the mean of their gradients."""
+    kept: list[Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: object, features: Tensor) -> Tensor:
+        kept.append(features)
+        return features.clone()  # a ReLU that works in place would change what was kept
+
+    handle = layer.register_forward_hook(keep)
+    try:
+        with torch.enable_grad():
+            said = answer(hu_bcdhw.detach().requires_grad_())
+            (gradient,) = torch.autograd.grad(said.sum(), kept[-1])
+    finally:
+        handle.remove()
+    weights = gradient.mean(dim=(2, 3, 4), keepdim=True)
+    coarse = functional.relu((weights * kept[-1]).sum(dim=1, keepdim=True)).detach().float()
+    size = list(hu_bcdhw.shape[2:])
+    return functional.interpolate(coarse, size=size, mode="trilinear", align_corners=False)[0, 0]
+
+
+def guided_backpropagation(answer: Answer, network: nn.Module, hu_bcdhw: Tensor) -> Tensor:
+    """(z, y, x), of either sign: the gradient of the answer, stopped at every ReLU where it is negative."""
+    with _guided(network), torch.enable_grad():
+        asked = hu_bcdhw.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(answer(asked).sum(), asked)
+    return gradient[0, 0].float()
+
+
+def guided_grad_cam(answer: Answer, network: nn.Module, layer: nn.Module, hu_bcdhw: Tensor) -> Tensor:
+    """(z, y, x): the edges of guided backpropagation in the region of Grad-CAM."""
+    return grad_cam(answer, layer, hu_bcdhw) * guided_backpropagation(answer, network, hu_bcdhw)
+
+
+@contextmanager
+def _guided(network: nn.Module) -> Iterator[None]:
+    """While inside, every ReLU of `network` lets only gradients above 0 back."""
+    relus = [module for module in network.modules() if isinstance(module, nn.ReLU)]
+    inplace = [relu.inplace for relu in relus]
+    with ExitStack() as undo:
+        for relu, was in zip(relus, inplace, strict=True):
+            undo.callback(setattr, relu, "inplace", was)
+            relu.inplace = False  # hooks need what came in
+            undo.callback(relu.register_full_backward_hook(_only_positive).remove)
+        yield
+
+
+def _only_positive(_module: nn.Module, gradients: tuple[Tensor, ...] | Tensor, _later: object) -> tuple[Tensor, ...]:
+    return tuple(gradient.clamp_min(0) for gradient in gradients)
