@@ -17,7 +17,7 @@ def write_curves(runs: Sequence[Path], out: Path) -> None:
     """
     figure = Figure(figsize=(9, 7), layout="constrained")
     loss, rate, score = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1, 2))
-    end = 0
+    end, colours = 0, dict[str, str]()  # one for each style, in all runs
     for run in runs:
         rows = _rows(run / METRICS, end)
         end = max((row["step"] for row in rows), default=end)
@@ -27,7 +27,9 @@ def write_curves(runs: Sequence[Path], out: Path) -> None:
         rate.plot(steps, [row["rate"] for row in trained], lw=1)
         for style in dict.fromkeys(key for row in validated for key in row if key not in ("step", "kind")):
             points = [(row["step"], row[style]) for row in validated if style in row]  # --data may come or go
-            score.plot(*zip(*points, strict=True), "o-", ms=4, label=f"{run.name}: {style}")
+            label = None if style in colours else style
+            colour = colours.setdefault(style, f"C{len(colours)}")
+            score.plot(*zip(*points, strict=True), "o-", ms=4, color=colour, label=label)
     loss.set_ylabel("loss, mean of 20 steps")
     rate.set_ylabel("learning rate")
     score.set(ylabel="Dice over all voxels", xlabel="step", ylim=(0, 1))

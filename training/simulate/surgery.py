@@ -25,7 +25,8 @@ def opened_skull(scene: Scene) -> Tensor:
     radius = draw.uniform("burr radius", 5, 9) if kind == "burr hole" else draw.uniform("opening radius", 25, 58)
     x, y, z = (c - m for c, m in zip(space.mni_mm, centre, strict=True))
     distance = torch.sqrt(x**2 + y**2 + z**2)
-    vault = torch.sigmoid((-space.depth_mm + 0.3) / 0.4) * torch.sigmoid((14 + space.depth_mm) / 0.5) * (scene.hu > 100)
+    # with what bone adds to the voxels inside it: that rim would be read as blood
+    vault = torch.sigmoid((-space.depth_mm + 2.5) / 0.3) * torch.sigmoid((14 + space.depth_mm) / 0.5) * (scene.hu > 48)
     gap = (distance - radius).abs() < draw.uniform("cut", 0.8, 2.0) if kind == "flap" else distance < radius
     gap = gap & (z > -15)
     scar = draw.uniform("opening hu", 10, 40) + 3 * draw.field("opening texture", space.grid, 8.0)[0]
