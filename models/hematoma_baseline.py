@@ -130,9 +130,10 @@ class HematomaBaseline(nn.Module):
         typical = smooth[brain].median().clamp(self._rule("brain_low_hu"), self._rule("brain_high_hu"))
         parenchyma = brain & ((smooth - typical).abs() < self._rule("brain_contrast_range_hu"))
         both = torch.stack([smooth * parenchyma, parenchyma.to(hu_dhw.dtype)])
-        coarse = functional.avg_pool3d(both, (2, 5, 5), ceil_mode=True, count_include_pad=False)
+        block = min(2, both.shape[1]), 5, 5  # a head may be one plane
+        coarse = functional.avg_pool3d(both, block, ceil_mode=True, count_include_pad=False)
         z, y, x = self._spacing_mm
-        blurred = [_gaussian(c, self._rule("background_mm"), (2 * z, 5 * y, 5 * x)) for c in coarse]
+        blurred = [_gaussian(c, self._rule("background_mm"), (block[0] * z, 5 * y, 5 * x)) for c in coarse]
         local = torch.where(blurred[1] > 1e-3, blurred[0] / blurred[1].clamp_min(1e-3), typical)
         shape = tuple(hu_dhw.shape)
         background = functional.interpolate(local[None, None], shape, mode="trilinear")[0, 0]

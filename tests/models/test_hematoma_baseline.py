@@ -129,3 +129,11 @@ def test_a_batch_gives_what_its_members_give_alone(bundle: Bundle) -> None:
     assert torch.equal(together, alone)
     assert float(together[0].max()) > 0.9
     assert float(together[1].max()) == 0
+
+
+def test_a_head_may_be_one_plane(bundle: Bundle) -> None:
+    hu = torch.full((1, 1, 1, 120, 120), -1000.0)
+    hu[..., 20:100, 20:100] = 1000.0
+    hu[..., 24:96, 24:96] = 35.0
+    with torch.inference_mode():
+        assert bundle.probability(hu).shape == hu.shape
