@@ -4,6 +4,7 @@ Instance norm is computed as the batch norm of one head, which is four to eight 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -90,8 +91,43 @@ class Up(nn.Module):
         return activated(self.merge(self.norm(self.up(x_bcdhw)) + skip_bcdhw))
 
 
-def encoder_stage(width_in: int, stage: Stage) -> nn.Sequential:
-    """The units of a stage, the first of which changes resolution and width."""
+def encoder_of(stages: Sequence[Stage]) -> nn.ModuleList:
+    """The units of each stage; what comes in is as wide as the first."""
+    widths_in = [stages[0].width, *(stage.width for stage in stages)]
+    return nn.ModuleList(_encoder_stage(width, stage) for width, stage in zip(widths_in, stages, strict=False))
+
+
+def decoder_of(stages: Sequence[Stage]) -> nn.ModuleList:
+    """From each stage to the one above it, finest first."""
+    return nn.ModuleList(map(Up, stages[1:], stages))
+
+
+def encoded(stem: nn.Module, encoder: nn.ModuleList, x_bcdhw: Tensor) -> list[Tensor]:
+    """Features of each stage, finest first."""
+    features = stem(x_bcdhw.contiguous(memory_format=torch.channels_last_3d))
+    found = []
+    for stage in encoder:
+        features = stage(features)
+        found.append(features)
+    return found
+
+
+def decoded(decoder: nn.ModuleList, deepest_bcdhw: Tensor, skips: Sequence[Tensor]) -> list[Tensor]:
+    """Features of each stage, coarsest first, from those of the deepest and of the encoder above it, finest first."""
+    found = [deepest_bcdhw]
+    for up, skip in zip(reversed(decoder), reversed(skips), strict=True):
+        found.append(up(found[-1], skip))
+    return found
+
+
+def say(layer: nn.Module, answer: Tensor) -> None:
+    """Make a last layer answer so whatever it reads."""
+    with torch.no_grad():
+        for name, parameter in layer.named_parameters():
+            parameter.copy_(answer.expand_as(parameter) if name == "bias" else torch.zeros_like(parameter))
+
+
+def _encoder_stage(width_in: int, stage: Stage) -> nn.Sequential:
     first = Unit(width_in, stage.width, stage.kernel, stage.stride)
     return nn.Sequential(
         first, *(Unit(stage.width, stage.width, stage.kernel, (1, 1, 1)) for _ in range(stage.units - 1))

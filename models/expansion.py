@@ -18,7 +18,7 @@ from monai.networks.blocks import DVF2DDF, Warp
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.blocks import ALL_AXES, IN_PLANE, Conv, Stage, Up, encoder_stage, fast
+from models.blocks import ALL_AXES, IN_PLANE, Conv, Stage, decoded, decoder_of, encoded, encoder_of, fast, say
 
 CLINICAL = ("onset_to_ct_h", "baseline_ml", "anticoagulant", "systolic_mmhg", "age", "gcs")
 _USUAL = ((4.0, 15.0, 0.2, 165.0, 68.0, 12.0), (4.0, 18.0, 0.4, 30.0, 14.0, 3.5))  # about: mean and deviation of each
@@ -49,7 +49,7 @@ class PublishedExpansion(nn.Module):
         self.merge = nn.ModuleList(_double(2 * width, width) for width in reversed(above))
         self.field = nn.Conv3d(above[0], 3, 1)
         self.affine = nn.Sequential(nn.Linear(3 * (self.patch // 4) ** 3, 12), nn.Linear(12, 12))
-        _say(self.affine[-1], torch.eye(3, 4).flatten())  # moves nothing, before training
+        say(self.affine[-1], torch.eye(3, 4).flatten())  # moves nothing, before training
 
     def forward(self, x_bcdhw: Tensor) -> Followup:
         """From (batch, CT and hematoma, 64, 64, 64): CT scaled to 0-1 by its own extremes, hematoma 0 or 1."""
@@ -94,13 +94,6 @@ class DenseExpansionConfig:
     clinical: int = len(CLINICAL)
 
 
-def _say(layer: nn.Module, answer: Tensor) -> None:
-    """Make a last layer answer so whatever it reads."""
-    with torch.no_grad():
-        for name, parameter in layer.named_parameters():
-            parameter.copy_(answer.expand_as(parameter) if name == "bias" else torch.zeros_like(parameter))
-
-
 class DenseExpansion(nn.Module):
     """A head and what is known of the patient to the next day's head; see the module's docstring."""
 
@@ -109,15 +102,13 @@ class DenseExpansion(nn.Module):
 
     def __init__(self, config: DenseExpansionConfig = DenseExpansionConfig()) -> None:
         super().__init__()
-        first, *deeper = config.stages
-        widths = [stage.width for stage in config.stages]
+        first, deepest = config.stages[0], config.stages[-1]
         self.stem = Conv(config.inputs, first.width, first.kernel)
-        self.encoder = nn.ModuleList([encoder_stage(first.width, first), *map(encoder_stage, widths, deeper)])
-        self.known = nn.Sequential(nn.Linear(2 * config.clinical, 32), nn.ReLU(), nn.Linear(32, 2 * widths[-1]))
-        self.decoder = nn.ModuleList(map(Up, deeper, config.stages))
+        self.encoder, self.decoder = encoder_of(config.stages), decoder_of(config.stages)
+        self.known = nn.Sequential(nn.Linear(2 * config.clinical, 32), nn.ReLU(), nn.Linear(32, 2 * deepest.width))
         self.velocity, self.new = nn.Conv3d(first.width, 3, 1), nn.Conv3d(first.width, 1, 1)
         for untrained, said in ((self.known[-1], 0.0), (self.velocity, 0.0), (self.new, _RARE_LOGIT)):
-            _say(untrained, torch.tensor(said))  # as it was
+            say(untrained, torch.tensor(said))  # as it was
         self.flow = DVF2DDF(num_steps=_STEPS, padding_mode="border")
         self.warp: nn.Module = Warp(padding_mode="border")
         mean, deviation = torch.tensor(_USUAL)
@@ -143,18 +134,11 @@ class DenseExpansion(nn.Module):
 
     def _features(self, x_bcdhw: Tensor, clinical_bn: Tensor) -> Tensor:
         """Of the finest resolution."""
-        features: Tensor = self.stem(x_bcdhw.contiguous(memory_format=torch.channels_last_3d))
-        skips: list[Tensor] = []
-        for stage in self.encoder:
-            features = stage(features)
-            skips.append(features)
+        *skips, deepest = encoded(self.stem, self.encoder, x_bcdhw)
         is_known = clinical_bn.isfinite()
         usual = ((clinical_bn - self.usual) / self.spread).where(is_known, 0.0)
         scale, shift = self.known(torch.cat([usual, is_known.float()], dim=1))[:, :, None, None, None].chunk(2, dim=1)
-        features = skips.pop() * (1 + scale) + shift
-        for up in reversed(self.decoder):
-            features = up(features, skips.pop())
-        return features
+        return decoded(self.decoder, deepest * (1 + scale) + shift, skips)[-1]
 
 
 def _blood_ct(x_bcdhw: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.blocks import ALL_AXES, IN_PLANE, Conv, Size, Stage, Up, encoder_stage, fast
+from models.blocks import ALL_AXES, IN_PLANE, Conv, Size, Stage, decoded, decoder_of, encoded, encoder_of, fast, say
 
 _DENSE, _STEEPNESS = 0.5, 20.0  # of 0-100 HU as 0-1: from 50 HU on, over about 5 HU
 _HEMORRHAGE_CLASSES = 2
@@ -59,14 +59,11 @@ class Followup(nn.Module):
 
     def __init__(self, config: FollowupConfig = COMPACT) -> None:
         super().__init__()
-        first, *deeper = config.stages
-        width = config.stages[-1].width
+        first, width = config.stages[0], config.stages[-1].width
         self.token_voxels = tuple(math.prod(stage.stride[axis] for stage in config.stages) for axis in range(3))
         self.tokens = tuple(size // step for size, step in zip(config.shape, self.token_voxels, strict=True))
         self.stem = Conv(1, first.width, first.kernel)
-        self.encoder = nn.ModuleList(
-            [encoder_stage(first.width, first), *map(encoder_stage, (s.width for s in config.stages), deeper)]
-        )
+        self.encoder, self.decoder = encoder_of(config.stages), decoder_of(config.stages)
         self.place = nn.Parameter(torch.randn(1, math.prod(self.tokens), width) * 0.02)
         self.shared = nn.ModuleList(
             Block(width, config.heads, config.dropout, density=config.attends_to_density)
@@ -78,10 +75,8 @@ class Followup(nn.Module):
             Interaction(width, config.heads, config.dropout, interacts=config.interacts)
             for _ in range(config.interactive_blocks)
         )
-        self.decoder = nn.ModuleList(map(Up, deeper, config.stages))
         self.change = nn.Conv3d(first.width, 1, 1)
-        nn.init.zeros_(self.change.weight)  # begins with: as it was
-        self.change.bias = nn.Parameter(torch.zeros(1))
+        say(self.change, torch.tensor(0.0))  # as it was
         self.classifier = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, _HEMORRHAGE_CLASSES)
         )
@@ -95,8 +90,8 @@ class Followup(nn.Module):
     def forward(self, x_bcdhw: Tensor) -> Prediction:
         """From (batch, 1, *shape)."""
         with fast(x_bcdhw.device):
-            skips = self._encoded(x_bcdhw)
-            tokens = skips.pop().flatten(2).transpose(1, 2) + self.place
+            *skips, deepest = encoded(self.stem, self.encoder, x_bcdhw)
+            tokens = deepest.flatten(2).transpose(1, 2) + self.place
             density_bt = self._density(x_bcdhw)
             for block in self.shared:
                 tokens, _ = block(tokens, density_bt)
@@ -105,27 +100,15 @@ class Followup(nn.Module):
             for stream in self.streams:
                 g, c, weights = stream(g, c)
             logits_bk = self.classifier(c[:, 0])
-            features = (
-                g.transpose(1, 2).reshape(len(g), -1, *self.tokens).contiguous(memory_format=torch.channels_last_3d)
-            )
-            for up in reversed(self.decoder):
-                features = up(features, skips.pop())
-            change = self.change(features)
+            places = g.transpose(1, 2).reshape(len(g), -1, *self.tokens)
+            deepest = places.contiguous(memory_format=torch.channels_last_3d)
+            change = self.change(decoded(self.decoder, deepest, skips)[-1])
         attention_bt = weights[:, :, 0, 1:].float().mean(dim=1)
         return Prediction(
             ct_bcdhw=(x_bcdhw + change.float()).clamp(0, 1),
             logits_bk=logits_bk.float(),
             attention_bdhw=attention_bt.reshape(-1, *self.tokens),
         )
-
-    def _encoded(self, x_bcdhw: Tensor) -> list[Tensor]:
-        """Features of each stage, finest first."""
-        features = self.stem(x_bcdhw.contiguous(memory_format=torch.channels_last_3d))
-        encoded = []
-        for stage in self.encoder:
-            features = stage(features)
-            encoded.append(features)
-        return encoded
 
     def _density(self, x_bcdhw: Tensor) -> Tensor:
         """(batch, token): 0-1, how much of each token's place is as dense as blood."""

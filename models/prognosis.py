@@ -18,8 +18,6 @@ from models.blocks import Size
 
 Sight = Callable[[Tensor], Tensor]  # HU to what the network reads
 
-ELDERLY_YEARS = 80.0  # age is asked as: this or older?
-
 
 class Consciousness(IntEnum):
     """Categories of the Glasgow Coma Scale, as many as ordinal units are on."""

@@ -7,14 +7,13 @@ comes up, which is normed.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.blocks import ALL_AXES, IN_PLANE, Conv, Size, Stage, Up, encoder_stage, fast
+from models.blocks import ALL_AXES, IN_PLANE, Conv, Size, Stage, decoded, decoder_of, encoded, encoder_of, fast
 
 NOTHING_LOGIT = 4.0  # of no hemorrhage against each type, before training
 
@@ -50,10 +49,9 @@ class Segmenter(nn.Module):
 
     def __init__(self, config: SegmenterConfig = SegmenterConfig()) -> None:
         super().__init__()
-        first, *deeper = config.stages
+        first = config.stages[0]
         self.stem = Conv(config.inputs, first.width, first.kernel)
-        self.encoder = nn.ModuleList([encoder_stage(first.width, first), *map(encoder_stage, _widths(config), deeper)])
-        self.decoder = nn.ModuleList(map(Up, deeper, config.stages))
+        self.encoder, self.decoder = encoder_of(config.stages), decoder_of(config.stages)
         self.heads = nn.ModuleList(_head(s.width, config.types) for s in config.stages[: config.supervised])
         self.register_buffer("temperature", torch.tensor(1.0))  # fitted after training
         self.config = config
@@ -73,15 +71,8 @@ class Segmenter(nn.Module):
 
     def _decoded(self, x_bcdhw: Tensor) -> list[Tensor]:
         """Features of the decoder, coarsest first."""
-        features = self.stem(x_bcdhw.contiguous(memory_format=torch.channels_last_3d))
-        skips = []
-        for stage in self.encoder:
-            features = stage(features)
-            skips.append(features)
-        decoded = [skips.pop()]
-        for up in reversed(self.decoder):
-            decoded.append(up(decoded[-1], skips.pop()))
-        return decoded
+        *skips, deepest = encoded(self.stem, self.encoder, x_bcdhw)
+        return decoded(self.decoder, deepest, skips)
 
 
 def _head(width: int, types: int) -> nn.Conv3d:
@@ -89,10 +80,6 @@ def _head(width: int, types: int) -> nn.Conv3d:
     head = nn.Conv3d(width, 1 + types, 1)
     head.bias = nn.Parameter(torch.tensor([NOTHING_LOGIT, *[0.0] * types]))
     return head
-
-
-def _widths(config: SegmenterConfig) -> Sequence[int]:
-    return [stage.width for stage in config.stages]
 
 
 def padded(x: Tensor, shape: Size, fill: float) -> Tensor:

@@ -15,14 +15,13 @@ from torch import Tensor, nn
 from models.blocks import Size
 
 _WINDOW_HU = (40.0, 110.0)
-SURVIVED, DIED = 0, 1
 
 
 class Answers(NamedTuple):
     """One row for each head."""
 
     size_b: Tensor  # "ICH size": cube root of the mL, cm
-    died_bk: Tensor  # (batch, SURVIVED and DIED): logits, or probabilities
+    died_bk: Tensor  # (batch, survived and died): logits, or probabilities
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,11 +51,9 @@ def guided_grad_cam(answer: Answer, network: nn.Module, layer: nn.Module, hu_bcd
 @contextmanager
 def _guided(network: nn.Module) -> Iterator[None]:
     """While inside, every ReLU of `network` lets only gradients above 0 back."""
-    relus = [module for module in network.modules() if isinstance(module, nn.ReLU)]
-    inplace = [relu.inplace for relu in relus]
     with ExitStack() as undo:
-        for relu, was in zip(relus, inplace, strict=True):
-            undo.callback(setattr, relu, "inplace", was)
+        for relu in (module for module in network.modules() if isinstance(module, nn.ReLU)):
+            undo.callback(setattr, relu, "inplace", relu.inplace)
             relu.inplace = False  # hooks need what came in
             undo.callback(relu.register_full_backward_hook(_only_positive).remove)
         yield

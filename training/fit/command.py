@@ -20,7 +20,7 @@ from training.fit.curves import write_curves
 from training.fit.export import export_bundle
 from training.fit.journal import EVERY_STEPS
 from training.fit.own_data import ManifestSource, MixedSource
-from training.fit.recipes import RECIPES, RecipeName
+from training.fit.recipes import RECIPES, Recipe, RecipeName
 from training.fit.simulated import TRAINING_SEEDS, SimulatedSource, validation_source
 from training.fit.source import Source
 from training.fit.trainer import Diverged, fit
@@ -68,20 +68,10 @@ def fit_segmenter(
     source: Source = simulated
     try:
         if data:
-            train, validation = (with_truth(read_manifest(data), split) for split in ("train", "validation"))
-            if not train:
-                raise DataError(f"{data}: no row of split train has a mask or is read as free of hemorrhage")
-            own = ManifestSource(
-                rows=train,
-                spacing_mm=chosen.spacing_mm,
-                most_planes=chosen.shape[0],
-                device=chosen.device,
-                heads=chosen.batch,
-            )
+            own, validation = _own_heads(data, chosen)
             source = MixedSource(own=own, simulated=simulated, share=share)
-            typer.echo(f"own heads: {len(train)} to train on, {len(validation)} to validate with", err=True)
             if validation:
-                styles["own data"] = replace(own, rows=_evenly(validation), heads=1, as_they_are=True)
+                styles["own data"] = validation
         typer.echo(
             f"training on {chosen.device}; a line comes every {EVERY_STEPS} steps, "
             f"a validation of {', '.join(styles)} every {chosen.validate_every_s / 60:.0f} minutes and at the end",
@@ -95,6 +85,23 @@ def fit_segmenter(
         raise typer.Exit(2) from problem
     if progress.styles:  # of several processes the first alone validates
         typer.echo(f"{progress.step} steps; worst style {progress.best:.3f}; checkpoints in {out}")
+
+
+def _own_heads(data: Path, recipe: Recipe) -> tuple[ManifestSource, ManifestSource | None]:
+    """Those to train on, and to validate with where there are any. Raises DataError."""
+    rows = read_manifest(data)
+    train, validation = (with_truth(rows, split) for split in ("train", "validation"))
+    if not train:
+        raise DataError(f"{data}: no row of split train has a mask or is read as free of hemorrhage")
+    typer.echo(f"own heads: {len(train)} to train on, {len(validation)} to validate with", err=True)
+    own = ManifestSource(
+        rows=train,
+        spacing_mm=recipe.spacing_mm,
+        most_planes=recipe.shape[0],
+        device=recipe.device,
+        heads=recipe.batch,
+    )
+    return own, replace(own, rows=_evenly(validation), heads=1, as_they_are=True) if validation else None
 
 
 def _evenly(rows: Sequence[Row]) -> Sequence[Row]:

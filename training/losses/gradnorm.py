@@ -1,6 +1,7 @@
 """GradNorm: tasks that share layers pull at them equally hard, harder where they lag (Chen et al., ICML 2018)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,7 +55,7 @@ class GradNorm:
         means = (self._sums / max(self._steps, 1)).tolist()
         return torch.tensor([mean if given is None else given for given, mean in zip(self._given, means, strict=True)])
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, Any]:
         """For a checkpoint."""
         return {
             "weights": self.weights.clone(),
@@ -63,16 +64,11 @@ class GradNorm:
             "steps": self._steps,
         }
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        weights, optimizer, sums, steps = (state[name] for name in ("weights", "optimizer", "sums", "steps"))
-        assert isinstance(weights, Tensor)
-        assert isinstance(optimizer, dict)
-        assert isinstance(sums, Tensor)
-        assert isinstance(steps, int)
-        self.weights.copy_(weights)
-        self._optimizer.load_state_dict(optimizer)
-        self._sums, self._steps = sums.clone(), steps
+        self.weights.copy_(state["weights"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._sums, self._steps = state["sums"].clone(), state["steps"]
 
 
 def _norm(gradients: Sequence[Tensor]) -> Tensor:
