@@ -8,7 +8,8 @@ thickness.
 Slices or pixels of which several fit into a canonical voxel are averaged first (`cells`).
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,13 @@ def canonical_grid_for(grid: AcquisitionGrid, spacing_mm: tuple[float, float, fl
     )
 
 
+def half_a_voxel_off(grid: CanonicalGrid) -> CanonicalGrid:
+    """The voxels that lie between those of `grid`, one more along each axis, to cover the same box."""
+    x, y, z = (start - step / 2 for start, step in zip(grid.origin_lps, grid.spacing_mm[::-1], strict=True))
+    depth, height, width = (count + 1 for count in grid.shape)
+    return replace(grid, shape=(depth, height, width), origin_lps=(x, y, z))
+
+
 def to_canonical(volume: Volume, canonical: CanonicalGrid) -> FloatArray:
     """HU on the canonical grid, (z, y, x); -1024 where nothing was acquired."""
     out = np.empty(canonical.shape, np.float32)
@@ -89,21 +97,26 @@ def to_acquisition(values: FloatArray | Mask, canonical: CanonicalGrid, grid: Ac
 
 
 def highest_class(
-    by_class: FloatArray, canonical: CanonicalGrid, grid: AcquisitionGrid, where: Mask
+    looks: Sequence[tuple[CanonicalGrid, FloatArray]], grid: AcquisitionGrid, where: Mask
 ) -> NDArray[np.uint8]:
-    """1 + the index of the largest of canonical values (class, z, y, x) at the voxels `where`, elsewhere 0.
+    """1 + the index of the largest class at the voxels `where`, elsewhere 0; both are (slice, row, column).
 
-    Both `where` and the result are (slice, row, column).
+    A look holds values (class, z, y, x) on a canonical grid; those of all looks are added.
     """
     out = np.zeros(grid.shape, np.uint8)
     for index, wanted in enumerate(where):
         r, c = np.nonzero(wanted)
-        indices = _canonical_indices(grid, index, r, c, canonical)
-        found = np.empty((len(by_class), len(r)), np.float32)
-        for values, at in zip(by_class, found, strict=True):
-            _interpolate(values, indices, 0.0, at)
-        out[index, r, c] = 1 + found.argmax(axis=0)
+        found = sum(_at(each, _canonical_indices(grid, index, r, c, canonical), len(r)) for canonical, each in looks)
+        out[index, r, c] = 1 + np.argmax(found, axis=0)
     return out
+
+
+def _at(by_class: FloatArray, indices: list[Vectors], count: int) -> FloatArray:
+    """Values (class, z, y, x) at `count` places, (class, place). Indices broadcast."""
+    found = np.empty((len(by_class), count), np.float32)
+    for values, at in zip(by_class, found, strict=True):
+        _interpolate(values, indices, 0.0, at)
+    return found
 
 
 def _canonical_indices(

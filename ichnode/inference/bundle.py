@@ -19,7 +19,7 @@ import safetensors
 import safetensors.torch
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from torch import Tensor, nn
+from torch import nn
 
 from ichnode.domain.findings import HemorrhageType, ModelIdentity
 from ichnode.errors import BundleError, ConfigError
@@ -79,7 +79,7 @@ class Manifest(BaseModel):
     grid_spacing_mm: tuple[Positive, Positive, Positive]  # z, y, x
     windows: tuple[HuWindow, ...]  # one channel for each; none: one channel of raw HU
     classes: Annotated[tuple[str, ...], AfterValidator(_told_apart)] = (HEMATOMA,)  # channels of the network, in order
-    flipped: bool = False  # left and right, too, and the mean of both answers taken
+    second_look: bool = False  # left and right flipped, on a grid half a voxel off; the mean of both answers counts
     thresholds: Thresholds
     min_volume_ml: Annotated[float, Field(ge=0)]  # smaller components are dropped
     created: date
@@ -105,13 +105,6 @@ class Bundle:
     manifest: Manifest
     network: nn.Module
     identity: ModelIdentity
-
-    def probability(self, x_bcdhw: Tensor) -> Tensor:
-        """(batch, class, z, y, x): what the network answers, or the mean of that and its answer to the head flipped."""
-        probability: Tensor = self.network(x_bcdhw)
-        if self.manifest.flipped:
-            probability = (probability + self.network(x_bcdhw.flip(-1)).flip(-1)) / 2
-        return probability
 
 
 def shipped_bundles() -> Path:

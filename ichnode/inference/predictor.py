@@ -10,7 +10,14 @@ from torch import Tensor
 from ichnode.errors import InferenceError
 from ichnode.imaging.head_box import head_box
 from ichnode.imaging.prediction import Prediction
-from ichnode.imaging.resample import CanonicalGrid, canonical_grid_for, highest_class, to_acquisition, to_canonical
+from ichnode.imaging.resample import (
+    CanonicalGrid,
+    canonical_grid_for,
+    half_a_voxel_off,
+    highest_class,
+    to_acquisition,
+    to_canonical,
+)
 from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Mask, Volume
 from ichnode.inference.bundle import HEMATOMA, Bundle
 
@@ -39,12 +46,16 @@ class Predictor:
     def predict(self, volume: Volume) -> Prediction:
         """The hematoma on the volume's own slices. Raises InferenceError."""
         manifest, grid = self.bundle.manifest, volume.grid
-        head, by_class = self._by_class(volume)
-        probability = to_acquisition(by_class.sum(axis=0).clip(0, 1), head, grid)
+        whole = canonical_grid_for(grid, manifest.grid_spacing_mm)
+        looks = [self._look(volume, whole)]
+        if manifest.second_look:
+            looks.append(self._look(volume, half_a_voxel_off(whole), flipped=True))
+        each = (to_acquisition(by_class.sum(axis=0).clip(0, 1), head, grid) for head, by_class in looks)
+        probability = np.asarray(sum(each), np.float32) / np.float32(len(looks))
         hematoma = _without_small(probability >= manifest.thresholds.found, grid, manifest.min_volume_ml)
         types = None
         if manifest.classes != (HEMATOMA,):
-            types = highest_class(by_class, head, grid, probability >= manifest.thresholds.lenient)
+            types = highest_class(looks, grid, probability >= manifest.thresholds.lenient)
         return Prediction(
             model=self.bundle.identity,
             probability=probability,
@@ -53,17 +64,19 @@ class Predictor:
             types=types,
         )
 
-    def _by_class(self, volume: Volume) -> tuple[CanonicalGrid, FloatArray]:
-        """The grid around the head, and the probability of each class on it, (class, z, y, x).
+    def _look(self, volume: Volume, whole: CanonicalGrid, *, flipped: bool = False) -> tuple[CanonicalGrid, FloatArray]:
+        """The part of `whole` around the head, and the probability of each class on it, (class, z, y, x).
 
-        Raises InferenceError for an answer that is no number: it would read as "nothing found".
+        `flipped`: the network is shown left and right flipped. Raises InferenceError for an answer that is no number:
+        it would read as "nothing found".
         """
         manifest = self.bundle.manifest
-        whole = canonical_grid_for(volume.grid, manifest.grid_spacing_mm)
         head, hu = _head(whole, to_canonical(volume, whole))
-        x_bcdhw = _channels(hu, manifest.windows).to(self.device).contiguous(memory_format=self._layout)
+        x_bcdhw = _channels(hu, manifest.windows).to(self.device)
         with torch.inference_mode():
-            by_class: FloatArray = self.bundle.probability(x_bcdhw)[0].float().cpu().numpy()
+            shown = x_bcdhw.flip(-1) if flipped else x_bcdhw
+            answer = self.bundle.network(shown.contiguous(memory_format=self._layout))
+            by_class: FloatArray = (answer.flip(-1) if flipped else answer)[0].float().cpu().numpy()
         if not np.isfinite(by_class).all():
             raise InferenceError("error", f"{manifest.name} gave probabilities that are not numbers")
         return head, np.where(by_class.sum(axis=0) >= manifest.thresholds.lenient / 10, by_class, np.float32(0))

@@ -136,4 +136,4 @@ def test_a_head_may_be_one_plane(bundle: Bundle) -> None:
     hu[..., 20:100, 20:100] = 1000.0
     hu[..., 24:96, 24:96] = 35.0
     with torch.inference_mode():
-        assert bundle.probability(hu).shape == hu.shape
+        assert bundle.network(hu).shape == hu.shape

@@ -55,13 +55,13 @@ def test_an_exported_bundle_says_what_the_checkpoint_says(tmp_path: Path) -> Non
         trained_on="nothing",
         thresholds=Thresholds(found=0.5, strict=0.8, lenient=0.2),
         temperature=1.5,
-        flipped=True,
+        second_look=True,
         min_volume_ml=0.1,
         created=date(2026, 11, 21),
         reference="none",
     )
     assert (manifest.name, manifest.family, manifest.grid_spacing_mm) == ("hematoma", "neural network", (5, 2, 2))
-    assert manifest.flipped
+    assert manifest.second_look
     assert (tmp_path / "hematoma" / "weights.safetensors").stat().st_size < 10e6
     network = load_bundle(tmp_path / "hematoma", "cpu").network
     progress.average.temperature.fill_(1.5)

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import binary_erosion
 from torch import Tensor, nn
 
 from ichnode.domain.findings import Side
@@ -24,6 +25,18 @@ class Brightness(nn.Module):
     def forward(self, x_bcdhw: Tensor) -> Tensor:
         self.seen = x_bcdhw
         return ((x_bcdhw[:, :1] > 52) & (x_bcdhw[:, :1] < 90)).float()
+
+
+class Remembering(nn.Module):
+    """A network that finds nothing and remembers all that it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all_seen: list[Tensor] = []
+
+    def forward(self, x_bcdhw: Tensor) -> Tensor:
+        self.all_seen.append(x_bcdhw)
+        return torch.zeros_like(x_bcdhw[:, :1])
 
 
 class Halves(nn.Module):
@@ -143,14 +156,28 @@ def test_air_alone_is_seen_whole_and_nothing_is_found_in_it() -> None:
     assert not predictor(Brightness()).predict(cubes()).hematoma.any()
 
 
-def test_a_flipped_network_answers_with_the_mean_of_both_views_in_place() -> None:
+def test_a_second_look_is_flipped_and_the_mean_of_both_counts_in_place() -> None:
     volume = cubes(10)
     once, both = (
-        predictor(OneSide(), grid_spacing_mm=[2.0, 2.0, 2.0], flipped=is_flipped).predict(volume).probability
-        for is_flipped in (False, True)
+        predictor(OneSide(), grid_spacing_mm=[2.0, 2.0, 2.0], second_look=again).predict(volume).probability
+        for again in (False, True)
     )
-    assert sorted(np.unique(once[volume.hu > 0])) == [0, 1]
-    assert np.unique(both[volume.hu > 0]).tolist() == [0.5]
+    within = binary_erosion(volume.hu > 0)
+    within[:, :, 8:10] = False  # the middle, where the halves meet
+    assert sorted(np.unique(once[within])) == [0, 1]
+    assert np.unique(both[within]).tolist() == [0.5]
+
+
+def test_a_second_look_lies_half_a_voxel_off() -> None:
+    network = Remembering()
+    hu = np.random.default_rng(5).normal(40, 10, (12, 16, 16)).astype(np.float32)
+    volume = Volume(hu=hu, grid=grid_of(hu.shape, slice_mm=2.0, pixel_spacing_mm=(2.0, 2.0)))
+    predictor(network, grid_spacing_mm=[2.0, 2.0, 2.0], second_look=True).predict(volume)
+
+    first, second = (seen[0, 0].numpy() for seen in network.all_seen)
+    assert second.shape == tuple(count + 1 for count in first.shape)
+    corners = [first[z : z + 11, y : y + 15, x : x + 15] for z in (0, 1) for y in (0, 1) for x in (0, 1)]
+    np.testing.assert_allclose(second[1:-1, 1:-1, 1:-1], np.mean(corners, axis=0)[:, :, ::-1], atol=1e-3)
 
 
 def test_the_input_of_a_neural_network_lies_as_convolutions_like_it() -> None:

@@ -5,7 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ichnode.imaging.resample import CanonicalGrid, canonical_grid_for, highest_class, to_acquisition, to_canonical
+from ichnode.imaging.resample import (
+    CanonicalGrid,
+    canonical_grid_for,
+    half_a_voxel_off,
+    highest_class,
+    to_acquisition,
+    to_canonical,
+)
 from ichnode.imaging.volume import AcquisitionGrid, Volume
 from ichnode.phantom import IRREGULAR, REGULAR, REVERSED, THIN, TILTED, Geometry
 
@@ -240,12 +247,24 @@ def test_the_highest_class_is_told_where_it_is_asked_for() -> None:
     left = (places[..., 0] > 0).astype(np.float32)
     where = ellipsoid(acquired_places(grid)) > 0
 
-    classes = highest_class(np.stack([left * 0.6, 0.7 - left * 0.6]), canonical, grid, where)
+    classes = highest_class([(canonical, np.stack([left * 0.6, 0.7 - left * 0.6]))], grid, where)
 
     assert not classes[~where].any()
     on_the_left = acquired_places(grid)[..., 0]
     assert (classes[where & (on_the_left > 1)] == 1).all()
     assert (classes[where & (on_the_left < -1)] == 2).all()
+
+
+def test_the_highest_class_is_that_of_all_looks_together() -> None:
+    grid = GRIDS["irregular and tilted"]
+    canonical = canonical_grid_for(grid, MODEL_SPACING)
+    beside = half_a_voxel_off(canonical)
+    where = ellipsoid(acquired_places(grid)) > 0
+    first = np.stack([np.full(canonical.shape, 0.6, np.float32), np.full(canonical.shape, 0.4, np.float32)])
+    second = np.stack([np.full(beside.shape, 0.1, np.float32), np.full(beside.shape, 0.9, np.float32)])
+
+    assert (highest_class([(canonical, first)], grid, where)[where] == 1).all()
+    assert (highest_class([(canonical, first), (beside, second)], grid, where)[where] == 2).all()
 
 
 def test_nothing_found_gives_nothing() -> None:

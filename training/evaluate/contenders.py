@@ -105,6 +105,6 @@ def contenders(names: list[str], device: str) -> list[Contender]:
     bundles = {name: BundleContender(bundle_named(name, device), device) for name in wanted}
     count = Counter(bundle.name for bundle in bundles.values())
     for given, bundle in bundles.items():
-        if count[bundle.name] > 1:  # other thresholds, or flipped: the folder tells them apart
+        if count[bundle.name] > 1:  # other thresholds, or one look: the folder tells them apart
             bundle.name = f"{bundle.name} {given}"
     return [*bundles.values(), BrightBrain(), EmptyMask()]

@@ -27,7 +27,7 @@ def temperature_of(bundle: Bundle, heads: Source, count: int) -> float:
 def _sample(bundle: Bundle, batch: Batch, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
     """Log-probability (voxel, none + types) and labels of some voxels of a batch."""
     with torch.inference_mode():
-        p_bcdhw = bundle.probability(channels(batch.hu_bdhw)).double()
+        p_bcdhw = bundle.network(channels(batch.hu_bdhw)).double()
     labels = batch.labels_bdhw.numpy().ravel()
     p_nc = p_bcdhw.movedim(1, -1).flatten(0, -2).numpy()
     wanted = np.flatnonzero(p_nc.max(axis=1) > _DOUBTED)

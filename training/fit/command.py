@@ -148,7 +148,9 @@ def export_segmenter(
     strict: Annotated[float, typer.Option(help="That of the lower end of the volume")] = 0.8,
     lenient: Annotated[float, typer.Option(help="That of its upper end")] = 0.2,
     temperature: Annotated[float, typer.Option(help="Logits are divided by it")] = 1.0,
-    flipped: Annotated[bool, typer.Option("--flipped", help="Also look with left and right flipped")] = False,
+    second_look: Annotated[
+        bool, typer.Option("--second-look", help="Look again, flipped and half a voxel off; the mean of both counts")
+    ] = False,
     min_volume_ml: Annotated[float, typer.Option(help="Smaller components are dropped")] = 0.1,
     created: Annotated[str | None, typer.Option(help="YYYY-MM-DD; today")] = None,
 ) -> None:
@@ -162,7 +164,7 @@ def export_segmenter(
             trained_on=trained_on,
             thresholds=Thresholds(found=found, strict=strict, lenient=lenient),
             temperature=temperature,
-            flipped=flipped,
+            second_look=second_look,
             min_volume_ml=min_volume_ml,
             created=date.fromisoformat(created) if created else date.today(),
             reference=reference,

@@ -53,7 +53,7 @@ class SimulatedSource:
     few_slices: float = 0.15  # share of the batches
     slabs: float = 0.3
     spared: float = 0.1  # share of the patients who do not bleed, whoever they are, beside those of the population
-    anemic: float = 0.15  # share of the patients whose blood is hardly denser than brain, beside the same
+    anemic: float = 0.25  # share of the patients whose blood is hardly denser than brain, beside the same
     off_scale: bool = True
     _kept: dict[int, _Kept] = field(default_factory=dict, init=False)
 
