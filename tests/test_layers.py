@@ -121,7 +121,7 @@ def test_training_shares_images_and_domain_with_the_daemon_and_its_export_the_bu
         for module in imported_modules(file)
         if module.split(".")[0] in ("ichnode", "models")
         and not any(module == name or module.startswith(f"{name}.") for name in TRAINING_MAY_IMPORT)
-        and not (file.parent.name in ("fit", "evaluate") and module.rsplit(".", 1)[0] in EXPORT_AND_EVALUATE)
+        and not (file.parent.name in ("segmentation", "evaluate") and module.rsplit(".", 1)[0] in EXPORT_AND_EVALUATE)
     ]
     assert wrong == []
 
@@ -131,6 +131,6 @@ def test_the_simulator_knows_nothing_of_what_is_trained_on_it():
         f"{file.relative_to(ROOT)} imports {module}"
         for file in (ROOT / "training" / "simulate").rglob("*.py")
         for module in imported_modules(file)
-        if module.startswith(("training.fit", "training.evaluate", "models"))
+        if module.startswith(("training.fit", "training.segmentation", "training.evaluate", "models"))
     ]
     assert wrong == []

@@ -5,7 +5,7 @@ import typer
 from training.data.command import import_data
 from training.evaluate.command import calibrate_segmenter
 from training.evaluate.command import segmenter as evaluate_segmenter
-from training.fit.command import curves, export_segmenter, fit_segmenter
+from training.segmentation.command import curves, export_segmenter, fit_segmenter
 from training.simulate.command import demo_patient, simulate
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

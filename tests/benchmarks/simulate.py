@@ -15,11 +15,10 @@ import torch
 
 from tests.benchmarks.table import ICHNODE, Row, alternated, ratios
 from training.fit.checkpoint import begin
-from training.fit.inputs import channels
-from training.fit.recipes import Recipe, cpu, gpu
-from training.fit.simulated import SimulatedSource
-from training.fit.source import Batch
-from training.losses.segmentation import segmentation_loss
+from training.fit.recipe import Recipe
+from training.segmentation.recipes import cpu, gpu
+from training.segmentation.simulated import SimulatedSource
+from training.segmentation.system import Heads, Segmentation
 from training.simulate.atlas import atlas_of
 from training.simulate.styles import TRAINING
 
@@ -30,16 +29,15 @@ GOAL = {"cpu": ">= 2 patients/s on two cores", "cuda": ">= 50 patients/s"}
 
 def measure(*, shape: tuple[int, int, int] | None = None, patients: int = 8, rounds: int = 3) -> list[Row]:
     """Patients a second on the CPU, and on the GPU where there is one. `shape` (z, y, x) instead of the recipe's."""
-    recipes = [cpu(), *([replace(gpu(), compiled=False)] if torch.cuda.is_available() else [])]
-    return [
-        row for recipe in recipes for row in _case(replace(recipe, shape=shape) if shape else recipe, patients, rounds)
-    ]
+    system = Segmentation(shape=shape) if shape else Segmentation()
+    recipes = [cpu(system), *([replace(gpu(system), compiled=False)] if torch.cuda.is_available() else [])]
+    return [row for recipe in recipes for row in _case(system, recipe, patients, rounds)]
 
 
-def _case(recipe: Recipe, patients: int, rounds: int) -> list[Row]:
+def _case(system: Segmentation, recipe: Recipe, patients: int, rounds: int) -> list[Row]:
     atlas_of(TRAINING, recipe.device)
     source = SimulatedSource(
-        grid=recipe.grid, style=TRAINING, device=recipe.device, heads=recipe.batch, showings=1, recent=1, few_slices=0
+        grid=system.grid, style=TRAINING, device=recipe.device, heads=recipe.batch, showings=1, recent=1, few_slices=0
     )
     batches = max(1, patients // recipe.batch)
     numbers = count()
@@ -50,7 +48,7 @@ def _case(recipe: Recipe, patients: int, rounds: int) -> list[Row]:
         STEP: partial(_rate, recipe, batches, lambda: step(made)),
     }
     measured = alternated(contestants, rounds=rounds)
-    grid = " x ".join(map(str, recipe.shape))
+    grid = " x ".join(map(str, system.shape))
     threads = f"{torch.get_num_threads()} threads" if recipe.device == "cpu" else torch.cuda.get_device_name()
     return [
         Row(
@@ -79,15 +77,15 @@ def _rate(recipe: Recipe, batches: int, work: Callable[[], object]) -> float:
     return batches * recipe.batch / (perf_counter() - began)
 
 
-def _training_step(recipe: Recipe) -> Callable[[Batch], None]:
+def _training_step(recipe: Recipe) -> Callable[[Heads], None]:
     """One step as the trainer does it, without its journal."""
     progress = begin(recipe)
 
-    def step(batch: Batch) -> None:
+    def step(batch: Heads) -> None:
         with torch.autocast(recipe.device, torch.bfloat16):
-            logits = progress.network.logits(channels(batch.hu_bdhw))
+            answer = recipe.system.answer(progress.network, batch)
         progress.optimizer.zero_grad()
-        segmentation_loss(logits, batch.labels_bdhw, recipe.hemorrhage_weight).backward()
+        recipe.system.losses(answer, batch, late=False)["segmentation"].backward()
         progress.optimizer.step()
 
     return step

@@ -7,8 +7,9 @@ from torch import nn
 
 from models.blocks import ALL_AXES, IN_PLANE, Stage
 from models.segmenter import SegmenterConfig
-from training.fit.recipes import Recipe, cpu
-from training.fit.source import Batch
+from training.fit.recipe import Recipe
+from training.segmentation.recipes import cpu
+from training.segmentation.system import Heads, Segmentation
 
 TINY = SegmenterConfig(
     stages=(
@@ -25,13 +26,13 @@ class Cubes:
 
     size: int = 16
 
-    def batch(self, number: int) -> Batch:
+    def batch(self, number: int) -> Heads:
         random = torch.Generator().manual_seed(number)
         hu = torch.randn((1, 8, self.size, self.size), generator=random) * 5 + 30
         labels = torch.zeros(hu.shape, dtype=torch.uint8)
         row = int(torch.randint(self.size - 6, (), generator=random))
         labels[:, 2:6, row : row + 6, 4:10] = 1
-        return Batch(hu_bdhw=hu + 40 * labels, labels_bdhw=labels)
+        return Heads(hu_bdhw=hu + 40 * labels, labels_bdhw=labels)
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class FailsAt:
 
     number: int
 
-    def batch(self, number: int) -> Batch:
+    def batch(self, number: int) -> Heads:
         if number == self.number:
             raise ValueError(f"no head number {number}")
         return Cubes().batch(number)
@@ -51,5 +52,5 @@ def nothing_to_validate(network: nn.Module) -> dict[str, float]:
 
 
 def tiny_recipe(**changes: object) -> Recipe:
-    recipe = replace(cpu(), network=TINY, makers=0, threads=1, warm_up_steps=2, steps=6)
+    recipe = replace(cpu(Segmentation(config=TINY)), makers=0, threads=1, warm_up_steps=2, steps=6)
     return replace(recipe, **changes)  # type: ignore[arg-type]

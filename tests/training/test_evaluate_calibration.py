@@ -18,7 +18,7 @@ from training.evaluate.calibration import (
     reliability,
 )
 from training.evaluate.temperature import temperature_of
-from training.fit.source import Batch
+from training.segmentation.system import Heads
 
 GRID = grid_of((2, 20, 20), slice_mm=5.0, pixel_spacing_mm=(2.0, 2.0))  # 0.02 mL a voxel, 16 mL in all
 HEAD = Volume(hu=np.full(GRID.shape, 35, np.float32), grid=GRID)
@@ -123,14 +123,14 @@ class _Sure(torch.nn.Module):
 class _Noisy:
     """Heads whose labels follow the unsharpened odds of `_Sure`."""
 
-    def batch(self, number: int) -> Batch:
+    def batch(self, number: int) -> Heads:
         torch.manual_seed(number)
         hu_bdhw = 15 + 70 * torch.rand(1, 4, 64, 64)
         logits = torch.zeros(6, 4, 64, 64)
         logits[1] = 4 * (hu_bdhw[0] - 15) / 70 - 2
         chance = torch.softmax(logits, 0).movedim(0, -1).flatten(0, -2)
         labels = torch.multinomial(chance, 1).reshape(1, 4, 64, 64).to(torch.uint8)
-        return Batch(hu_bdhw=hu_bdhw, labels_bdhw=labels)
+        return Heads(hu_bdhw=hu_bdhw, labels_bdhw=labels)
 
 
 def test_a_network_that_is_twice_too_sure_gets_the_temperature_two() -> None:

@@ -18,7 +18,7 @@ from training.data.manifest import DataError
 from training.fit import trainer
 from training.fit.checkpoint import BEST, LAST, read
 from training.fit.trainer import Diverged, fit
-from training.fit.validation import StyleScores
+from training.segmentation.validation import StyleScores
 
 
 def assert_equal_states(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:

@@ -6,15 +6,16 @@ from numpy.typing import NDArray
 
 from ichnode.inference.bundle import Bundle
 from training.evaluate.calibration import fit_temperature
-from training.fit.inputs import channels
-from training.fit.source import Batch, Source
+from training.fit.source import Source
+from training.segmentation.inputs import channels
+from training.segmentation.system import Heads
 
 _LEAST = 1e-7  # probability
 _DOUBTED = 1e-3  # below this in all types: left out, they are nearly all
 _PER_HEAD = 20_000
 
 
-def temperature_of(bundle: Bundle, heads: Source, count: int) -> float:
+def temperature_of(bundle: Bundle, heads: Source[Heads], count: int) -> float:
     """The divisor of the logits for which probabilities fit best in the first batches of `heads`.
 
     It goes on top of the bundle's own. Voxels of which the network is sure that there is nothing are left out.
@@ -24,7 +25,7 @@ def temperature_of(bundle: Bundle, heads: Source, count: int) -> float:
     return fit_temperature(log_p_nc, labels_n)
 
 
-def _sample(bundle: Bundle, batch: Batch, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+def _sample(bundle: Bundle, batch: Heads, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
     """Log-probability (voxel, none + types) and labels of some voxels of a batch."""
     with torch.inference_mode():
         p_bcdhw = bundle.network(channels(batch.hu_bdhw)).double()

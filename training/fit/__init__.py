@@ -1,1 +1,1 @@
-"""Training: recipes, losses, the loop, its checkpoints, and the export of a bundle."""
+"""The training loop that every system shares: recipe, numbered batches, checkpoints and journal."""

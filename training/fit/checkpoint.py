@@ -12,12 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.optim import Optimizer
 
-from models.segmenter import Segmenter
-from training.fit.recipes import Recipe
+from training.fit.recipe import Recipe
 
-FULL_RATE_STD = 0.05  # of the weights of a convolution when it begins; those of 144 inputs have it
 LAST, BEST = "last.pt", "best.pt"
 
 
@@ -25,9 +23,9 @@ LAST, BEST = "last.pt", "best.pt"
 class Progress:
     """What changes in training."""
 
-    network: Segmenter
-    average: Segmenter  # of the weights: what is validated and exported
-    optimizer: AdamW
+    network: nn.Module
+    average: nn.Module  # of the weights: what is validated and exported
+    optimizer: Optimizer
     step: int = 0  # steps done
     best: float = -1.0  # score of the worst style
     styles: tuple[str, ...] = ()  # that were validated
@@ -36,22 +34,15 @@ class Progress:
 def begin(recipe: Recipe, weights: Mapping[str, Tensor] | None = None) -> Progress:
     """Before the first step: weights from the seed, or those given. Raises RuntimeError where they do not fit."""
     torch.manual_seed(recipe.seed)
-    network = Segmenter(recipe.network).to(recipe.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    groups = [_group(weight, recipe.weight_decay) for weight in network.parameters() if weight.ndim > 1]
-    groups.append({"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0, "scale": 1.0})
+    network = recipe.system.network().to(recipe.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    optimizer = recipe.system.optimizer(network, recipe.weight_decay)
     if weights is not None:
         network.load_state_dict(weights)
-        network.temperature.fill_(1.0)  # fitted to what it was, not to what it becomes
+        for name, buffer in network.named_buffers():
+            if name == "temperature":  # fitted to what it was, not to what it becomes
+                buffer.fill_(1.0)
     average = deepcopy(network).requires_grad_(False).eval()
-    return Progress(network=network, average=average, optimizer=AdamW(groups, fused=True))
-
-
-def _group(weight: nn.Parameter, weight_decay: float) -> dict[str, Any]:
-    """One convolution. Adam moves every weight by about the learning rate, which is a tenth of a weight of the deep
-    stages: their learning rate is scaled, so that all are moved by the same share of their size.
-    """
-    scale = min(1.0, float(weight.detach().std()) / FULL_RATE_STD)
-    return {"params": [weight], "weight_decay": weight_decay, "scale": scale}
+    return Progress(network=network, average=average, optimizer=optimizer)
 
 
 def save(progress: Progress, recipe: Recipe, path: Path) -> None:

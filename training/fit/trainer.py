@@ -16,11 +16,9 @@ from models.blocks import fast
 from training.data.manifest import DataError
 from training.fit.checkpoint import BEST, LAST, Progress, begin, restore, save
 from training.fit.group import Group
-from training.fit.inputs import channels
 from training.fit.journal import METRICS, TENSORBOARD, Journal
-from training.fit.recipes import Recipe
+from training.fit.recipe import Recipe
 from training.fit.source import Batch, Source, batches
-from training.losses.segmentation import segmentation_loss
 
 Validate = Callable[[nn.Module], dict[str, float]]  # a network in evaluation mode to a score, 0-1, for each style
 FOREVER = 1 << 40
@@ -33,7 +31,7 @@ class Diverged(Exception):
 
 def fit(
     recipe: Recipe,
-    source: Source,
+    source: Source[Batch],
     validate: Validate,
     folder: Path,
     *,
@@ -90,10 +88,10 @@ class _Run:
         self.saving, self.validating = _Clock(recipe.save_every_s, now), _Clock(recipe.validate_every_s, now)
         self.stop = threading.Event()
         self._passed_over = 0  # steps in a row
-        network = progress.network
-        self.logits = torch.compile(network.logits, dynamic=True) if recipe.compiled else network.logits
+        answer = recipe.system.answer
+        self.answer = torch.compile(answer, dynamic=True) if recipe.compiled else answer
 
-    def through(self, source: Source) -> None:
+    def through(self, source: Source[Batch]) -> None:
         """All steps that are left."""
         recipe, group = self.recipe, self.group
         first, last = self.progress.step, recipe.steps if recipe.steps is not None else FOREVER
@@ -138,11 +136,12 @@ class _Run:
         recipe, progress = self.recipe, self.progress
         rate = recipe.learning_rate_at(progress.step)
         for parameters in progress.optimizer.param_groups:
-            parameters["lr"] = rate * parameters["scale"]
+            parameters["lr"] = rate * parameters.get("scale", 1.0)
+        here = batch.to(recipe.device)
         with fast(torch.device(recipe.device)):
-            logits = self.logits(channels(batch.hu_bdhw.to(recipe.device)))
-        labels_bdhw = batch.labels_bdhw.to(recipe.device)
-        loss = segmentation_loss(logits, labels_bdhw, recipe.hemorrhage_weight_at(progress.step))
+            answer = self.answer(progress.network, here)
+        losses = recipe.system.losses(answer, here, late=recipe.is_late(progress.step))
+        loss = torch.stack(list(losses.values())).sum()
         progress.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.group.average_gradients(progress.network)
@@ -156,14 +155,18 @@ class _Run:
         self._average()
         progress.step += 1
         gradient = float(norm) if is_sound else 0.0
-        return {"loss": float(loss.detach()), "gradient": gradient, "rate": rate, "passed over": float(not is_sound)}
+        parts = {name: float(each.detach()) for name, each in losses.items()} if len(losses) > 1 else {}
+        told = {"gradient": gradient, "rate": rate, "passed over": float(not is_sound)}
+        return {"loss": float(loss.detach()), **parts, **told}
 
     def _average(self) -> None:
         kept = self.recipe.average_decay_at(self.progress.step)
         with torch.no_grad():
-            pairs = zip(self.progress.average.parameters(), self.progress.network.parameters(), strict=True)
-            for mean, weight in pairs:
+            average, network = self.progress.average, self.progress.network
+            for mean, weight in zip(average.parameters(), network.parameters(), strict=True):
                 mean.lerp_(weight, 1 - kept)
+            for copy, statistic in zip(average.buffers(), network.buffers(), strict=True):
+                copy.copy_(statistic)  # of batch norms
 
     def _validate(self, journal: Journal) -> None:
         with torch.no_grad():  # what a source keeps must serve training as well: not inference mode

@@ -17,14 +17,16 @@ from training.data.load import with_truth
 from training.data.manifest import DataError, Row, explained, read_manifest
 from training.fit.checkpoint import LAST
 from training.fit.curves import write_curves
-from training.fit.export import export_bundle
 from training.fit.journal import EVERY_STEPS
-from training.fit.own_data import ManifestSource, MixedSource
-from training.fit.recipes import RECIPES, Recipe, RecipeName
-from training.fit.simulated import TRAINING_SEEDS, SimulatedSource, validation_source
+from training.fit.recipe import Recipe
 from training.fit.source import Source
 from training.fit.trainer import Diverged, fit
-from training.fit.validation import StyleScores
+from training.segmentation.export import export_bundle
+from training.segmentation.own_data import ManifestSource, MixedSource
+from training.segmentation.recipes import RECIPES, RecipeName
+from training.segmentation.simulated import TRAINING_SEEDS, SimulatedSource, validation_source
+from training.segmentation.system import Heads, Segmentation
+from training.segmentation.validation import StyleScores
 from training.simulate.styles import HELD_OUT, TRAINING, Style
 from training.simulate.template import TEST_DATA, has_anatomy_of
 
@@ -52,23 +54,24 @@ def fit_segmenter(
         raise typer.BadParameter("needs --steps, and as many at least", param_hint="--decay-steps")
     if start_from and resume and (out / LAST).exists():
         typer.echo(f"goes on from {out / LAST}; what --start-from names is not looked at", err=True)
-    chosen = replace(RECIPES[recipe](), steps=steps, decay_steps=decay_steps, hours=hours)
+    system = Segmentation()
+    chosen = replace(RECIPES[recipe](system), steps=steps, decay_steps=decay_steps, hours=hours)
     if learning_rate is not None:
         chosen = replace(chosen, learning_rate=learning_rate)
     simulated = SimulatedSource(
-        grid=chosen.grid,
+        grid=system.grid,
         style=TRAINING,
         first_seed=TRAINING_SEEDS + first_patient,
         device=chosen.device,
         heads=chosen.batch,
     )
-    styles: dict[str, Source] = {
-        style.name: validation_source(chosen.grid, style, chosen.device) for style in _held_out_styles()
+    styles: dict[str, Source[Heads]] = {
+        style.name: validation_source(system.grid, style, chosen.device) for style in _held_out_styles()
     }
-    source: Source = simulated
+    source: Source[Heads] = simulated
     try:
         if data:
-            own, validation = _own_heads(data, chosen)
+            own, validation = _own_heads(data, system, chosen)
             source = MixedSource(own=own, simulated=simulated, share=share)
             if validation:
                 styles["own data"] = validation
@@ -87,7 +90,7 @@ def fit_segmenter(
         typer.echo(f"{progress.step} steps; worst style {progress.best:.3f}; checkpoints in {out}")
 
 
-def _own_heads(data: Path, recipe: Recipe) -> tuple[ManifestSource, ManifestSource | None]:
+def _own_heads(data: Path, system: Segmentation, recipe: Recipe) -> tuple[ManifestSource, ManifestSource | None]:
     """Those to train on, and to validate with where there are any. Raises DataError."""
     rows = read_manifest(data)
     train, validation = (with_truth(rows, split) for split in ("train", "validation"))
@@ -96,8 +99,8 @@ def _own_heads(data: Path, recipe: Recipe) -> tuple[ManifestSource, ManifestSour
     typer.echo(f"own heads: {len(train)} to train on, {len(validation)} to validate with", err=True)
     own = ManifestSource(
         rows=train,
-        spacing_mm=recipe.spacing_mm,
-        most_planes=recipe.shape[0],
+        spacing_mm=system.spacing_mm,
+        most_planes=system.shape[0],
         device=recipe.device,
         heads=recipe.batch,
     )

@@ -8,11 +8,13 @@ import torch
 
 from ichnode.inference.bundle import Thresholds, load_bundle
 from ichnode.inference.predictor import _channels
-from tests.training.fit_factory import tiny_recipe
+from tests.training.fit_factory import TINY, Cubes, tiny_recipe
 from training.fit.checkpoint import LAST, begin, save
-from training.fit.export import export_bundle
-from training.fit.inputs import WINDOWS_HU, channels
-from training.fit.recipes import cpu
+from training.losses.segmentation import segmentation_loss
+from training.segmentation.export import export_bundle
+from training.segmentation.inputs import WINDOWS_HU, channels
+from training.segmentation.recipes import cpu
+from training.segmentation.system import Segmentation
 
 
 def test_the_learning_rate_warms_up_stays_and_falls_at_the_end() -> None:
@@ -21,19 +23,29 @@ def test_the_learning_rate_warms_up_stays_and_falls_at_the_end() -> None:
     assert rates == pytest.approx([0.1, 0.5, 1.0, 1.0, 1.0, 0.5, 0.05])
 
 
-def test_hemorrhage_weighs_less_of_its_own_once_the_learning_rate_falls() -> None:
-    recipe = tiny_recipe(steps=100, decay_steps=20, hemorrhage_weight=0.5, hemorrhage_weight_late=0.1)
-    assert [recipe.hemorrhage_weight_at(step) for step in (0, 79, 80, 99)] == [0.5, 0.5, 0.1, 0.1]
-    assert tiny_recipe(steps=None, hemorrhage_weight=0.5).hemorrhage_weight_at(10**6) == 0.5
+def test_it_is_late_once_the_learning_rate_falls() -> None:
+    recipe = tiny_recipe(steps=100, decay_steps=20)
+    assert [recipe.is_late(step) for step in (0, 79, 80, 99)] == [False, False, True, True]
+    assert not tiny_recipe(steps=None).is_late(10**6)
+
+
+def test_hemorrhage_weighs_less_of_its_own_late() -> None:
+    system = Segmentation(config=TINY, hemorrhage_weight=0.5, hemorrhage_weight_late=0.1)
+    batch = Cubes().batch(0)
+    answer = system.answer(system.network(), batch)
+    early, late = (system.losses(answer, batch, late=late)["segmentation"].item() for late in (False, True))
+    expected = [segmentation_loss(answer, batch.labels_bdhw, weight).item() for weight in (0.5, 0.1)]
+    assert [early, late] == pytest.approx(expected)
+    assert early != pytest.approx(late)
 
 
 def test_the_grid_of_a_recipe_is_centred() -> None:
-    grid = cpu().grid
+    grid = Segmentation().grid
     assert grid.origin_lps == (-95.0, -111.0, -77.5)
 
 
 def test_a_recipe_on_other_voxels_fills_the_same_box() -> None:
-    other = cpu().on((2.5, 1.0, 1.0))
+    other = Segmentation().on((2.5, 1.0, 1.0))
     assert other.shape == (64, 224, 192)
     assert other.grid.spacing_mm == (2.5, 1.0, 1.0)
 
@@ -44,7 +56,7 @@ def test_training_reads_what_the_predictor_reads() -> None:
 
 
 def test_an_exported_bundle_says_what_the_checkpoint_says(tmp_path: Path) -> None:
-    recipe = cpu()
+    recipe = cpu(Segmentation())
     progress = begin(recipe)
     save(progress, recipe, tmp_path / LAST)
     manifest = export_bundle(

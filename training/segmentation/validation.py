@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from training.data.manifest import UNKNOWN
-from training.fit.inputs import channels
-from training.fit.source import Batch, Source
+from training.fit.source import Source
+from training.segmentation.inputs import channels
+from training.segmentation.system import Heads
 
 
 class StyleScores:
@@ -17,7 +18,7 @@ class StyleScores:
     The heads are made once and kept: 2 MB each on the training grid.
     """
 
-    def __init__(self, styles: Mapping[str, Source], *, batches: int, device: str) -> None:
+    def __init__(self, styles: Mapping[str, Source[Heads]], *, batches: int, device: str) -> None:
         self._batch_of = {style: cache(source.batch) for style, source in styles.items()}
         self._numbers, self._device = range(batches), device
 
@@ -25,7 +26,7 @@ class StyleScores:
         """Score 0-1 by style."""
         return {style: self._dice(network, batch_of) for style, batch_of in self._batch_of.items()}
 
-    def _dice(self, network: nn.Module, batch_of: Callable[[int], Batch]) -> float:
+    def _dice(self, network: nn.Module, batch_of: Callable[[int], Heads]) -> float:
         shared = total = 0
         for batch in map(batch_of, self._numbers):
             p_bcdhw = network(channels(batch.hu_bdhw.to(self._device)))

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ichnode.imaging.resample import CanonicalGrid
-from training.fit.showing import boxed, off_scale, together
-from training.fit.source import Batch
+from training.segmentation.showing import boxed, off_scale, together
+from training.segmentation.system import Heads
 from training.simulate.atlas import atlas_of
 from training.simulate.cohort import patient_spec
 from training.simulate.draw import Draw
@@ -57,7 +57,7 @@ class SimulatedSource:
     off_scale: bool = True
     _kept: dict[int, _Kept] = field(default_factory=dict, init=False)
 
-    def batch(self, number: int) -> Batch:
+    def batch(self, number: int) -> Heads:
         """The batch of that number."""
         draw = Draw(seed=self.first_seed + _SHOWINGS + number, device=self.device)
         kind = draw.choice(

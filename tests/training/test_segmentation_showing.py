@@ -3,7 +3,7 @@
 import torch
 
 from models.segmenter import SegmenterConfig
-from training.fit.showing import boxed, off_scale, together
+from training.segmentation.showing import boxed, off_scale, together
 from training.simulate.draw import Draw
 from training.simulate.scanner import Scanned
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 from ichnode.imaging.head_box import head_box
 from ichnode.imaging.resample import OUTSIDE_HU
 from models.segmenter import SegmenterConfig, padded
-from training.fit.source import Batch
+from training.segmentation.system import Heads
 from training.simulate.draw import Draw
 from training.simulate.scanner import Scanned
 
@@ -43,11 +43,11 @@ def off_scale(seen: Scanned, draw: Draw) -> Scanned:
     return replace(seen, hu=seen.hu * draw.normal("gain", 1, 0.06 * far) + draw.normal("offset", 0, 6.0 * far))
 
 
-def together(shown: Sequence[Scanned]) -> Batch:
+def together(shown: Sequence[Scanned]) -> Heads:
     """One batch, as large as the largest head and in whole strides of the network that ships."""
     z, y, x = (max(each.hu.shape[axis] for each in shown) for axis in range(3))
     shape = SegmenterConfig().fitting((z, y, x))
-    return Batch(
+    return Heads(
         hu_bdhw=torch.stack([padded(each.hu, shape, OUTSIDE_HU) for each in shown]),
         labels_bdhw=torch.stack([padded(each.labels, shape, 0) for each in shown]),
     )

@@ -10,8 +10,8 @@ from tests.training.data_factory import phantom_row
 from tests.training.fit_factory import Cubes
 from training.data.load import native
 from training.data.manifest import DataError, Row
-from training.fit.own_data import ManifestSource, MixedSource
-from training.fit.source import Batch
+from training.segmentation.own_data import ManifestSource, MixedSource
+from training.segmentation.system import Heads
 
 SPACING_MM = (5.0, 2.5, 2.5)
 
@@ -85,7 +85,7 @@ def test_each_kind_of_batch_comes_in_its_own_order_without_gaps() -> None:
         def __init__(self) -> None:
             self.asked: list[int] = []
 
-        def batch(self, number: int) -> Batch:
+        def batch(self, number: int) -> Heads:
             self.asked.append(number)
             return Cubes().batch(number)
 

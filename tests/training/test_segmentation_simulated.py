@@ -9,8 +9,8 @@ import torch
 from ichnode.imaging.resample import CanonicalGrid
 from models.segmenter import SegmenterConfig
 from tests.training.atlas_factory import ellipsoid_atlas
-from training.fit import simulated
-from training.fit.simulated import SimulatedSource
+from training.segmentation import simulated
+from training.segmentation.simulated import SimulatedSource
 from training.simulate.draw import Draw
 from training.simulate.styles import HELD_OUT, TRAINING, Style
 

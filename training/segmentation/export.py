@@ -13,7 +13,7 @@ from torch import Tensor
 from ichnode.inference.bundle import CARD, MANIFEST, WEIGHTS, Manifest, Thresholds, verify_bundle
 from training.data.manifest import TYPES
 from training.fit.checkpoint import read
-from training.fit.inputs import WINDOWS_HU
+from training.segmentation.inputs import WINDOWS_HU
 
 ARCHITECTURE = "segmenter:Segmenter"
 INTENDED_USE = "Research use only - not for clinical use"
@@ -48,7 +48,7 @@ def export_bundle(
         trained_on=trained_on,
         intended_use=INTENDED_USE,
         classes=TYPES,
-        grid_spacing_mm=stored["recipe"]["spacing_mm"],
+        grid_spacing_mm=stored["recipe"]["system"]["spacing_mm"],
         windows=WINDOWS_HU,
         second_look=second_look,
         thresholds=thresholds,

@@ -14,8 +14,9 @@ from training.__main__ import app
 from training.data.manifest import write_manifest
 from training.fit.checkpoint import LAST
 from training.fit.curves import _rows
-from training.fit.recipes import RECIPES, RecipeName
 from training.fit.trainer import fit
+from training.segmentation.recipes import RECIPES, RecipeName
+from training.segmentation.system import Segmentation
 
 
 def run(*arguments: object) -> Result:
@@ -49,8 +50,8 @@ def test_a_training_on_own_data_validates_on_them_too_and_goes_on(
         for split in ("train", "validation")
     ]
     write_manifest(rows, tmp_path / "manifest.jsonl")
-    monkeypatch.setitem(RECIPES, RecipeName.CPU, tiny_recipe)
-    monkeypatch.setattr("training.fit.command.VALIDATION_BATCHES", 1)
+    monkeypatch.setitem(RECIPES, RecipeName.CPU, lambda _: tiny_recipe())
+    monkeypatch.setattr("training.segmentation.command.VALIDATION_BATCHES", 1)
     asked = ("fit", "segmenter", "--out", tmp_path / "run", "--data", tmp_path / "manifest.jsonl", "--steps")
     for steps in (1, 2):
         outcome = run(*asked, steps)
@@ -109,7 +110,12 @@ def test_a_decay_that_has_no_end_or_no_room_is_refused(tmp_path: Path, asked: tu
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    fit(replace(RECIPES[RecipeName.CPU](), steps=0, makers=0), Cubes(), nothing_to_validate, tmp_path / "run")
+    fit(
+        replace(RECIPES[RecipeName.CPU](Segmentation()), steps=0, makers=0),
+        Cubes(),
+        nothing_to_validate,
+        tmp_path / "run",
+    )
     return tmp_path / "run" / LAST
 
 

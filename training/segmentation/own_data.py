@@ -11,8 +11,9 @@ import torch
 from ichnode.errors import RefusedSeries
 from training.data.load import Case, case
 from training.data.manifest import DataError, Row
-from training.fit.showing import boxed, head_alone, off_scale, together
-from training.fit.source import Batch, Source
+from training.fit.source import Source
+from training.segmentation.showing import boxed, head_alone, off_scale, together
+from training.segmentation.system import Heads
 from training.simulate.draw import Draw
 from training.simulate.planes import slab
 from training.simulate.scanner import Scanned, turned
@@ -36,7 +37,7 @@ class ManifestSource:
     as_they_are: bool = False
     _cases: OrderedDict[int, Case] = field(default_factory=OrderedDict, init=False)
 
-    def batch(self, number: int) -> Batch:
+    def batch(self, number: int) -> Heads:
         """The batch of that number. Raises DataError that names the row."""
         return together([self._shown(number * self.heads + index) for index in range(self.heads)])
 
@@ -71,11 +72,11 @@ class ManifestSource:
 class MixedSource:
     """Own batches with the given share, evenly among the simulated ones; each kind is numbered by itself."""
 
-    own: Source
-    simulated: Source
+    own: Source[Heads]
+    simulated: Source[Heads]
     share: float
 
-    def batch(self, number: int) -> Batch:
+    def batch(self, number: int) -> Heads:
         """The batch of that number, of one of the two."""
         own = floor(number * self.share)  # batches before this one
         is_own = floor((number + 1) * self.share) > own
