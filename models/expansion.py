@@ -6,7 +6,8 @@ After Abramova et al., Appl Sci 2024, 14(7) 2708, and their code.
   the whole patch. The field itself moves nothing, it is only kept smooth: so is their code.
 - `DenseExpansion`: a residual U-Net says a velocity at every voxel, whose flow moves the head without folding it, and
   where blood is new, which no movement makes: in the ventricles, or apart. What is known of the patient scales and
-  shifts its deepest features (FiLM: Perez et al., AAAI 2018); what is not known counts nothing.
+  shifts its deepest features (FiLM: Perez et al., AAAI 2018); what is not known counts nothing. The mean of these
+  features says how likely each definition of expansion is met.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from models.blocks import ALL_AXES, IN_PLANE, Conv, Stage, decoded, decoder_of, 
 
 CLINICAL = ("onset_to_ct_h", "baseline_ml", "anticoagulant", "systolic_mmhg", "age", "gcs")
 _USUAL = ((4.0, 15.0, 0.2, 165.0, 68.0, 12.0), (4.0, 18.0, 0.4, 30.0, 14.0, 3.5))  # about: mean and deviation of each
+DEFINITIONS = ("6 mL or 33 %", "3 mL")  # of expansion; growth of parenchymal blood
 _STEPS = 7  # of scaling and squaring
 _RARE_LOGIT = -5.0  # of new blood, before training
 
@@ -32,6 +34,16 @@ class Followup(NamedTuple):
     ct_bcdhw: Tensor  # in the unit that was read
     hematoma_bcdhw: Tensor  # 0-1
     field_bcdhw: Tensor  # (batch, 3, z, y, x): what a loss keeps smooth
+
+
+class DenseFollowup(NamedTuple):
+    """The same of `DenseExpansion`."""
+
+    ct_bcdhw: Tensor
+    hematoma_bcdhw: Tensor
+    field_bcdhw: Tensor  # velocity, voxels a day
+    displacement_bcdhw: Tensor  # its flow, voxels
+    expands_bk: Tensor  # logits of DEFINITIONS
 
 
 class PublishedExpansion(nn.Module):
@@ -106,6 +118,7 @@ class DenseExpansion(nn.Module):
         self.stem = Conv(config.inputs, first.width, first.kernel)
         self.encoder, self.decoder = encoder_of(config.stages), decoder_of(config.stages)
         self.known = nn.Sequential(nn.Linear(2 * config.clinical, 32), nn.ReLU(), nn.Linear(32, 2 * deepest.width))
+        self.expands = nn.Linear(deepest.width, len(DEFINITIONS))
         self.velocity, self.new = nn.Conv3d(first.width, 3, 1), nn.Conv3d(first.width, 1, 1)
         for untrained, said in ((self.known[-1], 0.0), (self.velocity, 0.0), (self.new, _RARE_LOGIT)):
             say(untrained, torch.tensor(said))  # as it was
@@ -115,30 +128,36 @@ class DenseExpansion(nn.Module):
         self.register_buffer("usual", mean, persistent=False)
         self.register_buffer("spread", deviation, persistent=False)
 
-    def forward(self, x_bcdhw: Tensor, clinical_bn: Tensor) -> Followup:
+    def forward(self, x_bcdhw: Tensor, clinical_bn: Tensor) -> DenseFollowup:
         """From (batch, CT 0-1 and the shares of parenchymal and ventricular blood, z, y, x), in whole strides.
 
-        `clinical_bn` has the values of `CLINICAL`, NaN where unknown. The field is the velocity, voxels a day.
+        `clinical_bn` has the values of `CLINICAL`, NaN where unknown.
         """
         with fast(x_bcdhw.device):
-            features = self._features(x_bcdhw, clinical_bn)
+            *skips, deepest = encoded(self.stem, self.encoder, x_bcdhw)
+            deepest = self._in_the_light_of(clinical_bn, deepest)
+            expands_bk = self.expands(deepest.mean(dim=(2, 3, 4))).float()
+            features = decoded(self.decoder, deepest, skips)[-1]
             velocity, new = self.velocity(features).float(), torch.sigmoid(self.new(features).float())
-        moved = self.warp(x_bcdhw, self.flow(velocity))
+        displacement = self.flow(velocity)
+        moved = self.warp(x_bcdhw, displacement)
         ct, blood = moved[:, :1], moved[:, 1:].sum(1, keepdim=True).clamp(0, 1)
         hematoma = 1 - (1 - blood) * (1 - new)
-        return Followup(
+        return DenseFollowup(
             ct_bcdhw=torch.lerp(ct, _blood_ct(x_bcdhw), new * (1 - blood)),
             hematoma_bcdhw=hematoma,
             field_bcdhw=velocity,
+            displacement_bcdhw=displacement,
+            expands_bk=expands_bk,
         )
 
-    def _features(self, x_bcdhw: Tensor, clinical_bn: Tensor) -> Tensor:
-        """Of the finest resolution."""
-        *skips, deepest = encoded(self.stem, self.encoder, x_bcdhw)
+    def _in_the_light_of(self, clinical_bn: Tensor, deepest: Tensor) -> Tensor:
+        """The deepest features, scaled and shifted by what is known of the patient."""
         is_known = clinical_bn.isfinite()
         usual = ((clinical_bn - self.usual) / self.spread).where(is_known, 0.0)
         scale, shift = self.known(torch.cat([usual, is_known.float()], dim=1))[:, :, None, None, None].chunk(2, dim=1)
-        return decoded(self.decoder, deepest * (1 + scale) + shift, skips)[-1]
+        conditioned: Tensor = deepest * (1 + scale) + shift
+        return conditioned
 
 
 def _blood_ct(x_bcdhw: Tensor) -> Tensor:

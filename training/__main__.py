@@ -5,7 +5,9 @@ import typer
 from training.data.command import import_data
 from training.evaluate.command import calibrate_segmenter
 from training.evaluate.command import segmenter as evaluate_segmenter
-from training.segmentation.command import curves, export_segmenter, fit_segmenter
+from training.expansion.command import fit_expansion
+from training.fit.command import curves
+from training.segmentation.command import export_segmenter, fit_segmenter
 from training.simulate.command import demo_patient, simulate
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -19,6 +21,7 @@ app.command()(demo_patient)
 app.command("import")(import_data)
 app.command()(curves)
 fit.command("segmenter")(fit_segmenter)
+fit.command("expansion")(fit_expansion)
 export.command("segmenter")(export_segmenter)
 calibrate.command("segmenter")(calibrate_segmenter)
 evaluate.command("segmenter")(evaluate_segmenter)

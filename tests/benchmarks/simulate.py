@@ -16,7 +16,7 @@ import torch
 from tests.benchmarks.table import ICHNODE, Row, alternated, ratios
 from training.fit.checkpoint import begin
 from training.fit.recipe import Recipe
-from training.segmentation.recipes import cpu, gpu
+from training.fit.recipes import cpu, gpu
 from training.segmentation.simulated import SimulatedSource
 from training.segmentation.system import Heads, Segmentation
 from training.simulate.atlas import atlas_of

@@ -8,7 +8,7 @@ from torch import nn
 from models.blocks import ALL_AXES, IN_PLANE, Stage
 from models.segmenter import SegmenterConfig
 from training.fit.recipe import Recipe
-from training.segmentation.recipes import cpu
+from training.fit.recipes import cpu
 from training.segmentation.system import Heads, Segmentation
 
 TINY = SegmenterConfig(

@@ -14,8 +14,8 @@ from training.__main__ import app
 from training.data.manifest import write_manifest
 from training.fit.checkpoint import LAST
 from training.fit.curves import _rows
+from training.fit.recipes import RECIPES, RecipeName
 from training.fit.trainer import fit
-from training.segmentation.recipes import RECIPES, RecipeName
 from training.segmentation.system import Segmentation
 
 

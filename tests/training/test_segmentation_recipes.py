@@ -10,10 +10,10 @@ from ichnode.inference.bundle import Thresholds, load_bundle
 from ichnode.inference.predictor import _channels
 from tests.training.fit_factory import TINY, Cubes, tiny_recipe
 from training.fit.checkpoint import LAST, begin, save
+from training.fit.recipes import cpu
 from training.losses.segmentation import segmentation_loss
 from training.segmentation.export import export_bundle
 from training.segmentation.inputs import WINDOWS_HU, channels
-from training.segmentation.recipes import cpu
 from training.segmentation.system import Segmentation
 
 

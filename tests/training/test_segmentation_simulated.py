@@ -1,6 +1,5 @@
 """Simulated batches are numbered: the same number, the same heads; few slices are few."""
 
-from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -11,7 +10,6 @@ from models.segmenter import SegmenterConfig
 from tests.training.atlas_factory import ellipsoid_atlas
 from training.segmentation import simulated
 from training.segmentation.simulated import SimulatedSource
-from training.simulate.draw import Draw
 from training.simulate.styles import HELD_OUT, TRAINING, Style
 
 GRID = CanonicalGrid(shape=(32, 64, 56), spacing_mm=(5.0, 3.0, 3.0), origin_lps=(-82.5, -94.5, -77.5))
@@ -81,10 +79,3 @@ def test_those_who_are_spared_do_not_bleed() -> None:
 def test_the_anemic_bleed_blood_of_low_density() -> None:
     drawn = {anemic: [source_of(anemic=anemic)._spec(seed).hematocrit for seed in range(20)] for anemic in (0, 1)}
     assert max(drawn[1]) <= 0.33 < sum(drawn[0]) / 20
-
-
-def test_no_patient_fills_the_beginning() -> None:
-    source = source_of(recent=150)
-    drawn = [source._patient(number, Draw(seed=number)) for number in range(400)]
-    assert max(Counter(drawn).values()) < 40
-    assert min(drawn) == source.first_seed

@@ -5,13 +5,13 @@ from monai.losses import DiceLoss
 from torch import Tensor
 from torch.nn import functional
 
-from models.expansion import Followup, jacobian_determinant
+from models.expansion import DenseFollowup, Followup, jacobian_determinant
 
 _FOLDING_WEIGHT = 0.1
 _dice_loss = DiceLoss()  # on probabilities, means over batch and channels
 
 
-def published_loss(predicted: Followup, ct_bcdhw: Tensor, hematoma_bcdhw: Tensor) -> Tensor:
+def published_loss(predicted: Followup | DenseFollowup, ct_bcdhw: Tensor, hematoma_bcdhw: Tensor) -> Tensor:
     """Smoothness of the field, L1 of the CT and Dice of the moved hematoma, 1:1:1, as Abramova et al. weigh them."""
     return (
         smoothness(predicted.field_bcdhw)
@@ -20,9 +20,7 @@ def published_loss(predicted: Followup, ct_bcdhw: Tensor, hematoma_bcdhw: Tensor
     )
 
 
-def dense_loss(
-    predicted: Followup, ct_bcdhw: Tensor, hematoma_bcdhw: Tensor, baseline_bcdhw: Tensor, displacement_bcdhw: Tensor
-) -> Tensor:
+def dense_loss(predicted: DenseFollowup, ct_bcdhw: Tensor, hematoma_bcdhw: Tensor, baseline_bcdhw: Tensor) -> Tensor:
     """The same, and Dice of the growth where there is any, and a price for folds. Hematomas are shares, 0-1."""
     grown, predicted_grown = (
         (later - baseline_bcdhw).clamp_min(0) for later in (hematoma_bcdhw, predicted.hematoma_bcdhw)
@@ -30,7 +28,7 @@ def dense_loss(
     loss = published_loss(predicted, ct_bcdhw, hematoma_bcdhw)
     if bool(grown.any()):
         loss = loss + _dice(predicted_grown, grown)
-    return loss + _FOLDING_WEIGHT * functional.relu(-jacobian_determinant(displacement_bcdhw)).mean()
+    return loss + _FOLDING_WEIGHT * functional.relu(-jacobian_determinant(predicted.displacement_bcdhw)).mean()
 
 
 def smoothness(field_bcdhw: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""The commands `fit segmenter`, `curves` and `export`: parsing and printing."""
+"""The commands `fit segmenter` and `export segmenter`: parsing and printing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -8,56 +8,55 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from torch import Tensor
 
 from ichnode.errors import BundleError
-from ichnode.inference.bundle import Thresholds, bundle_named
-from models.segmenter import Segmenter
+from ichnode.inference.bundle import Thresholds
 from training.data.load import with_truth
 from training.data.manifest import DataError, Row, explained, read_manifest
-from training.fit.checkpoint import LAST
-from training.fit.curves import write_curves
-from training.fit.journal import EVERY_STEPS
+from training.fit.command import (
+    DecaySteps,
+    FirstPatient,
+    Hours,
+    LearningRate,
+    Out,
+    Resume,
+    StartFrom,
+    Steps,
+    held_out_styles,
+    problems_told,
+    recipe_of,
+    train,
+)
 from training.fit.recipe import Recipe
+from training.fit.recipes import RecipeName
 from training.fit.source import Source
-from training.fit.trainer import Diverged, fit
 from training.segmentation.export import export_bundle
 from training.segmentation.own_data import ManifestSource, MixedSource
-from training.segmentation.recipes import RECIPES, RecipeName
-from training.segmentation.simulated import TRAINING_SEEDS, SimulatedSource, validation_source
+from training.segmentation.simulated import SimulatedSource, validation_source
 from training.segmentation.system import Heads, Segmentation
 from training.segmentation.validation import StyleScores
-from training.simulate.styles import HELD_OUT, TRAINING, Style
-from training.simulate.template import TEST_DATA, has_anatomy_of
+from training.simulate.cohort import TRAINING_SEEDS
+from training.simulate.styles import TRAINING
 
 VALIDATION_BATCHES = 24
-LAST_PATIENT = 800_000_000  # beyond lie those of the validation
 
 
 def fit_segmenter(
-    out: Annotated[Path, typer.Option(help="Folder of the checkpoints, metrics.jsonl and TensorBoard")],
+    out: Out,
     recipe: RecipeName = RecipeName.CPU,
-    steps: Annotated[int | None, typer.Option(min=1, help="Last step; without it, until the hours are over")] = None,
-    decay_steps: Annotated[int, typer.Option(min=0, help="Of --steps, those in which the rate falls to nothing")] = 0,
-    learning_rate: Annotated[float | None, typer.Option(min=0, help="At its highest; without it, the recipe's")] = None,
-    hours: Annotated[float | None, typer.Option(min=0, help="Stop so long from now, with a checkpoint")] = None,
-    start_from: Annotated[str | None, typer.Option(help="Bundle, by name or folder, to begin from")] = None,
-    first_patient: Annotated[
-        int, typer.Option(min=0, max=LAST_PATIENT, help="Simulated; those of an earlier training are not new to it")
-    ] = 0,
-    resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on from the last checkpoint in OUT")] = True,
+    steps: Steps = None,
+    decay_steps: DecaySteps = 0,
+    learning_rate: LearningRate = None,
+    hours: Hours = None,
+    start_from: StartFrom = None,
+    first_patient: FirstPatient = 0,
+    resume: Resume = True,
     data: Annotated[Path | None, typer.Option(help="Manifest (JSONL) with masks", exists=True, dir_okay=False)] = None,
     share: Annotated[float, typer.Option(min=0, max=1, help="Of the batches, that come from the manifest")] = 0.5,
 ) -> None:
     """Train the segmenter on simulated patients, and on your own where there is a manifest."""
-    if decay_steps > (steps or 0):
-        raise typer.BadParameter("needs --steps, and as many at least", param_hint="--decay-steps")
-    if start_from and resume and (out / LAST).exists():
-        typer.echo(f"goes on from {out / LAST}; what --start-from names is not looked at", err=True)
     system = Segmentation()
-    chosen = replace(RECIPES[recipe](system), steps=steps, decay_steps=decay_steps, hours=hours)
-    if learning_rate is not None:
-        chosen = replace(chosen, learning_rate=learning_rate)
+    chosen = recipe_of(system, recipe, steps=steps, decay_steps=decay_steps, learning_rate=learning_rate, hours=hours)
     simulated = SimulatedSource(
         grid=system.grid,
         style=TRAINING,
@@ -66,28 +65,17 @@ def fit_segmenter(
         heads=chosen.batch,
     )
     styles: dict[str, Source[Heads]] = {
-        style.name: validation_source(system.grid, style, chosen.device) for style in _held_out_styles()
+        style.name: validation_source(system.grid, style, chosen.device) for style in held_out_styles()
     }
     source: Source[Heads] = simulated
-    try:
+    with problems_told():
         if data:
             own, validation = _own_heads(data, system, chosen)
             source = MixedSource(own=own, simulated=simulated, share=share)
             if validation:
                 styles["own data"] = validation
-        typer.echo(
-            f"training on {chosen.device}; a line comes every {EVERY_STEPS} steps, "
-            f"a validation of {', '.join(styles)} every {chosen.validate_every_s / 60:.0f} minutes and at the end",
-            err=True,
-        )
         validate = StyleScores(styles, batches=VALIDATION_BATCHES, device=chosen.device)
-        weights = _weights_of(start_from) if start_from else None
-        progress = fit(chosen, source, validate, out, fresh=not resume, weights=weights)
-    except (DataError, BundleError, Diverged) as problem:
-        typer.echo(str(problem), err=True)
-        raise typer.Exit(2) from problem
-    if progress.styles:  # of several processes the first alone validates
-        typer.echo(f"{progress.step} steps; worst style {progress.best:.3f}; checkpoints in {out}")
+        train(chosen, source, validate, tuple(styles), out, resume=resume, start_from=start_from)
 
 
 def _own_heads(data: Path, system: Segmentation, recipe: Recipe) -> tuple[ManifestSource, ManifestSource | None]:
@@ -110,34 +98,6 @@ def _own_heads(data: Path, system: Segmentation, recipe: Recipe) -> tuple[Manife
 def _evenly(rows: Sequence[Row]) -> Sequence[Row]:
     """At most as many as a validation looks at."""
     return [rows[int(place)] for place in np.linspace(0, len(rows) - 1, min(len(rows), VALIDATION_BATCHES))]
-
-
-def _weights_of(bundle: str) -> Mapping[str, Tensor]:
-    """Raises BundleError for a bundle that is none of this network."""
-    network = bundle_named(bundle, "cpu").network
-    if not isinstance(network, Segmenter):
-        raise BundleError(f"{bundle} is no segmenter that training could go on from")
-    return network.state_dict()
-
-
-def _held_out_styles() -> list[Style]:
-    """Those whose anatomy is here."""
-    here = [style for style in HELD_OUT if has_anatomy_of(style)]
-    for absent in (style.name for style in HELD_OUT if style not in here):
-        typer.echo(f"the style {absent} is not validated: nothing in {TEST_DATA}", err=True)
-    return here
-
-
-def curves(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of the training, in order", exists=True, file_okay=False)],
-    out: Annotated[Path, typer.Option(help="The picture, PNG")],
-) -> None:
-    """Draw loss, learning rate and validation of a training."""
-    try:
-        write_curves(runs, out)
-    except FileNotFoundError as problem:
-        raise typer.BadParameter(f"{problem.filename}: no such file") from problem
-    typer.echo(f"written to {out}")
 
 
 def export_segmenter(

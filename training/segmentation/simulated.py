@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from ichnode.imaging.resample import CanonicalGrid
+from training.fit.recent import Recent
 from training.segmentation.showing import boxed, off_scale, together
 from training.segmentation.system import Heads
 from training.simulate.atlas import atlas_of
-from training.simulate.cohort import patient_spec
+from training.simulate.cohort import TRAINING_SEEDS, VALIDATION_SEEDS, patient_spec
 from training.simulate.draw import Draw
 from training.simulate.patient import SimulatedHead, simulate_head
 from training.simulate.planes import few, fine, seen_by, slab
@@ -21,7 +22,6 @@ from training.simulate.scanner import Scanned
 from training.simulate.spec import PatientSpec
 from training.simulate.styles import Style
 
-TRAINING_SEEDS, VALIDATION_SEEDS = 1_000_000, 900_000_000  # the first of each; no training run gets to the second
 SLAB_PLANES = (12, 32)  # fewest and most
 ANEMIA = (0.25, 0.33)  # hematocrit: fresh blood of 35 to 50 HU
 _SHOWINGS = 500_000_000  # so far from the seed of a patient lies that of how it is shown
@@ -55,7 +55,10 @@ class SimulatedSource:
     spared: float = 0.1  # share of the patients who do not bleed, whoever they are, beside those of the population
     anemic: float = 0.25  # share of the patients whose blood is hardly denser than brain, beside the same
     off_scale: bool = True
-    _kept: dict[int, _Kept] = field(default_factory=dict, init=False)
+    _kept: Recent[_Kept] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._kept = Recent(self.showings, self.recent)
 
     def batch(self, number: int) -> Heads:
         """The batch of that number."""
@@ -68,30 +71,16 @@ class SimulatedSource:
 
     def _shown(self, number: int, kind: str) -> Scanned:
         draw = Draw(seed=self.first_seed + 2 * _SHOWINGS + number, device=self.device)
-        head = self._head(self._patient(number, draw))
+        head = self._kept.of(number, draw, self._head)
         seen = seen_by(self.style, head.hu.float(), head.occupancy / 255, draw, self.grid.spacing_mm[-1])
         if kind != "whole":
             seen = few(seen, draw) if kind == "few" else slab(seen, round(draw.uniform("slab", *SLAB_PLANES)), draw)
         seen = boxed(seen, self.grid.spacing_mm, draw)
         return off_scale(seen, draw) if self.off_scale else seen
 
-    def _patient(self, number: int, draw: Draw) -> int:
-        """The newest patient of every `showings` batches, else one of the recent ones."""
-        newest = number // self.showings
-        if number % self.showings == 0:
-            return self.first_seed + newest
-        back = int(draw.uniform("patient", 0, min(self.recent, newest) + 1))
-        return self.first_seed + newest - back
-
-    def _head(self, seed: int) -> _Kept:
-        if seed not in self._kept:
-            atlas = atlas_of(self.style, self.device)
-            head = simulate_head(self._spec(seed), fine(self.grid), atlas, self.style, device=self.device)
-            self._kept[seed] = _Kept.of(head)
-        kept = self._kept[seed]
-        if len(self._kept) > self.recent + 1:
-            del self._kept[min(self._kept)]
-        return kept
+    def _head(self, patient: int) -> _Kept:
+        spec, atlas = self._spec(self.first_seed + patient), atlas_of(self.style, self.device)
+        return _Kept.of(simulate_head(spec, fine(self.grid), atlas, self.style, device=self.device))
 
     def _spec(self, seed: int) -> PatientSpec:
         draw = Draw(seed=seed)

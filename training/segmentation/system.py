@@ -12,6 +12,7 @@ from training.fit.optimizers import scaled_adamw
 from training.fit.source import Batch
 from training.losses.segmentation import segmentation_loss
 from training.segmentation.inputs import channels
+from training.simulate.planes import around_origin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,8 +36,7 @@ class Segmentation:
     @property
     def grid(self) -> CanonicalGrid:
         """What simulated heads are made on."""
-        z, y, x = (-(count - 1) * step / 2 for count, step in zip(self.shape, self.spacing_mm, strict=True))
-        return CanonicalGrid(shape=self.shape, spacing_mm=self.spacing_mm, origin_lps=(x, y, z))
+        return around_origin(self.shape, self.spacing_mm)
 
     def on(self, spacing_mm: tuple[float, float, float]) -> "Segmentation":
         """The same box in voxels of another size."""

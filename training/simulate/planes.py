@@ -14,6 +14,12 @@ from training.simulate.styles import Style
 PLANES_EACH = 2  # fine planes in each plane that is shown
 
 
+def around_origin(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> CanonicalGrid:
+    """A grid, (z, y, x), whose middle is the origin, as that of simulated heads is."""
+    z, y, x = (-(count - 1) * step / 2 for count, step in zip(shape, spacing_mm, strict=True))
+    return CanonicalGrid(shape=shape, spacing_mm=spacing_mm, origin_lps=(x, y, z))
+
+
 def fine(grid: CanonicalGrid) -> CanonicalGrid:
     """The same box in thinner planes."""
     dz = grid.spacing_mm[0] / PLANES_EACH

@@ -1,26 +1,24 @@
-"""Recipes of the segmenter, one function each."""
+"""Recipes of the machines that a system may be trained on, one function each."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
 
 from training.fit.recipe import Recipe
-from training.segmentation.system import Segmentation
-
-Make = Callable[[Segmentation], Recipe]
+from training.fit.system import System
 
 
-def cpu(system: Segmentation) -> Recipe:
+def cpu(system: System) -> Recipe:
     """Two cores, hours."""
     return Recipe(system=system)
 
 
-def gpu(system: Segmentation) -> Recipe:
+def gpu(system: System) -> Recipe:
     """One data-centre GPU, which also makes the patients."""
     return Recipe(system=system, device="cuda", batch=8, makers=0, compiled=True, learning_rate=2e-3)
 
 
-def ddp(system: Segmentation) -> Recipe:
+def ddp(system: System) -> Recipe:
     """One process for each GPU of one or several machines, started by torchrun."""
     return replace(gpu(system), backend="nccl")
 
@@ -33,4 +31,4 @@ class RecipeName(StrEnum):
     DDP = "ddp"
 
 
-RECIPES: dict[RecipeName, Make] = {RecipeName.CPU: cpu, RecipeName.GPU: gpu, RecipeName.DDP: ddp}
+RECIPES: dict[RecipeName, Callable[[System], Recipe]] = {RecipeName.CPU: cpu, RecipeName.GPU: gpu, RecipeName.DDP: ddp}

@@ -1,0 +1,74 @@
+"""Pairs of CTs lie on each other, differ by what came to pass, and come with what is known of the patient."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from training.patients.batch import BECAME, KNOWN
+from training.patients.simulated import SimulatedPatients, in_the_middle
+from training.simulate.cohort import patient_spec
+from training.simulate.planes import around_origin
+from training.simulate.styles import TRAINING
+
+GRID = around_origin((16, 56, 48), (10.0, 4.0, 4.0))
+SEED = 300_000_000
+
+
+def source(**changes: object) -> SimulatedPatients:
+    made = SimulatedPatients(grid=GRID, style=TRAINING, kinds=("iph",), first_seed=SEED, unknown=0)
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def test_a_pair_lies_on_its_grid_and_shows_the_growth_of_its_patient() -> None:
+    batch = source(showings=1).batch(0)
+    spec = patient_spec(SEED, "iph")
+    first, later = ((labels == 1).sum() * 0.16 for labels in (batch.labels_bdhw, batch.later_labels_bdhw))
+
+    assert batch.hu_bdhw.shape == batch.later_labels_bdhw.shape == (1, *GRID.shape)
+    lesions = [lesion for lesion in spec.lesions if lesion.type == "IPH"]
+    assert float(first) == pytest.approx(sum(lesion.volume_ml for lesion in lesions), rel=0.3)
+    assert float(later) == pytest.approx(sum(lesion.followup_ml for lesion in lesions), rel=0.3)
+    bone, later_bone = batch.hu_bdhw > 300, batch.later_hu_bdhw > 300
+    assert 2 * (bone & later_bone).sum() / (bone.sum() + later_bone.sum()) > 0.85
+
+
+def test_what_is_known_and_what_became_of_the_patient_is_that_of_the_cohort() -> None:
+    batch, spec = source(showings=1).batch(0), patient_spec(SEED, "iph")
+    known = dict(zip(KNOWN, batch.known_bn[0].tolist(), strict=True))
+    became = dict(zip(BECAME, batch.became_bn[0].tolist(), strict=True))
+
+    assert (known["age"], known["gcs"]) == pytest.approx((spec.age, spec.gcs))
+    assert known["baseline_ml"] == pytest.approx(float((batch.labels_bdhw == 1).sum()) * 0.16)
+    assert became["conventional expansion"] == spec.expansion.conventional
+    assert became["death in 30 days"] == spec.outcome.death_30d
+    assert became["late hemorrhage"] != became["late hemorrhage"]  # it is asked after thrombectomy only
+
+
+def test_expansion_is_that_of_spontaneous_hemorrhage_and_late_hemorrhage_that_after_thrombectomy() -> None:
+    became = source(kinds=("thrombectomy",)).batch(0).became_bn[0]
+    assert became[:2].isnan().all()
+    assert became[4] in (0, 1)
+
+
+def test_the_same_number_gives_the_same_batch() -> None:
+    ran = source()
+    ran.batch(0)
+    one, other = ran.batch(4).tensors(), source().batch(4).tensors()
+    assert all(torch.equal(one[name].nan_to_num(-1), other[name].nan_to_num(-1)) for name in one)
+
+
+def test_some_of_what_is_known_is_not_told() -> None:
+    ran = source(unknown=0.3, heads=4)
+    told = torch.cat([ran._told([[1.0] * len(KNOWN)] * 4, number) for number in range(50)])
+    assert float(told.isnan().float().mean()) == pytest.approx(0.3, abs=0.05)
+
+
+def test_a_box_gets_into_the_middle() -> None:
+    x = torch.zeros(4, 6, 6)
+    x[1:3, 0:2, 3:6] = 1
+    moved = in_the_middle(x, (slice(1, 3), slice(0, 2), slice(3, 6)), (4, 4, 5), 7)
+    assert moved.shape == (4, 4, 5)
+    assert (moved[1:3, 1:3, 1:4] == 1).all()
+    assert (moved == 1).sum() == x.sum()
+    assert (moved[:, 0] == 7).all()  # behind the edge

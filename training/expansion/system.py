@@ -1,0 +1,82 @@
+"""Expansion: what `DenseExpansion` reads of patients, and what it minimises."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from models.expansion import DEFINITIONS, DenseExpansion, DenseExpansionConfig, DenseFollowup
+from training.data.manifest import LABEL_VALUES
+from training.fit.optimizers import scaled_adamw
+from training.losses.expansion import dense_loss
+from training.patients.batch import Patients
+
+IPH, IVH = LABEL_VALUES["IPH"], LABEL_VALUES["IVH"]
+_SEEN_HU = 100.0  # 0 to this is 0 to 1
+
+
+class Seen(NamedTuple):
+    """What the network reads, and what comes true."""
+
+    x_bcdhw: Tensor  # CT, parenchymal and ventricular blood
+    clinical_bn: Tensor
+    later_ct_bcdhw: Tensor
+    later_hematoma_bcdhw: Tensor
+    baseline_bcdhw: Tensor  # parenchymal and ventricular blood together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expansion:
+    """The network, and the grid on which it is trained."""
+
+    config: DenseExpansionConfig = field(default_factory=DenseExpansionConfig)
+    shape: tuple[int, int, int] = (32, 112, 96)  # z, y, x
+    spacing_mm: tuple[float, float, float] = (5.0, 2.0, 2.0)  # z, y, x
+    definition_weight: float = 0.25  # of the cross-entropy of the definitions of expansion
+
+    def network(self) -> DenseExpansion:
+        """With random weights."""
+        return DenseExpansion(self.config)
+
+    def optimizer(self, network: nn.Module, weight_decay: float) -> Optimizer:
+        """All convolutions are moved by the same share of their size."""
+        return scaled_adamw(network, weight_decay)
+
+    def answer(self, network: DenseExpansion, batch: Patients) -> DenseFollowup:
+        """The next day of each patient."""
+        seen = seen_of(batch)
+        return network(seen.x_bcdhw, seen.clinical_bn)  # type: ignore[no-any-return]
+
+    def losses(self, answer: DenseFollowup, batch: Patients, *, late: bool) -> dict[str, Tensor]:
+        """Of the CT and its hematoma, and of whether it is an expansion."""
+        seen = seen_of(batch)
+        return {
+            "image": dense_loss(answer, seen.later_ct_bcdhw, seen.later_hematoma_bcdhw, seen.baseline_bcdhw),
+            "definitions": self.definition_weight * _definition_loss(answer.expands_bk, batch.became_bn),
+        }
+
+
+def seen_of(batch: Patients) -> Seen:
+    """CTs as 0 to 1, blood as shares."""
+    ct, later_ct = (hu.clamp(0, _SEEN_HU)[:, None] / _SEEN_HU for hu in (batch.hu_bdhw, batch.later_hu_bdhw))
+    parenchymal, ventricular = ((batch.labels_bdhw == label)[:, None].float() for label in (IPH, IVH))
+    later = (batch.later_labels_bdhw == IPH) | (batch.later_labels_bdhw == IVH)
+    return Seen(
+        x_bcdhw=torch.cat([ct, parenchymal, ventricular], dim=1),
+        clinical_bn=batch.known_bn,
+        later_ct_bcdhw=later_ct,
+        later_hematoma_bcdhw=later[:, None].float(),
+        baseline_bcdhw=parenchymal + ventricular,
+    )
+
+
+def _definition_loss(logits_bk: Tensor, became_bn: Tensor) -> Tensor:
+    """Mean cross-entropy over what is known; 0 where nothing is."""
+    truth_bk = became_bn[:, : len(DEFINITIONS)]
+    is_known = truth_bk.isfinite()
+    if not bool(is_known.any()):
+        return logits_bk.new_zeros(())
+    return functional.binary_cross_entropy_with_logits(logits_bk[is_known], truth_bk[is_known])

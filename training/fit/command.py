@@ -1,0 +1,115 @@
+"""What the commands `fit ...` have in common: their options, the recipe these make, the run; and `curves`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from torch import Tensor
+
+from ichnode.errors import BundleError
+from ichnode.inference.bundle import bundle_named
+from training.data.manifest import DataError
+from training.fit.checkpoint import LAST
+from training.fit.curves import write_curves
+from training.fit.journal import EVERY_STEPS
+from training.fit.recipe import Recipe
+from training.fit.recipes import RECIPES, RecipeName
+from training.fit.source import Batch, Source
+from training.fit.system import System
+from training.fit.trainer import Diverged, Validate, fit
+from training.simulate.styles import HELD_OUT, Style
+from training.simulate.template import TEST_DATA, has_anatomy_of
+
+LAST_PATIENT = 800_000_000  # beyond lie those of the validation
+
+Out = Annotated[Path, typer.Option(help="Folder of the checkpoints, metrics.jsonl and TensorBoard")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Last step; without it, until the hours are over")]
+DecaySteps = Annotated[int, typer.Option(min=0, help="Of --steps, those in which the rate falls to nothing")]
+LearningRate = Annotated[float | None, typer.Option(min=0, help="At its highest; without it, the recipe's")]
+Hours = Annotated[float | None, typer.Option(min=0, help="Stop so long from now, with a checkpoint")]
+StartFrom = Annotated[str | None, typer.Option(help="Bundle, by name or folder, to begin from")]
+FirstPatient = Annotated[
+    int, typer.Option(min=0, max=LAST_PATIENT, help="Simulated; those of an earlier training are not new to it")
+]
+Resume = Annotated[bool, typer.Option("--resume/--fresh", help="Go on from the last checkpoint in OUT")]
+
+
+def recipe_of(
+    system: System,
+    name: RecipeName,
+    *,
+    steps: int | None,
+    decay_steps: int,
+    learning_rate: float | None,
+    hours: float | None,
+) -> Recipe:
+    """The recipe of that name with what the options say."""
+    if decay_steps > (steps or 0):
+        raise typer.BadParameter("needs --steps, and as many at least", param_hint="--decay-steps")
+    recipe = replace(RECIPES[name](system), steps=steps, decay_steps=decay_steps, hours=hours)
+    return recipe if learning_rate is None else replace(recipe, learning_rate=learning_rate)
+
+
+def train(
+    recipe: Recipe,
+    source: Source[Batch],
+    validate: Validate,
+    styles: Sequence[str],
+    out: Path,
+    *,
+    resume: bool,
+    start_from: str | None,
+) -> None:
+    """Run it and say how it goes. Raises what `problems_told` tells."""
+    if start_from and resume and (out / LAST).exists():
+        typer.echo(f"goes on from {out / LAST}; what --start-from names is not looked at", err=True)
+    weights = _weights_of(start_from, recipe.system) if start_from else None
+    typer.echo(
+        f"training on {recipe.device}; a line comes every {EVERY_STEPS} steps, "
+        f"a validation of {', '.join(styles)} every {recipe.validate_every_s / 60:.0f} minutes and at the end",
+        err=True,
+    )
+    progress = fit(recipe, source, validate, out, fresh=not resume, weights=weights)
+    if progress.styles:  # of several processes the first alone validates
+        typer.echo(f"{progress.step} steps; worst style {progress.best:.3f}; checkpoints in {out}")
+
+
+@contextmanager
+def problems_told() -> Iterator[None]:
+    """What ends a training is told in a line."""
+    try:
+        yield
+    except (DataError, BundleError, Diverged) as problem:
+        typer.echo(str(problem), err=True)
+        raise typer.Exit(2) from problem
+
+
+def held_out_styles() -> list[Style]:
+    """Those whose anatomy is here."""
+    here = [style for style in HELD_OUT if has_anatomy_of(style)]
+    for absent in (style.name for style in HELD_OUT if style not in here):
+        typer.echo(f"the style {absent} is not validated: nothing in {TEST_DATA}", err=True)
+    return here
+
+
+def curves(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of the training, in order", exists=True, file_okay=False)],
+    out: Annotated[Path, typer.Option(help="The picture, PNG")],
+) -> None:
+    """Draw loss, learning rate and validation of a training."""
+    try:
+        write_curves(runs, out)
+    except FileNotFoundError as problem:
+        raise typer.BadParameter(f"{problem.filename}: no such file") from problem
+    typer.echo(f"written to {out}")
+
+
+def _weights_of(bundle: str, system: System) -> Mapping[str, Tensor]:
+    """Raises BundleError for a bundle that is none of this network."""
+    network, wanted = bundle_named(bundle, "cpu").network, type(system.network())
+    if not isinstance(network, wanted):
+        raise BundleError(f"{bundle} is no {wanted.__name__.lower()} that training could go on from")
+    return network.state_dict()

@@ -1,0 +1,43 @@
+"""Patients, and what is known of them and became of them as numbers."""
+
+from dataclasses import dataclass
+from math import nan
+
+from torch import Tensor
+
+from models.expansion import CLINICAL
+from training.fit.source import Batch
+from training.simulate.spec import PatientSpec
+
+KNOWN = CLINICAL  # at the first CT
+BECAME = ("conventional expansion", "3 mL expansion", "death in 30 days", "poor after 90 days", "late hemorrhage")
+_SMALL_GROWTH_ML = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Patients(Batch):
+    """Aligned pairs of CTs on one grid. Labels are uint8: 0 none, 1-5 types."""
+
+    hu_bdhw: Tensor  # float32
+    labels_bdhw: Tensor
+    later_hu_bdhw: Tensor
+    later_labels_bdhw: Tensor
+    known_bn: Tensor  # float32, as KNOWN; NaN: not known
+    became_bn: Tensor  # float32, as BECAME: 0 or 1, NaN where it is not known or says nothing of this patient
+
+
+def known_of(spec: PatientSpec, baseline_ml: float) -> list[float]:
+    """As KNOWN; `baseline_ml` is what the first CT shows."""
+    return [spec.onset_to_ct_h, baseline_ml, float(spec.anticoagulant), spec.systolic_mmhg, spec.age, float(spec.gcs)]
+
+
+def became_of(spec: PatientSpec) -> list[float]:
+    """As BECAME. Expansion is that of spontaneous parenchymal hemorrhage."""
+    outcome, growth = spec.outcome, spec.expansion
+    grew = [float(growth.conventional), float(growth.growth_ml >= _SMALL_GROWTH_ML)]
+    return [
+        *(grew if spec.kind == "iph" else [nan, nan]),
+        float(outcome.death_30d),
+        float(outcome.poor_90d),
+        nan if spec.thrombectomy_hemorrhage is None else float(spec.thrombectomy_hemorrhage),
+    ]

@@ -1,0 +1,147 @@
+"""Simulated pairs of CTs: numbered, made on the fly, the same in every run.
+
+Both CTs lie on each other but for a millimetre, as an aligned pair does; each has a scanner of its own.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ichnode.imaging.head_box import Box, head_box
+from ichnode.imaging.resample import OUTSIDE_HU, CanonicalGrid
+from training.fit.recent import Recent
+from training.patients.batch import Patients, became_of, known_of
+from training.simulate.atlas import atlas_of
+from training.simulate.cohort import VALIDATION_SEEDS, patient_spec
+from training.simulate.draw import Draw
+from training.simulate.patient import SimulatedHead, simulate_head
+from training.simulate.planes import PLANES_EACH, fine
+from training.simulate.scanner import Scanned, scan
+from training.simulate.spec import PatientSpec
+from training.simulate.styles import Style
+
+_SHOWINGS = 500_000_000  # so far from the seed of a patient lies that of how it is shown
+_PARENCHYMAL = 1  # label
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Kept:
+    """Both heads of a patient in little memory."""
+
+    spec: PatientSpec
+    hu: tuple[Tensor, Tensor]  # float16, first CT and follow-up
+    occupancy: tuple[Tensor, Tensor]  # (type, D, H, W) uint8, 255 for all of the voxel
+
+    @classmethod
+    def of(cls, first: SimulatedHead, later: SimulatedHead) -> "_Kept":
+        heads = (first, later)
+        return cls(
+            spec=first.spec,
+            hu=(heads[0].hu.half(), heads[1].hu.half()),
+            occupancy=tuple((head.occupancy * 255).round().to(torch.uint8) for head in heads),  # type: ignore[arg-type]
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class SimulatedPatients:
+    """Patients of some kinds, in turn, in one style; on `grid`, the head in its middle."""
+
+    grid: CanonicalGrid
+    style: Style
+    kinds: tuple[str, ...]  # of population.KINDS
+    first_seed: int
+    device: str = "cpu"
+    heads: int = 1
+    showings: int = 3  # of each patient, on average
+    recent: int = 100  # patients kept in each process, 9 MB each
+    mirrored: bool = True  # half of them
+    unknown: float = 0.1  # share of what is known of the patients that the network is not told
+    _kept: Recent[_Kept] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._kept = Recent(self.showings, self.recent)
+
+    def batch(self, number: int) -> Patients:
+        """The batch of that number."""
+        shown = [self._shown(number * self.heads + index) for index in range(self.heads)]
+        pairs = [pair for pair, _ in shown]
+        first, later = ([pair[when] for pair in pairs] for when in (0, 1))
+        z, y, x = self.grid.spacing_mm
+        ml = [float((seen.labels == _PARENCHYMAL).sum()) * z * y * x / 1000 for seen in first]
+        specs = [spec for _, spec in shown]
+        return Patients(
+            hu_bdhw=torch.stack([seen.hu for seen in first]),
+            labels_bdhw=torch.stack([seen.labels for seen in first]),
+            later_hu_bdhw=torch.stack([seen.hu for seen in later]),
+            later_labels_bdhw=torch.stack([seen.labels for seen in later]),
+            known_bn=self._told([known_of(spec, each) for spec, each in zip(specs, ml, strict=True)], number),
+            became_bn=torch.tensor([became_of(spec) for spec in specs]),
+        )
+
+    def _shown(self, number: int) -> tuple[tuple[Scanned, Scanned], PatientSpec]:
+        draw = Draw(seed=self.first_seed + _SHOWINGS + number, device=self.device)
+        patient = self._kept.of(number, draw, self._patient)
+        seen = [
+            scan(
+                hu.float(),
+                occupancy / 255,
+                Draw(seed=self.first_seed + (2 + when) * _SHOWINGS + number, device=self.device),
+                planes_each=PLANES_EACH,
+                pixel_mm=self.grid.spacing_mm[-1],
+                archived=True,
+            )
+            for when, (hu, occupancy) in enumerate(zip(patient.hu, patient.occupancy, strict=True))
+        ]
+        box = head_box(seen[0].hu.cpu().numpy(), self.grid.spacing_mm)
+        turned = [-1] if self.mirrored and draw.chance("mirrored", 0.5) else []
+        first, later = (
+            Scanned(
+                hu=in_the_middle(each.hu, box, self.grid.shape, OUTSIDE_HU).flip(turned),
+                labels=in_the_middle(each.labels, box, self.grid.shape, 0).flip(turned),
+            )
+            for each in seen
+        )
+        return (first, later), patient.spec
+
+    def _told(self, known: list[list[float]], number: int) -> Tensor:
+        """As KNOWN, some of it NaN."""
+        known_bn = torch.tensor(known)
+        drawn = Draw(seed=self.first_seed + 4 * _SHOWINGS + number).normals("told", *known_bn.shape)
+        return known_bn.where(torch.special.ndtr(drawn) >= self.unknown, torch.nan)
+
+    def _patient(self, patient: int) -> _Kept:
+        seed = self.first_seed + patient
+        spec, atlas = patient_spec(seed, self.kinds[seed % len(self.kinds)]), atlas_of(self.style, self.device)
+        first, later = (
+            simulate_head(spec, fine(self.grid), atlas, self.style, followup=followup, device=self.device)
+            for followup in (False, True)
+        )
+        return _Kept.of(first, later)
+
+
+def validation_source(
+    grid: CanonicalGrid, style: Style, kinds: tuple[str, ...], device: str = "cpu"
+) -> SimulatedPatients:
+    """Patients of a style that no training run gets to, each shown once and known in full."""
+    return SimulatedPatients(
+        grid=grid,
+        style=style,
+        kinds=kinds,
+        first_seed=VALIDATION_SEEDS,
+        device=device,
+        showings=1,
+        recent=0,
+        mirrored=False,
+        unknown=0,
+    )
+
+
+def in_the_middle(x_dhw: Tensor, box: Box, shape: tuple[int, int, int], fill: float) -> Tensor:
+    """`x_dhw` cut and padded to `shape`, so that `box` lies in the middle."""
+    pads = []
+    for part, size, have in zip(reversed(box), reversed(shape), reversed(x_dhw.shape), strict=True):
+        start = (part.start + part.stop - size) // 2
+        pads += [-start, start + size - have]
+    return functional.pad(x_dhw, pads, value=fill)
