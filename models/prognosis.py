@@ -5,18 +5,15 @@ and their code: a 3-D DenseNet121 whose features three linear heads read. `PUBLI
 see HU; `COMPACT` is `IMPROVED` with fewer channels.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from monai.networks.nets import DenseNet
 from torch import Tensor, nn
 
 from models.blocks import Size
-
-Sight = Callable[[Tensor], Tensor]  # HU to what the network reads
 
 
 class Consciousness(IntEnum):
@@ -49,11 +46,14 @@ def improved_sight(hu: Tensor) -> Tensor:
     return hu.clamp(0, 100) / 100
 
 
+SIGHTS = {"published": published_sight, "improved": improved_sight}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrognosisConfig:
     """What is built, and the grid it was made for (z, y, x)."""
 
-    sight: Sight
+    sight: Literal["published", "improved"]  # how it sees HU
     shape: Size
     features: int = 64  # of the first convolution
     growth: int = 32
@@ -61,8 +61,8 @@ class PrognosisConfig:
     dropout: float = 0.2
 
 
-PUBLISHED = PrognosisConfig(sight=published_sight, shape=(40, 301, 301))  # spacing is ignored
-IMPROVED = PrognosisConfig(sight=improved_sight, shape=(32, 192, 160))  # 5 x 1 x 1 mm
+PUBLISHED = PrognosisConfig(sight="published", shape=(40, 301, 301))  # spacing is ignored
+IMPROVED = PrognosisConfig(sight="improved", shape=(32, 192, 160))  # 5 x 1 x 1 mm
 COMPACT = replace(IMPROVED, shape=(32, 112, 96), features=32, growth=16, blocks=(4, 8, 12, 8))  # 5 x 2 x 2 mm
 
 
@@ -90,7 +90,7 @@ class Prognosis(nn.Module):
 
     def logits(self, hu_bcdhw: Tensor) -> Answers:
         """From HU (batch, 1, z, y, x)."""
-        features = self.features(self.config.sight(hu_bcdhw))
+        features = self.features(SIGHTS[self.config.sight](hu_bcdhw))
         return Answers(
             poor_b=self.poor(features)[:, 0], gcs_bu=self.gcs(features), elderly_b=self.elderly(features)[:, 0]
         )

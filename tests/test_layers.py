@@ -31,7 +31,10 @@ MAY_IMPORT = {
 MODELS_MAY_IMPORT_PACKAGES = {"torch", "monai", "SimpleITK", "numpy"}
 ONLY_BUNDLE_IMPORTS_MODELS = Path("ichnode/inference/bundle.py")
 TRAINING_MAY_IMPORT = ("models", "training", "ichnode.imaging", "ichnode.domain", "ichnode.errors")
-TRAINED = [["training", name] for name in ("fit", "segmentation", "patients", "expansion", "evaluate")]
+TRAINED = [
+    ["training", name]
+    for name in ("fit", "segmentation", "patients", "expansion", "prognosis", "volume_survival", "evaluate")
+]
 EXPORT_AND_EVALUATE = {"ichnode.inference.bundle", "ichnode.inference.predictor", "ichnode.inference.quantify"}
 
 

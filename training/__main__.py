@@ -5,8 +5,9 @@ import typer
 from training.data.command import import_data
 from training.evaluate.command import calibrate_segmenter
 from training.evaluate.command import segmenter as evaluate_segmenter
-from training.expansion.command import fit_expansion
 from training.fit.command import curves
+from training.patients.command import fit_on_patients
+from training.patients.plans import PLANS
 from training.segmentation.command import export_segmenter, fit_segmenter
 from training.simulate.command import demo_patient, simulate
 
@@ -21,7 +22,8 @@ app.command()(demo_patient)
 app.command("import")(import_data)
 app.command()(curves)
 fit.command("segmenter")(fit_segmenter)
-fit.command("expansion")(fit_expansion)
+for system, plan in PLANS.items():
+    fit.command(system, help=plan.about)(fit_on_patients(plan))
 export.command("segmenter")(export_segmenter)
 calibrate.command("segmenter")(calibrate_segmenter)
 evaluate.command("segmenter")(evaluate_segmenter)

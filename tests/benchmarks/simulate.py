@@ -18,7 +18,7 @@ from training.fit.checkpoint import begin
 from training.fit.recipe import Recipe
 from training.fit.recipes import cpu, gpu
 from training.segmentation.simulated import SimulatedSource
-from training.segmentation.system import Heads, Segmentation
+from training.segmentation.system import Heads, SegmenterSystem
 from training.simulate.atlas import atlas_of
 from training.simulate.styles import TRAINING
 
@@ -29,12 +29,12 @@ GOAL = {"cpu": ">= 2 patients/s on two cores", "cuda": ">= 50 patients/s"}
 
 def measure(*, shape: tuple[int, int, int] | None = None, patients: int = 8, rounds: int = 3) -> list[Row]:
     """Patients a second on the CPU, and on the GPU where there is one. `shape` (z, y, x) instead of the recipe's."""
-    system = Segmentation(shape=shape) if shape else Segmentation()
+    system = SegmenterSystem(shape=shape) if shape else SegmenterSystem()
     recipes = [cpu(system), *([replace(gpu(system), compiled=False)] if torch.cuda.is_available() else [])]
     return [row for recipe in recipes for row in _case(system, recipe, patients, rounds)]
 
 
-def _case(system: Segmentation, recipe: Recipe, patients: int, rounds: int) -> list[Row]:
+def _case(system: SegmenterSystem, recipe: Recipe, patients: int, rounds: int) -> list[Row]:
     atlas_of(TRAINING, recipe.device)
     source = SimulatedSource(
         grid=system.grid, style=TRAINING, device=recipe.device, heads=recipe.batch, showings=1, recent=1, few_slices=0

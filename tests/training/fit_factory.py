@@ -9,7 +9,7 @@ from models.blocks import ALL_AXES, IN_PLANE, Stage
 from models.segmenter import SegmenterConfig
 from training.fit.recipe import Recipe
 from training.fit.recipes import cpu
-from training.segmentation.system import Heads, Segmentation
+from training.segmentation.system import Heads, SegmenterSystem
 
 TINY = SegmenterConfig(
     stages=(
@@ -52,5 +52,5 @@ def nothing_to_validate(network: nn.Module) -> dict[str, float]:
 
 
 def tiny_recipe(**changes: object) -> Recipe:
-    recipe = replace(cpu(Segmentation(config=TINY)), makers=0, threads=1, warm_up_steps=2, steps=6)
+    recipe = replace(cpu(SegmenterSystem(config=TINY)), makers=0, threads=1, warm_up_steps=2, steps=6)
     return replace(recipe, **changes)  # type: ignore[arg-type]

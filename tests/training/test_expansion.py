@@ -1,32 +1,22 @@
 """System D trains on pairs: what it reads, what its losses ask, and how it is validated."""
 
-from dataclasses import replace
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor, nn
-from typer.testing import CliRunner
 
 from models.blocks import ALL_AXES, IN_PLANE, Stage
 from models.expansion import DenseExpansionConfig, DenseFollowup
-from training.__main__ import app
-from training.expansion.system import Expansion, seen_of
-from training.expansion.validation import GrowthScores
-from training.fit.checkpoint import LAST, read
-from training.fit.recipes import RECIPES, RecipeName, cpu
-from training.fit.system import System
+from training.expansion.system import ExpansionSystem, seen_of
+from training.expansion.validation import growth_dice_of
 from training.patients.batch import BECAME, KNOWN, Patients
 
-TINY = Expansion(
+TINY = ExpansionSystem(
     config=DenseExpansionConfig(
         stages=(
             Stage(width=4, stride=(1, 1, 1), kernel=IN_PLANE, units=1),
             Stage(width=8, stride=(2, 2, 2), kernel=ALL_AXES, units=1),
         )
     ),
-    shape=(16, 56, 48),
-    spacing_mm=(10.0, 4.0, 4.0),
 )
 SHAPE = (1, 8, 16, 16)
 
@@ -86,23 +76,7 @@ def test_a_definition_that_is_not_known_costs_nothing() -> None:
 def test_a_copy_of_the_first_ct_scores_nothing_and_the_truth_all() -> None:
     batch = Pair().batch(0)
     scores = [
-        GrowthScores({"style": Pair()}, batches=1, device="cpu")(Says(hematoma))["style"]
+        growth_dice_of(Says(hematoma), [batch])  # type: ignore[arg-type]
         for hematoma in (seen_of(batch).baseline_bcdhw, seen_of(batch).later_hematoma_bcdhw)
     ]
     assert scores == [0.0, 1.0]
-
-
-def test_its_command_trains_on_simulated_pairs_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def tiny(system: System) -> object:
-        return replace(cpu(system), makers=0, threads=1)
-
-    monkeypatch.setitem(RECIPES, RecipeName.CPU, tiny)  # type: ignore[arg-type]
-    monkeypatch.setattr("training.expansion.command.Expansion", lambda: TINY)
-    monkeypatch.setattr("training.expansion.command.VALIDATION_BATCHES", 1)
-    for steps in (1, 2):
-        outcome = CliRunner().invoke(app, ["fit", "expansion", "--out", str(tmp_path), "--steps", str(steps)])
-        assert outcome.exit_code == 0, outcome.output
-    stored = read(tmp_path / LAST)
-    assert stored["step"] == 2
-    assert "other skull" in stored["styles"]
-    assert stored["recipe"]["system"]["shape"] == TINY.shape

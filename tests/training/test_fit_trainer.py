@@ -18,7 +18,8 @@ from training.data.manifest import DataError
 from training.fit import trainer
 from training.fit.checkpoint import BEST, LAST, read
 from training.fit.trainer import Diverged, fit
-from training.segmentation.validation import StyleScores
+from training.fit.validation import StyleScores
+from training.segmentation.validation import dice_of
 
 
 def assert_equal_states(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
@@ -242,6 +243,6 @@ def test_scores_of_styles_count_false_positives_in_heads_without_hemorrhage() ->
             batch.labels_bdhw.zero_()
             return batch
 
-    scores = StyleScores({"blood": Cubes(), "normal": Dull()}, batches=3, device="cpu")(Says())
+    scores = StyleScores({"blood": Cubes(), "normal": Dull()}, dice_of, batches=3, device="cpu")(Says())
     assert scores["blood"] > 0.9
     assert scores["normal"] == 0.0

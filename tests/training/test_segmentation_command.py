@@ -16,7 +16,7 @@ from training.fit.checkpoint import LAST
 from training.fit.curves import _rows
 from training.fit.recipes import RECIPES, RecipeName
 from training.fit.trainer import fit
-from training.segmentation.system import Segmentation
+from training.segmentation.system import SegmenterSystem
 
 
 def run(*arguments: object) -> Result:
@@ -111,7 +111,7 @@ def test_a_decay_that_has_no_end_or_no_room_is_refused(tmp_path: Path, asked: tu
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     fit(
-        replace(RECIPES[RecipeName.CPU](Segmentation()), steps=0, makers=0),
+        replace(RECIPES[RecipeName.CPU](SegmenterSystem()), steps=0, makers=0),
         Cubes(),
         nothing_to_validate,
         tmp_path / "run",

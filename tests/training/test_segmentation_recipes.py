@@ -14,7 +14,7 @@ from training.fit.recipes import cpu
 from training.losses.segmentation import segmentation_loss
 from training.segmentation.export import export_bundle
 from training.segmentation.inputs import WINDOWS_HU, channels
-from training.segmentation.system import Segmentation
+from training.segmentation.system import SegmenterSystem
 
 
 def test_the_learning_rate_warms_up_stays_and_falls_at_the_end() -> None:
@@ -30,7 +30,7 @@ def test_it_is_late_once_the_learning_rate_falls() -> None:
 
 
 def test_hemorrhage_weighs_less_of_its_own_late() -> None:
-    system = Segmentation(config=TINY, hemorrhage_weight=0.5, hemorrhage_weight_late=0.1)
+    system = SegmenterSystem(config=TINY, hemorrhage_weight=0.5, hemorrhage_weight_late=0.1)
     batch = Cubes().batch(0)
     answer = system.answer(system.network(), batch)
     early, late = (system.losses(answer, batch, late=late)["segmentation"].item() for late in (False, True))
@@ -40,12 +40,12 @@ def test_hemorrhage_weighs_less_of_its_own_late() -> None:
 
 
 def test_the_grid_of_a_recipe_is_centred() -> None:
-    grid = Segmentation().grid
+    grid = SegmenterSystem().grid
     assert grid.origin_lps == (-95.0, -111.0, -77.5)
 
 
 def test_a_recipe_on_other_voxels_fills_the_same_box() -> None:
-    other = Segmentation().on((2.5, 1.0, 1.0))
+    other = SegmenterSystem().on((2.5, 1.0, 1.0))
     assert other.shape == (64, 224, 192)
     assert other.grid.spacing_mm == (2.5, 1.0, 1.0)
 
@@ -56,7 +56,7 @@ def test_training_reads_what_the_predictor_reads() -> None:
 
 
 def test_an_exported_bundle_says_what_the_checkpoint_says(tmp_path: Path) -> None:
-    recipe = cpu(Segmentation())
+    recipe = cpu(SegmenterSystem())
     progress = begin(recipe)
     save(progress, recipe, tmp_path / LAST)
     manifest = export_bundle(

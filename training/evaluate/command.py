@@ -23,7 +23,7 @@ from training.evaluate.score import scores
 from training.evaluate.tables import tables
 from training.evaluate.temperature import temperature_of
 from training.segmentation.simulated import validation_source
-from training.segmentation.system import Segmentation
+from training.segmentation.system import SegmenterSystem
 from training.simulate.styles import TRAINING
 from training.simulate.template import TEST_DATA
 
@@ -105,7 +105,7 @@ def calibrate_segmenter(
             raise typer.BadParameter(f"{looked_at.manifest.name} has no logits")
         if looked_at.manifest.classes != TYPES:
             raise typer.BadParameter(f"{looked_at.manifest.name} does not tell {', '.join(TYPES)} apart")
-        grid = Segmentation().on(looked_at.manifest.grid_spacing_mm).grid
+        grid = SegmenterSystem().on(looked_at.manifest.grid_spacing_mm).grid
         found = temperature_of(looked_at, validation_source(grid, TRAINING), heads)
     except InferenceError as problem:
         typer.echo(str(problem), err=True)

@@ -4,13 +4,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
-from torch.optim import Optimizer
 
 from models.expansion import DEFINITIONS, DenseExpansion, DenseExpansionConfig, DenseFollowup
 from training.data.manifest import LABEL_VALUES
-from training.fit.optimizers import scaled_adamw
+from training.fit.system import System
 from training.losses.expansion import dense_loss
 from training.patients.batch import Patients
 
@@ -29,7 +28,7 @@ class Seen(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Expansion:
+class ExpansionSystem(System):
     """The network, and the grid on which it is trained."""
 
     config: DenseExpansionConfig = field(default_factory=DenseExpansionConfig)
@@ -40,10 +39,6 @@ class Expansion:
     def network(self) -> DenseExpansion:
         """With random weights."""
         return DenseExpansion(self.config)
-
-    def optimizer(self, network: nn.Module, weight_decay: float) -> Optimizer:
-        """All convolutions are moved by the same share of their size."""
-        return scaled_adamw(network, weight_decay)
 
     def answer(self, network: DenseExpansion, batch: Patients) -> DenseFollowup:
         """The next day of each patient."""

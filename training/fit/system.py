@@ -1,22 +1,29 @@
 """System: what the loop trains. Each has a folder of its own beside `fit`."""
 
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from training.fit.optimizers import scaled_adamw
 
-class System(Protocol):
-    """A network and what it minimises. Its fields are plain values, and stand in the checkpoint."""
 
+class System(ABC):
+    """A network and what it minimises: a dataclass of plain values, which stand in the checkpoint."""
+
+    @abstractmethod
     def network(self) -> nn.Module:
         """With random weights."""
 
-    def optimizer(self, network: nn.Module, weight_decay: float) -> Optimizer:
-        """Of the network's weights. A group of them may have a `scale` that its learning rate is multiplied with."""
-
+    @abstractmethod
     def answer(self, network: Any, batch: Any) -> Any:
         """What the network says of a batch on its device; may be compiled."""
 
+    @abstractmethod
     def losses(self, answer: Any, batch: Any, *, late: bool) -> dict[str, Tensor]:
         """Scalars that are added, by name. `late`: the learning rate goes down."""
+
+    def optimizer(self, network: nn.Module, weight_decay: float) -> Optimizer:
+        """Of the network's weights. A group of them may have a `scale` that its learning rate is multiplied with."""
+        return scaled_adamw(network, weight_decay)

@@ -4,6 +4,7 @@ Both CTs lie on each other but for a millimetre, as an aligned pair does; each h
 """
 
 from dataclasses import dataclass, field
+from math import prod
 
 import torch
 from torch import Tensor
@@ -28,20 +29,14 @@ _PARENCHYMAL = 1  # label
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Kept:
-    """Both heads of a patient in little memory."""
+    """A head in little memory."""
 
-    spec: PatientSpec
-    hu: tuple[Tensor, Tensor]  # float16, first CT and follow-up
-    occupancy: tuple[Tensor, Tensor]  # (type, D, H, W) uint8, 255 for all of the voxel
+    hu: Tensor  # float16
+    occupancy: Tensor  # (type, D, H, W) uint8, 255 for all of the voxel
 
     @classmethod
-    def of(cls, first: SimulatedHead, later: SimulatedHead) -> "_Kept":
-        heads = (first, later)
-        return cls(
-            spec=first.spec,
-            hu=(heads[0].hu.half(), heads[1].hu.half()),
-            occupancy=tuple((head.occupancy * 255).round().to(torch.uint8) for head in heads),  # type: ignore[arg-type]
-        )
+    def of(cls, head: SimulatedHead) -> "_Kept":
+        return cls(hu=head.hu.half(), occupancy=(head.occupancy * 255).round().to(torch.uint8))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,58 +47,61 @@ class SimulatedPatients:
     style: Style
     kinds: tuple[str, ...]  # of population.KINDS
     first_seed: int
+    followup: bool = True  # else the later CT is the first
     device: str = "cpu"
     heads: int = 1
     showings: int = 3  # of each patient, on average
-    recent: int = 100  # patients kept in each process, 9 MB each
+    recent: int = 100  # patients kept in each process, 9 MB each with a follow-up
     mirrored: bool = True  # half of them
     unknown: float = 0.1  # share of what is known of the patients that the network is not told
-    _kept: Recent[_Kept] = field(init=False)
+    _kept: Recent[tuple[PatientSpec, list[_Kept]]] = field(init=False)
 
     def __post_init__(self) -> None:
         self._kept = Recent(self.showings, self.recent)
 
     def batch(self, number: int) -> Patients:
         """The batch of that number."""
-        shown = [self._shown(number * self.heads + index) for index in range(self.heads)]
-        pairs = [pair for pair, _ in shown]
-        first, later = ([pair[when] for pair in pairs] for when in (0, 1))
-        z, y, x = self.grid.spacing_mm
-        ml = [float((seen.labels == _PARENCHYMAL).sum()) * z * y * x / 1000 for seen in first]
-        specs = [spec for _, spec in shown]
+        numbers = range(number * self.heads, (number + 1) * self.heads)
+        specs, pairs = zip(*map(self._shown, numbers), strict=True)
+        first, later = ([pair[when] for pair in pairs] for when in (0, -1))
+        voxel_ml = prod(self.grid.spacing_mm) / 1000
+        known = [
+            known_of(spec, float((seen.labels == _PARENCHYMAL).sum()) * voxel_ml)
+            for spec, seen in zip(specs, first, strict=True)
+        ]
         return Patients(
             hu_bdhw=torch.stack([seen.hu for seen in first]),
             labels_bdhw=torch.stack([seen.labels for seen in first]),
             later_hu_bdhw=torch.stack([seen.hu for seen in later]),
             later_labels_bdhw=torch.stack([seen.labels for seen in later]),
-            known_bn=self._told([known_of(spec, each) for spec, each in zip(specs, ml, strict=True)], number),
+            known_bn=self._told(known, number),
             became_bn=torch.tensor([became_of(spec) for spec in specs]),
         )
 
-    def _shown(self, number: int) -> tuple[tuple[Scanned, Scanned], PatientSpec]:
+    def _shown(self, number: int) -> tuple[PatientSpec, list[Scanned]]:
+        """The first CT and the follow-up, or the first alone."""
         draw = Draw(seed=self.first_seed + _SHOWINGS + number, device=self.device)
-        patient = self._kept.of(number, draw, self._patient)
+        spec, heads = self._kept.of(number, draw, self._patient)
         seen = [
             scan(
-                hu.float(),
-                occupancy / 255,
+                head.hu.float(),
+                head.occupancy / 255,
                 Draw(seed=self.first_seed + (2 + when) * _SHOWINGS + number, device=self.device),
                 planes_each=PLANES_EACH,
                 pixel_mm=self.grid.spacing_mm[-1],
                 archived=True,
             )
-            for when, (hu, occupancy) in enumerate(zip(patient.hu, patient.occupancy, strict=True))
+            for when, head in enumerate(heads)
         ]
         box = head_box(seen[0].hu.cpu().numpy(), self.grid.spacing_mm)
         turned = [-1] if self.mirrored and draw.chance("mirrored", 0.5) else []
-        first, later = (
+        return spec, [
             Scanned(
                 hu=in_the_middle(each.hu, box, self.grid.shape, OUTSIDE_HU).flip(turned),
                 labels=in_the_middle(each.labels, box, self.grid.shape, 0).flip(turned),
             )
             for each in seen
-        )
-        return (first, later), patient.spec
+        ]
 
     def _told(self, known: list[list[float]], number: int) -> Tensor:
         """As KNOWN, some of it NaN."""
@@ -111,24 +109,24 @@ class SimulatedPatients:
         drawn = Draw(seed=self.first_seed + 4 * _SHOWINGS + number).normals("told", *known_bn.shape)
         return known_bn.where(torch.special.ndtr(drawn) >= self.unknown, torch.nan)
 
-    def _patient(self, patient: int) -> _Kept:
+    def _patient(self, patient: int) -> tuple[PatientSpec, list[_Kept]]:
         seed = self.first_seed + patient
         spec, atlas = patient_spec(seed, self.kinds[seed % len(self.kinds)]), atlas_of(self.style, self.device)
-        first, later = (
-            simulate_head(spec, fine(self.grid), atlas, self.style, followup=followup, device=self.device)
-            for followup in (False, True)
-        )
-        return _Kept.of(first, later)
+        return spec, [
+            _Kept.of(simulate_head(spec, fine(self.grid), atlas, self.style, followup=when, device=self.device))
+            for when in ((False, True) if self.followup else (False,))
+        ]
 
 
 def validation_source(
-    grid: CanonicalGrid, style: Style, kinds: tuple[str, ...], device: str = "cpu"
+    grid: CanonicalGrid, style: Style, kinds: tuple[str, ...], followup: bool, device: str = "cpu"
 ) -> SimulatedPatients:
     """Patients of a style that no training run gets to, each shown once and known in full."""
     return SimulatedPatients(
         grid=grid,
         style=style,
         kinds=kinds,
+        followup=followup,
         first_seed=VALIDATION_SEEDS,
         device=device,
         showings=1,

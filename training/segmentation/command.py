@@ -30,11 +30,12 @@ from training.fit.command import (
 from training.fit.recipe import Recipe
 from training.fit.recipes import RecipeName
 from training.fit.source import Source
+from training.fit.validation import StyleScores
 from training.segmentation.export import export_bundle
 from training.segmentation.own_data import ManifestSource, MixedSource
 from training.segmentation.simulated import SimulatedSource, validation_source
-from training.segmentation.system import Heads, Segmentation
-from training.segmentation.validation import StyleScores
+from training.segmentation.system import Heads, SegmenterSystem
+from training.segmentation.validation import dice_of
 from training.simulate.cohort import TRAINING_SEEDS
 from training.simulate.styles import TRAINING
 
@@ -55,7 +56,7 @@ def fit_segmenter(
     share: Annotated[float, typer.Option(min=0, max=1, help="Of the batches, that come from the manifest")] = 0.5,
 ) -> None:
     """Train the segmenter on simulated patients, and on your own where there is a manifest."""
-    system = Segmentation()
+    system = SegmenterSystem()
     chosen = recipe_of(system, recipe, steps=steps, decay_steps=decay_steps, learning_rate=learning_rate, hours=hours)
     simulated = SimulatedSource(
         grid=system.grid,
@@ -74,11 +75,11 @@ def fit_segmenter(
             source = MixedSource(own=own, simulated=simulated, share=share)
             if validation:
                 styles["own data"] = validation
-        validate = StyleScores(styles, batches=VALIDATION_BATCHES, device=chosen.device)
+        validate = StyleScores(styles, dice_of, batches=VALIDATION_BATCHES, device=chosen.device)
         train(chosen, source, validate, tuple(styles), out, resume=resume, start_from=start_from)
 
 
-def _own_heads(data: Path, system: Segmentation, recipe: Recipe) -> tuple[ManifestSource, ManifestSource | None]:
+def _own_heads(data: Path, system: SegmenterSystem, recipe: Recipe) -> tuple[ManifestSource, ManifestSource | None]:
     """Those to train on, and to validate with where there are any. Raises DataError."""
     rows = read_manifest(data)
     train, validation = (with_truth(rows, split) for split in ("train", "validation"))

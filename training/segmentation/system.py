@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
 from ichnode.imaging.resample import CanonicalGrid
 from models.segmenter import Segmenter, SegmenterConfig
-from training.fit.optimizers import scaled_adamw
 from training.fit.source import Batch
+from training.fit.system import System
 from training.losses.segmentation import segmentation_loss
 from training.segmentation.inputs import channels
 from training.simulate.planes import around_origin
@@ -24,7 +23,7 @@ class Heads(Batch):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Segmentation:
+class SegmenterSystem(System):
     """The network, and the grid on which it is trained."""
 
     config: SegmenterConfig = field(default_factory=SegmenterConfig)
@@ -38,7 +37,7 @@ class Segmentation:
         """What simulated heads are made on."""
         return around_origin(self.shape, self.spacing_mm)
 
-    def on(self, spacing_mm: tuple[float, float, float]) -> "Segmentation":
+    def on(self, spacing_mm: tuple[float, float, float]) -> "SegmenterSystem":
         """The same box in voxels of another size."""
         z, y, x = (
             round(count * old / new) for count, old, new in zip(self.shape, self.spacing_mm, spacing_mm, strict=True)
@@ -48,10 +47,6 @@ class Segmentation:
     def network(self) -> Segmenter:
         """With random weights."""
         return Segmenter(self.config)
-
-    def optimizer(self, network: nn.Module, weight_decay: float) -> Optimizer:
-        """All convolutions are moved by the same share of their size."""
-        return scaled_adamw(network, weight_decay)
 
     def answer(self, network: Segmenter, batch: Heads) -> list[Tensor]:
         """Logits at each supervised resolution."""

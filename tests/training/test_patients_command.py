@@ -1,0 +1,68 @@
+"""Each of the published systems trains on simulated patients with one command, and goes on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from models.blocks import ALL_AXES, IN_PLANE, Stage
+from models.expansion import DenseExpansionConfig
+from models.prognosis import COMPACT as PROGNOSIS
+from models.volume_survival import COMPACT as VOLUME_SURVIVAL
+from training.expansion.system import ExpansionSystem
+from training.fit.checkpoint import LAST, read
+from training.fit.recipe import Recipe
+from training.fit.recipes import RECIPES, RecipeName, cpu
+from training.fit.system import System
+from training.patients.command import fit_on_patients
+from training.patients.plan import Plan
+from training.patients.plans import PLANS
+from training.prognosis.system import PrognosisSystem
+from training.volume_survival.system import VolumeSurvivalSystem
+
+SHAPE, SPACING_MM = (32, 56, 48), (5.0, 4.0, 4.0)
+STAGES = (
+    Stage(width=4, stride=(1, 1, 1), kernel=IN_PLANE, units=1),
+    Stage(width=8, stride=(2, 2, 2), kernel=ALL_AXES, units=1),
+)
+SMALL: dict[str, System] = {
+    "expansion": ExpansionSystem(config=DenseExpansionConfig(stages=STAGES), shape=SHAPE, spacing_mm=SPACING_MM),
+    "prognosis": PrognosisSystem(
+        config=replace(PROGNOSIS, shape=SHAPE, features=8, growth=4, blocks=(1, 1, 1, 1)), spacing_mm=SPACING_MM
+    ),
+    "volume-survival": VolumeSurvivalSystem(
+        config=replace(VOLUME_SURVIVAL, shape=SHAPE, blocks=(1, 1, 1, 1), widths=(4, 8, 8, 8)), spacing_mm=SPACING_MM
+    ),
+}
+
+
+def small(name: str) -> Plan:
+    return replace(
+        PLANS[name],
+        system=SMALL[name],
+        shape=SHAPE,
+        spacing_mm=SPACING_MM,
+        least_batch=min(2, PLANS[name].least_batch),
+        validation_patients=2,
+    )
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_system_trains_and_goes_on(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tiny(system: System) -> Recipe:
+        return replace(cpu(system), makers=0, threads=1)
+
+    monkeypatch.setitem(RECIPES, RecipeName.CPU, tiny)
+    app = typer.Typer()
+    app.command()(fit_on_patients(small(name)))
+    for steps in (1, 2):
+        outcome = CliRunner().invoke(app, ["--out", str(tmp_path), "--steps", str(steps)])
+        assert outcome.exit_code == 0, outcome.output
+    stored = read(tmp_path / LAST)
+    assert stored["step"] == 2
+    assert "other skull" in stored["styles"]
+    assert 0 <= stored["best"] <= 1
+    assert stored["recipe"]["learning_rate"] == PLANS[name].learning_rate
+    assert stored["recipe"]["system"]["spacing_mm"] == SPACING_MM

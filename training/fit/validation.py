@@ -1,0 +1,26 @@
+"""Validation: one score for each held-out style, always on the same patients."""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from typing import Any, Generic
+
+from torch import nn
+
+from training.fit.source import B, Source
+
+Score = Callable[[Any, Iterable[B]], float]  # a network in evaluation mode and batches on its device, to 0-1
+
+
+class StyleScores(Generic[B]):
+    """The score of each style. Its batches are made once and kept."""
+
+    def __init__(self, styles: Mapping[str, Source[B]], score: Score[B], *, batches: int, device: str) -> None:
+        self._batch_of = {style: cache(source.batch) for style, source in styles.items()}
+        self._score, self._numbers, self._device = score, range(batches), device
+
+    def __call__(self, network: nn.Module) -> dict[str, float]:
+        """Score 0-1 by style."""
+        return {
+            style: self._score(network, (batch_of(number).to(self._device) for number in self._numbers))
+            for style, batch_of in self._batch_of.items()
+        }

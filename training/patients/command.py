@@ -1,0 +1,66 @@
+"""The commands `fit expansion`, `fit prognosis` and `fit volume-survival`: parsing and printing."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from training.fit.command import (
+    DecaySteps,
+    FirstPatient,
+    Hours,
+    LearningRate,
+    Out,
+    Resume,
+    Steps,
+    held_out_styles,
+    problems_told,
+    recipe_of,
+    train,
+)
+from training.fit.recipes import RecipeName
+from training.fit.validation import StyleScores
+from training.patients.plan import Plan
+from training.patients.simulated import SimulatedPatients, validation_source
+from training.simulate.cohort import TRAINING_SEEDS
+from training.simulate.styles import TRAINING
+
+
+def fit_on_patients(plan: Plan) -> Callable[..., None]:
+    """The command that trains as planned."""
+
+    def command(
+        out: Out,
+        recipe: RecipeName = RecipeName.CPU,
+        steps: Steps = None,
+        decay_steps: DecaySteps = 0,
+        learning_rate: LearningRate = None,
+        hours: Hours = None,
+        first_patient: FirstPatient = 0,
+        resume: Resume = True,
+    ) -> None:
+        chosen = recipe_of(
+            plan.system,
+            recipe,
+            steps=steps,
+            decay_steps=decay_steps,
+            learning_rate=plan.learning_rate if learning_rate is None else learning_rate,
+            hours=hours,
+        )
+        chosen = replace(chosen, batch=max(chosen.batch, plan.least_batch))
+        source = SimulatedPatients(
+            grid=plan.grid,
+            style=TRAINING,
+            kinds=plan.kinds,
+            followup=plan.followup,
+            first_seed=TRAINING_SEEDS + first_patient,
+            device=chosen.device,
+            heads=chosen.batch,
+        )
+        styles = {
+            style.name: validation_source(plan.grid, style, plan.kinds, plan.followup, chosen.device)
+            for style in held_out_styles()
+        }
+        validate = StyleScores(styles, plan.score, batches=plan.validation_patients, device=chosen.device)
+        with problems_told():
+            train(chosen, source, validate, tuple(styles), out, resume=resume, start_from=None)
+
+    return command

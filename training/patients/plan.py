@@ -1,0 +1,30 @@
+"""Plan: how one of the four published systems is trained on patients."""
+
+from dataclasses import dataclass
+
+from ichnode.imaging.resample import CanonicalGrid
+from training.fit.system import System
+from training.fit.validation import Score
+from training.patients.batch import Patients
+from training.simulate.planes import around_origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The system, on whom and on what grid, and how it is validated."""
+
+    about: str  # the help of its command
+    system: System
+    shape: tuple[int, int, int]  # z, y, x
+    spacing_mm: tuple[float, float, float]
+    kinds: tuple[str, ...]  # of population.KINDS, in turn
+    followup: bool  # whether it reads what comes true on the next CT
+    score: Score[Patients]
+    least_batch: int = 1
+    learning_rate: float
+    validation_patients: int
+
+    @property
+    def grid(self) -> CanonicalGrid:
+        """What simulated heads are made on."""
+        return around_origin(self.shape, self.spacing_mm)

@@ -1,0 +1,67 @@
+"""The plans of the published systems, as `fit` trains them for the bundles."""
+
+from functools import partial
+
+from training.expansion.system import ExpansionSystem
+from training.expansion.validation import growth_dice_of
+from training.patients.plan import Plan
+from training.prognosis.system import PrognosisSystem
+from training.prognosis.validation import mean_auc_of
+from training.volume_survival.system import VolumeSurvivalSystem
+from training.volume_survival.validation import size_and_death_score
+
+SPONTANEOUS = ("iph",)  # parenchymal hemorrhage
+
+
+def expansion(system: ExpansionSystem) -> Plan:
+    """The next day's hematoma (system D)."""
+    return Plan(
+        about="The next day's hematoma (system D), trained on simulated patients.",
+        system=system,
+        shape=system.shape,
+        spacing_mm=system.spacing_mm,
+        kinds=SPONTANEOUS,
+        followup=True,
+        score=growth_dice_of,
+        learning_rate=1.5e-3,
+        validation_patients=24,
+    )
+
+
+def prognosis(system: PrognosisSystem) -> Plan:
+    """Outcome, consciousness and age (system B)."""
+    return Plan(
+        about="Outcome, consciousness and age (system B), trained on simulated patients.",
+        system=system,
+        shape=system.config.shape,
+        spacing_mm=system.spacing_mm,
+        kinds=SPONTANEOUS,
+        followup=False,
+        score=mean_auc_of,
+        least_batch=8,
+        learning_rate=1e-3,
+        validation_patients=64,
+    )
+
+
+def volume_survival(system: VolumeSurvivalSystem) -> Plan:
+    """Volume and survival, without a mask (system C)."""
+    return Plan(
+        about="Volume and survival, without a mask (system C), trained on simulated patients.",
+        system=system,
+        shape=system.config.shape,
+        spacing_mm=system.spacing_mm,
+        kinds=SPONTANEOUS,
+        followup=False,
+        score=partial(size_and_death_score, system),
+        least_batch=8,
+        learning_rate=1e-3,
+        validation_patients=64,
+    )
+
+
+PLANS = {
+    "expansion": expansion(ExpansionSystem()),
+    "prognosis": prognosis(PrognosisSystem()),
+    "volume-survival": volume_survival(VolumeSurvivalSystem()),
+}

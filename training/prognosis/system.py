@@ -1,0 +1,64 @@
+"""Prognosis: three tasks on one trunk, and the rows of the paper's ablation as switches."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from models.prognosis import COMPACT, Answers, Prognosis, PrognosisConfig, gcs_units
+from training.fit.system import System
+from training.patients.batch import BECAME, KNOWN, Patients
+
+_AGE, _GCS, _POOR = KNOWN.index("age"), KNOWN.index("gcs"), BECAME.index("poor after 90 days")
+_ELDERLY = 80.0  # years
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrognosisSystem(System):
+    """The network and the weights of its tasks, 0 for a task that is left out."""
+
+    config: PrognosisConfig = COMPACT
+    spacing_mm: tuple[float, float, float] = (5.0, 2.0, 2.0)  # z, y, x
+    poor: float = 0.4
+    gcs: float = 0.3
+    elderly: float = 0.3
+    ordinal: bool = True  # GCS in three categories; else 8 or less against more
+
+    def network(self) -> Prognosis:
+        """With random weights."""
+        return Prognosis(self.config)
+
+    def answer(self, network: Prognosis, batch: Patients) -> Answers:
+        """Logits of the three tasks."""
+        return network.logits(batch.hu_bdhw[:, None])
+
+    def losses(self, answer: Answers, batch: Patients, *, late: bool) -> dict[str, Tensor]:
+        """Binary cross-entropy of each task, over the patients of whom the truth is known."""
+        truth = truth_of(batch)
+        units = slice(None) if self.ordinal else slice(1, None)
+        terms = {
+            "poor": (self.poor, answer.poor_b, truth.poor_b),
+            "gcs": (self.gcs, answer.gcs_bu[:, units], truth.gcs_bu[:, units]),
+            "elderly": (self.elderly, answer.elderly_b, truth.elderly_b),
+        }
+        return {name: weight * _known_loss(logits, true) for name, (weight, logits, true) in terms.items() if weight}
+
+
+def truth_of(batch: Patients) -> Answers:
+    """0 or 1 for each answer; NaN where it is not known."""
+    gcs_b, age_b = batch.known_bn[:, _GCS], batch.known_bn[:, _AGE]
+    units_bu = gcs_units(gcs_b)
+    return Answers(
+        poor_b=batch.became_bn[:, _POOR],
+        gcs_bu=units_bu.where(gcs_b.isfinite()[:, None], torch.nan),
+        elderly_b=(age_b >= _ELDERLY).float().where(age_b.isfinite(), torch.nan),
+    )
+
+
+def _known_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Mean over what is known; 0 where nothing is."""
+    is_known = truth.isfinite()
+    if not bool(is_known.any()):
+        return logits.float().sum() * 0
+    return functional.binary_cross_entropy_with_logits(logits.float()[is_known], truth[is_known])

@@ -1,0 +1,55 @@
+"""Volume and survival: the cube root of the volume as a number, survival as a class."""
+
+from dataclasses import dataclass
+from math import prod
+
+from torch import Tensor
+from torch.nn import functional
+
+from models.volume_survival import COMPACT, Answers, VolumeSurvival, VolumeSurvivalConfig, size_of
+from training.data.manifest import LABEL_VALUES
+from training.fit.system import System
+from training.patients.batch import BECAME, Patients
+
+DIED = BECAME.index("death in 30 days")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeSurvivalSystem(System):
+    """The network and the weights of its tasks, 0 for a task that is left out."""
+
+    config: VolumeSurvivalConfig = COMPACT
+    spacing_mm: tuple[float, float, float] = (5.0, 2.0, 2.0)  # z, y, x
+    volume: float = 1.0
+    survival: float = 1.0
+    death_rate: float = 0.35  # about; both classes weigh alike
+
+    def network(self) -> VolumeSurvival:
+        """With random weights."""
+        return VolumeSurvival(self.config)
+
+    def answer(self, network: VolumeSurvival, batch: Patients) -> Answers:
+        """Size and logits of survival."""
+        return network.logits(batch.hu_bdhw[:, None])
+
+    def losses(self, answer: Answers, batch: Patients, *, late: bool) -> dict[str, Tensor]:
+        """Squared error of the size in cm, and weighted cross-entropy of survival where it is known."""
+        losses = {}
+        if self.volume:
+            size_b = size_of(self.volume_ml(batch))
+            losses["volume"] = self.volume * functional.mse_loss(answer.size_b.float(), size_b)
+        if self.survival:
+            losses["survival"] = self.survival * self._survival_loss(answer.died_bk.float(), batch.became_bn[:, DIED])
+        return losses
+
+    def volume_ml(self, batch: Patients) -> Tensor:
+        """Parenchymal blood of each patient."""
+        return (batch.labels_bdhw == LABEL_VALUES["IPH"]).sum(dim=(1, 2, 3)) * prod(self.spacing_mm) / 1000
+
+    def _survival_loss(self, logits_bk: Tensor, died_b: Tensor) -> Tensor:
+        is_known = died_b.isfinite()
+        if not bool(is_known.any()):
+            return logits_bk.sum() * 0
+        weights = logits_bk.new_tensor([0.5 / (1 - self.death_rate), 0.5 / self.death_rate])
+        each = functional.cross_entropy(logits_bk[is_known], died_b[is_known].long(), weights, reduction="none")
+        return each.mean()
