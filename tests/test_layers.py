@@ -33,7 +33,7 @@ ONLY_BUNDLE_IMPORTS_MODELS = Path("ichnode/inference/bundle.py")
 TRAINING_MAY_IMPORT = ("models", "training", "ichnode.imaging", "ichnode.domain", "ichnode.errors")
 TRAINED = [
     ["training", name]
-    for name in ("fit", "segmentation", "patients", "expansion", "prognosis", "volume_survival", "evaluate")
+    for name in ("fit", "segmentation", "patients", "followup", "expansion", "prognosis", "volume_survival", "evaluate")
 ]
 EXPORT_AND_EVALUATE = {"ichnode.inference.bundle", "ichnode.inference.predictor", "ichnode.inference.quantify"}
 

@@ -15,6 +15,8 @@ def patients(
     gcs: Sequence[float] = (15, 12, 8, 3),
     poor: Sequence[float] = (0, 1, 0, 1),
     died: Sequence[float] = (0, 0, 0, 1),
+    expansion: Sequence[float] = (0, 0, 0, 1),
+    late: Sequence[float] = (torch.nan,) * 4,
 ) -> Patients:
     labels = torch.zeros((4, 4, 8, 8), dtype=torch.uint8)
     labels[:, 0:3, 1:4, 1:7] = 1
@@ -23,6 +25,8 @@ def patients(
     known[:, KNOWN.index("age")], known[:, KNOWN.index("gcs")] = torch.tensor(age), torch.tensor(gcs)
     became[:, BECAME.index("poor after 90 days")] = torch.tensor(poor)
     became[:, BECAME.index("death in 30 days")] = torch.tensor(died)
+    became[:, BECAME.index("conventional expansion")] = torch.tensor(expansion)
+    became[:, BECAME.index("late hemorrhage")] = torch.tensor(late)
     hu = 30.0 + 35.0 * (labels > 0)
     return Patients(
         hu_bdhw=hu,

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from models.blocks import ALL_AXES, IN_PLANE, Stage
 from models.expansion import DenseExpansionConfig
+from models.followup import FollowupConfig
 from models.prognosis import COMPACT as PROGNOSIS
 from models.volume_survival import COMPACT as VOLUME_SURVIVAL
 from training.expansion.system import ExpansionSystem
@@ -16,18 +17,23 @@ from training.fit.checkpoint import LAST, read
 from training.fit.recipe import Recipe
 from training.fit.recipes import RECIPES, RecipeName, cpu
 from training.fit.system import System
+from training.followup.system import FollowupSystem
 from training.patients.command import fit_on_patients
 from training.patients.plan import Plan
 from training.patients.plans import PLANS
 from training.prognosis.system import PrognosisSystem
 from training.volume_survival.system import VolumeSurvivalSystem
 
-SHAPE, SPACING_MM = (32, 56, 48), (5.0, 4.0, 4.0)
+SHAPE, SPACING_MM = (32, 64, 48), (5.0, 4.0, 4.0)
 STAGES = (
     Stage(width=4, stride=(1, 1, 1), kernel=IN_PLANE, units=1),
-    Stage(width=8, stride=(2, 2, 2), kernel=ALL_AXES, units=1),
+    Stage(width=8, stride=(4, 8, 8), kernel=ALL_AXES, units=1),
 )
 SMALL: dict[str, System] = {
+    "followup": FollowupSystem(
+        config=FollowupConfig(shape=SHAPE, stages=STAGES, heads=2, density_blocks=1, interactive_blocks=1),
+        spacing_mm=SPACING_MM,
+    ),
     "expansion": ExpansionSystem(config=DenseExpansionConfig(stages=STAGES), shape=SHAPE, spacing_mm=SPACING_MM),
     "prognosis": PrognosisSystem(
         config=replace(PROGNOSIS, shape=SHAPE, features=8, growth=4, blocks=(1, 1, 1, 1)), spacing_mm=SPACING_MM

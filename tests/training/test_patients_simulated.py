@@ -64,6 +64,20 @@ def test_some_of_what_is_known_is_not_told() -> None:
     assert float(told.isnan().float().mean()) == pytest.approx(0.3, abs=0.05)
 
 
+def test_a_stripped_head_is_its_brain_alone_the_same_on_both_cts() -> None:
+    batch = source(stripped=True).batch(0)
+    first, later = (hu != 0 for hu in (batch.hu_bdhw, batch.later_hu_bdhw))
+    litres = float(first.sum()) * 0.16 / 1000
+    assert 0.9 < litres < 2.0
+    assert float((first & later).sum()) > 0.97 * float((first | later).sum())
+    assert float((batch.hu_bdhw > 300).float().sum()) < 0.01 * float(first.sum())
+
+
+def test_without_a_follow_up_the_later_ct_is_the_first() -> None:
+    batch = source(followup=False).batch(0)
+    assert torch.equal(batch.hu_bdhw, batch.later_hu_bdhw)
+
+
 def test_a_box_gets_into_the_middle() -> None:
     x = torch.zeros(4, 6, 6)
     x[1:3, 0:2, 3:6] = 1

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK
 
+from ichnode.imaging.cavity import cavity_of
 from ichnode.imaging.resample import OUTSIDE_HU, CanonicalGrid
 from ichnode.imaging.volume import FloatArray, Mask
 from training.data.manifest import DataError
-from training.simulate.real_space import cavity_of
 
 LEAST_OVERLAP = 0.95  # Dice of the two intracranial cavities
 _SEEN_HU = (-200.0, 400.0)  # what the fit looks at: skin, brain and that there is bone
@@ -54,6 +54,8 @@ class Alignment:
 def alignment(first: Head, later: Head) -> Alignment:
     """Raises DataError where a head is not found, or the two do not lie on each other."""
     cavities = [cavity_of(head.hu, head.grid.spacing_mm) for head in (first, later)]
+    if not all(cavity.any() for cavity in cavities):
+        raise DataError("no head: a skull with brain inside was not found")
     found = Alignment(first=first.grid, later=later.grid, transform=_transform(first, later))
     here, there = cavities[0], found.mask(cavities[1])
     overlap = 2 * np.count_nonzero(here & there) / (np.count_nonzero(here) + np.count_nonzero(there))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from training.fit.recipe import Recipe
+from training.losses.gradnorm import GradNorm
 
 LAST, BEST = "last.pt", "best.pt"
 
@@ -26,6 +27,7 @@ class Progress:
     network: nn.Module
     average: nn.Module  # of the weights: what is validated and exported
     optimizer: Optimizer
+    balance: GradNorm | None
     step: int = 0  # steps done
     best: float = -1.0  # score of the worst style
     styles: tuple[str, ...] = ()  # that were validated
@@ -42,7 +44,7 @@ def begin(recipe: Recipe, weights: Mapping[str, Tensor] | None = None) -> Progre
             if name == "temperature":  # fitted to what it was, not to what it becomes
                 buffer.fill_(1.0)
     average = deepcopy(network).requires_grad_(False).eval()
-    return Progress(network=network, average=average, optimizer=optimizer)
+    return Progress(network=network, average=average, optimizer=optimizer, balance=recipe.system.balance())
 
 
 def save(progress: Progress, recipe: Recipe, path: Path) -> None:
@@ -54,6 +56,7 @@ def save(progress: Progress, recipe: Recipe, path: Path) -> None:
         "network": progress.network.state_dict(),
         "average": progress.average.state_dict(),
         "optimizer": progress.optimizer.state_dict(),
+        "balance": progress.balance.state_dict() if progress.balance else None,
         "recipe": asdict(recipe),
     }
     temporary = path.with_suffix(".writing")
@@ -73,6 +76,8 @@ def restore(progress: Progress, path: Path) -> None:
     for part, name in zip(parts, ("network", "average"), strict=True):
         part.load_state_dict(stored[name])
     progress.optimizer.load_state_dict(stored["optimizer"])
+    if progress.balance:
+        progress.balance.load_state_dict(stored["balance"])
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Self
 
 import torch
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 
 _PATIENCE = timedelta(hours=2)  # the others wait while the first makes its heads for validation
 
@@ -43,6 +43,14 @@ class Group:
         parts = torch.split(flat / self.size, [gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
+
+    def average(self, here: Tensor) -> None:
+        """Every process gets the mean over all of a tensor on the CPU, in place."""
+        if self.size > 1:
+            device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+            total = here.to(device)
+            distributed.all_reduce(total)
+            here.copy_(total / self.size)
 
     def any(self, here: bool, device: str) -> bool:
         """Whether it holds in any process; the same answer in all."""

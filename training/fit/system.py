@@ -1,12 +1,14 @@
 """System: what the loop trains. Each has a folder of its own beside `fit`."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from training.fit.optimizers import scaled_adamw
+from training.losses.gradnorm import GradNorm
 
 
 class System(ABC):
@@ -22,8 +24,16 @@ class System(ABC):
 
     @abstractmethod
     def losses(self, answer: Any, batch: Any, *, late: bool) -> dict[str, Tensor]:
-        """Scalars that are added, by name. `late`: the learning rate goes down."""
+        """Scalars that are added, by name, as `balance` weighs them. `late`: the learning rate goes down."""
 
     def optimizer(self, network: nn.Module, weight_decay: float) -> Optimizer:
         """Of the network's weights. A group of them may have a `scale` that its learning rate is multiplied with."""
         return scaled_adamw(network, weight_decay)
+
+    def balance(self) -> GradNorm | None:
+        """What weighs the losses, anew after each step; None: all weigh 1."""
+        return None
+
+    def shared(self, network: Any) -> Sequence[Tensor]:
+        """The weights at which losses are balanced."""
+        return ()

@@ -141,7 +141,8 @@ class _Run:
         with fast(torch.device(recipe.device)):
             answer = self.answer(progress.network, here)
         losses = recipe.system.losses(answer, here, late=recipe.is_late(progress.step))
-        loss = torch.stack(list(losses.values())).sum()
+        each = list(losses.values())
+        loss = self._weighed(each)
         progress.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.group.average_gradients(progress.network)
@@ -158,6 +159,16 @@ class _Run:
         parts = {name: float(each.detach()) for name, each in losses.items()} if len(losses) > 1 else {}
         told = {"gradient": gradient, "rate": rate, "passed over": float(not is_sound)}
         return {"loss": float(loss.detach()), **parts, **told}
+
+    def _weighed(self, losses: list[Tensor]) -> Tensor:
+        """Their sum, by weights that this step moves."""
+        balance, system = self.progress.balance, self.recipe.system
+        if balance is None:
+            return torch.stack(losses).sum()
+        loss = (torch.stack(losses) * balance.weights.clone().to(losses[0].device)).sum()
+        balance.move(losses, system.shared(self.progress.network))
+        self.group.average(balance.weights)
+        return loss
 
     def _average(self) -> None:
         kept = self.recipe.average_decay_at(self.progress.step)

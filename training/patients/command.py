@@ -1,4 +1,4 @@
-"""The commands `fit expansion`, `fit prognosis` and `fit volume-survival`: parsing and printing."""
+"""The commands `fit followup`, `prognosis`, `volume-survival` and `expansion`: parsing and printing."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +19,7 @@ from training.fit.command import (
 from training.fit.recipes import RecipeName
 from training.fit.validation import StyleScores
 from training.patients.plan import Plan
-from training.patients.simulated import SimulatedPatients, validation_source
+from training.patients.simulated import SimulatedPatients, validation_of
 from training.simulate.cohort import TRAINING_SEEDS
 from training.simulate.styles import TRAINING
 
@@ -51,14 +51,12 @@ def fit_on_patients(plan: Plan) -> Callable[..., None]:
             style=TRAINING,
             kinds=plan.kinds,
             followup=plan.followup,
+            stripped=plan.stripped,
             first_seed=TRAINING_SEEDS + first_patient,
             device=chosen.device,
             heads=chosen.batch,
         )
-        styles = {
-            style.name: validation_source(plan.grid, style, plan.kinds, plan.followup, chosen.device)
-            for style in held_out_styles()
-        }
+        styles = {style.name: validation_of(source, style) for style in held_out_styles()}
         validate = StyleScores(styles, plan.score, batches=plan.validation_patients, device=chosen.device)
         with problems_told():
             train(chosen, source, validate, tuple(styles), out, resume=resume, start_from=None)

@@ -19,6 +19,7 @@ class Plan:
     spacing_mm: tuple[float, float, float]
     kinds: tuple[str, ...]  # of population.KINDS, in turn
     followup: bool  # whether it reads what comes true on the next CT
+    stripped: bool = False  # whether it reads the brain alone
     score: Score[Patients]
     least_batch: int = 1
     learning_rate: float

@@ -4,6 +4,8 @@ from functools import partial
 
 from training.expansion.system import ExpansionSystem
 from training.expansion.validation import growth_dice_of
+from training.followup.system import FollowupSystem
+from training.followup.validation import change_and_hemorrhage_score
 from training.patients.plan import Plan
 from training.prognosis.system import PrognosisSystem
 from training.prognosis.validation import mean_auc_of
@@ -11,6 +13,24 @@ from training.volume_survival.system import VolumeSurvivalSystem
 from training.volume_survival.validation import size_and_death_score
 
 SPONTANEOUS = ("iph",)  # parenchymal hemorrhage
+EITHER = ("thrombectomy", "iph")  # the second is an adaptation: the paper has the first alone
+
+
+def followup(system: FollowupSystem) -> Plan:
+    """The next CT and whether it shows hemorrhage (system A)."""
+    return Plan(
+        about="The next CT and whether it shows hemorrhage (system A), trained on simulated patients.",
+        system=system,
+        shape=system.config.shape,
+        spacing_mm=system.spacing_mm,
+        kinds=EITHER,
+        followup=True,
+        stripped=True,
+        score=change_and_hemorrhage_score,
+        least_batch=2,
+        learning_rate=5e-4,
+        validation_patients=32,
+    )
 
 
 def expansion(system: ExpansionSystem) -> Plan:
@@ -61,6 +81,7 @@ def volume_survival(system: VolumeSurvivalSystem) -> Plan:
 
 
 PLANS = {
+    "followup": followup(FollowupSystem()),
     "expansion": expansion(ExpansionSystem()),
     "prognosis": prognosis(PrognosisSystem()),
     "volume-survival": volume_survival(VolumeSurvivalSystem()),

@@ -3,13 +3,14 @@
 Both CTs lie on each other but for a millimetre, as an aligned pair does; each has a scanner of its own.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ichnode.imaging.cavity import cavity_of
 from ichnode.imaging.head_box import Box, head_box
 from ichnode.imaging.resample import OUTSIDE_HU, CanonicalGrid
 from training.fit.recent import Recent
@@ -48,6 +49,7 @@ class SimulatedPatients:
     kinds: tuple[str, ...]  # of population.KINDS
     first_seed: int
     followup: bool = True  # else the later CT is the first
+    stripped: bool = False  # what lies outside the first CT's cavity has 0 HU, as water; kept where there is no skull
     device: str = "cpu"
     heads: int = 1
     showings: int = 3  # of each patient, on average
@@ -94,14 +96,22 @@ class SimulatedPatients:
             for when, head in enumerate(heads)
         ]
         box = head_box(seen[0].hu.cpu().numpy(), self.grid.spacing_mm)
+        outside, fill_hu = self._outside(seen[0].hu), 0.0 if self.stripped else OUTSIDE_HU
         turned = [-1] if self.mirrored and draw.chance("mirrored", 0.5) else []
         return spec, [
             Scanned(
-                hu=in_the_middle(each.hu, box, self.grid.shape, OUTSIDE_HU).flip(turned),
+                hu=in_the_middle(each.hu.masked_fill(outside, 0.0), box, self.grid.shape, fill_hu).flip(turned),
                 labels=in_the_middle(each.labels, box, self.grid.shape, 0).flip(turned),
             )
             for each in seen
         ]
+
+    def _outside(self, hu: Tensor) -> Tensor:
+        """Where something is taken away."""
+        if not self.stripped:
+            return torch.zeros_like(hu, dtype=torch.bool)
+        cavity = cavity_of(hu.cpu().numpy(), self.grid.spacing_mm)
+        return torch.from_numpy(~cavity & cavity.any()).to(hu.device)
 
     def _told(self, known: list[list[float]], number: int) -> Tensor:
         """As KNOWN, some of it NaN."""
@@ -118,17 +128,13 @@ class SimulatedPatients:
         ]
 
 
-def validation_source(
-    grid: CanonicalGrid, style: Style, kinds: tuple[str, ...], followup: bool, device: str = "cpu"
-) -> SimulatedPatients:
-    """Patients of a style that no training run gets to, each shown once and known in full."""
-    return SimulatedPatients(
-        grid=grid,
+def validation_of(source: SimulatedPatients, style: Style) -> SimulatedPatients:
+    """Patients like those, of a style and with seeds that no training gets to, each shown once and known in full."""
+    return replace(
+        source,
         style=style,
-        kinds=kinds,
-        followup=followup,
         first_seed=VALIDATION_SEEDS,
-        device=device,
+        heads=1,
         showings=1,
         recent=0,
         mirrored=False,

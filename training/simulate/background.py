@@ -11,16 +11,18 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from ichnode.imaging.cavity import cavity_of
 from ichnode.imaging.resample import CanonicalGrid, canonical_grid_for, to_acquisition, to_canonical
 from ichnode.imaging.series_reader import read_volume
 from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Volume
 from training.data.dicom import series_in
+from training.data.manifest import DataError
 from training.data.nifti import nifti_volume
 from training.simulate.anatomy import lps_mm
 from training.simulate.atlas import Atlas, Maps
 from training.simulate.draw import Draw
 from training.simulate.patient import SimulatedHead, bled
-from training.simulate.real_space import cavity_of, depth_of, space_of
+from training.simulate.real_space import depth_of, space_of
 from training.simulate.scanner import as_labels
 from training.simulate.space import Space
 from training.simulate.spec import PatientSpec
@@ -54,6 +56,8 @@ def background_of(volume: Volume, atlas: Atlas) -> Background:
     """The head and where everything lies in it. Raises DataError where no head is found."""
     survey = canonical_grid_for(volume.grid, (_SURVEY_MM,) * 3)
     cavity = cavity_of(to_canonical(volume, survey), survey.spacing_mm)
+    if not cavity.any():
+        raise DataError("no head: a skull with brain inside was not found")
     middle = _middle(cavity, survey)
     volume = replace(volume, grid=_moved_by(volume.grid, -middle))
     x, y, z = np.array(survey.origin_lps) - middle

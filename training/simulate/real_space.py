@@ -1,55 +1,26 @@
-"""Where everything lies in a real head CT: cavity, CSF and brain from its HU, atlas places from a fit.
+"""Where everything lies in a real head CT: CSF and brain from its HU, atlas places from a fit of its cavity.
 
 Thresholds lie between the common HU of CSF, brain and bone; all else is measured in the image itself.
 """
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
 from ichnode.imaging.resample import CanonicalGrid
-from ichnode.imaging.volume import FloatArray
-from training.data.manifest import DataError
+from ichnode.imaging.volume import FloatArray, Mask
 from training.simulate.anatomy import CENTRE_MNI, lps_mm
 from training.simulate.atlas import Atlas
 from training.simulate.space import Space
 
-BONE_HU = 220.0
-_SOFT_HU = (-5.0, 110.0)
 _CSF_BELOW_BRAIN_HU = 18.0
 _FAT_HU = -15.0  # beside what is thinner than this, dark voxels are no CSF
-_SMALLEST_ML = 500.0
 _BONE_BLUR_MM = 1.8  # so far inside the inner table, smoothed bone is brighter than soft tissue
 _DEPTHS_MM = (-12.0, 30.0)  # between these the cavity is fitted to the atlas's
 _BEYOND_ATLAS_MM = 6.0  # so far heads differ from the atlas once it is fitted
 _VERTEX_MNI_MM, _RADIUS_MM = 76.0, 75.0
 _LOWEST_MNI_MM = -68.0  # below the foramen magnum lies the neck
-
-Mask = NDArray[np.bool_]
-
-
-def cavity_of(hu: FloatArray, spacing_mm: tuple[float, float, float]) -> Mask:
-    """Brain and CSF inside the skull, (z, y, x), with some spinal canal. Raises DataError where there is none."""
-    z, y, x = spacing_mm
-    hu = ndimage.gaussian_filter(hu, (0.3, 1.2 / y, 1.2 / x))
-    soft = (hu > _SOFT_HU[0]) & (hu < _SOFT_HU[1])
-    core, count = ndimage.label(_eroded(soft, 5.0, spacing_mm))
-    sizes = np.bincount(core.ravel(), minlength=2)[1:]
-    if not count or sizes.max() * z * y * x < 1000 * _SMALLEST_ML * 0.5:
-        raise DataError("no head: a skull with brain inside was not found")
-    brain = _near(core == 1 + sizes.argmax(), 6.0, spacing_mm) & soft
-    closed = ~_near(~_near(brain, 5.0, spacing_mm), 5.0, spacing_mm)  # takes in calcifications, vessels and dura
-    return np.asarray(closed & (brain | (hu < BONE_HU) | _eroded(closed, 8.0, spacing_mm)))
-
-
-def _near(mask: Mask, distance_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
-    return np.asarray(ndimage.distance_transform_edt(~mask, spacing_mm) <= distance_mm)
-
-
-def _eroded(mask: Mask, distance_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:
-    return np.asarray(ndimage.distance_transform_edt(mask, spacing_mm) > distance_mm)
 
 
 def depth_of(cavity: Mask, spacing_mm: tuple[float, float, float]) -> FloatArray:

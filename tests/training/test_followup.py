@@ -1,0 +1,120 @@
+"""System A: its tasks, their truth, and GradNorm in the loop."""
+
+from dataclasses import dataclass, replace
+from math import log
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from models.followup import Followup, FollowupConfig, Prediction
+from tests.training.fit_factory import nothing_to_validate
+from tests.training.patients_factory import patients
+from tests.training.test_patients_command import SMALL, STAGES
+from training.fit.checkpoint import LAST, read
+from training.fit.recipe import Recipe
+from training.fit.trainer import fit
+from training.followup.system import FollowupSystem, seen_of
+from training.followup.validation import change_and_hemorrhage_score
+from training.losses.followup import generation_loss
+from training.patients.batch import Patients
+
+SHAPE = (1, 1, 8, 16, 16)
+
+
+def test_hemorrhage_is_late_hemorrhage_after_thrombectomy_and_else_expansion() -> None:
+    batch = patients(expansion=(torch.nan, torch.nan, 1, 0), late=(0, 1, torch.nan, torch.nan))
+    assert seen_of(batch).hemorrhage_b.tolist() == [0, 1, 1, 0]
+
+
+def test_an_undecided_classifier_costs_the_logarithm_of_two_and_an_unknown_patient_nothing() -> None:
+    x = seen_of(patients()).x_bcdhw
+    answer = Prediction(ct_bcdhw=x, logits_bk=torch.zeros(4, 2), attention_bdhw=x[:, 0])
+    system = FollowupSystem(generates=False)
+    losses = system.losses(answer, patients(expansion=(0, 1, torch.nan, torch.nan)), late=False)
+    assert {name: loss.item() for name, loss in losses.items()} == {"classification": pytest.approx(log(2))}
+    unknown = system.losses(answer, patients(expansion=(torch.nan,) * 4), late=False)
+    assert unknown["classification"].item() == 0
+
+
+def test_an_error_at_blood_costs_five_times_one_elsewhere_and_one_outside_the_brain_none() -> None:
+    true = torch.rand(SHAPE, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.3
+    brain, blood = torch.zeros(SHAPE, dtype=torch.bool), torch.zeros(SHAPE, dtype=torch.bool)
+    brain[..., :12], blood[..., 2:4] = True, True
+
+    def cost(column: int) -> float:
+        wrong = true.clone()
+        wrong[..., column] += 0.01
+        structure = generation_loss(wrong, true, torch.zeros_like(brain), blood)
+        return float(generation_loss(wrong, true, brain, blood) - structure)
+
+    assert float(generation_loss(true, true, brain, blood)) == pytest.approx(0, abs=1e-5)
+    assert cost(3) == pytest.approx(5 * cost(8), rel=1e-3)
+    assert cost(8) == pytest.approx(0.01 / 12, rel=1e-2)
+    assert cost(14) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_copy_of_the_first_ct_foresees_nothing() -> None:
+    class Says(nn.Module):
+        def __init__(self, later: bool) -> None:
+            super().__init__()
+            self.later = later
+
+        def forward(self, x_bcdhw: torch.Tensor) -> Prediction:
+            ct = seen_of(batch).later_bcdhw if self.later else x_bcdhw
+            return Prediction(ct_bcdhw=ct, logits_bk=torch.eye(4)[:, 2:], attention_bdhw=ct[:, 0])
+
+    batch = patients(expansion=(0, 0, 0, 1))
+    batch = replace(batch, later_hu_bdhw=batch.hu_bdhw + 9)
+    copied, foreseen = (
+        change_and_hemorrhage_score(Says(later), [batch])
+        for later in (False, True)  # type: ignore[arg-type]
+    )
+    assert copied == pytest.approx(0.5)
+    assert foreseen == pytest.approx(1.0)
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """Patients of noise."""
+
+    def batch(self, number: int) -> Patients:
+        made = patients()
+        noise = torch.randn((4, 8, 16, 16), generator=torch.Generator().manual_seed(number))
+        labels = (noise > 1.5).to(torch.uint8)
+        return replace(
+            made,
+            hu_bdhw=30 + 10 * noise,
+            labels_bdhw=labels,
+            later_hu_bdhw=33 + 10 * noise,
+            later_labels_bdhw=labels,
+        )
+
+
+def recipe(steps: int) -> Recipe:
+    config = FollowupConfig(
+        shape=(8, 16, 16), stages=STAGES, heads=2, density_blocks=1, interactive_blocks=1, dropout=0.0
+    )
+    return Recipe(system=FollowupSystem(config=config), makers=0, threads=1, warm_up_steps=2, steps=steps)
+
+
+def test_gradnorm_moves_the_weights_of_the_tasks_and_is_resumed(tmp_path: Path) -> None:
+    fit(recipe(26), Numbered(), nothing_to_validate, tmp_path / "whole")
+    fit(recipe(22), Numbered(), nothing_to_validate, tmp_path / "halves")
+    fit(recipe(26), Numbered(), nothing_to_validate, tmp_path / "halves")
+    whole, halves = (read(tmp_path / run / LAST) for run in ("whole", "halves"))
+    weights = whole["balance"]["weights"]
+    assert not torch.equal(weights, torch.ones(2))
+    assert float(weights.sum()) == pytest.approx(2)
+    assert torch.equal(halves["balance"]["weights"], weights)
+    assert all(torch.equal(halves["network"][name], value) for name, value in whole["network"].items())
+
+
+def test_gradnorm_needs_two_tasks() -> None:
+    assert FollowupSystem().balance() is not None
+    for alone in ({"generates": False}, {"classifies": False}, {"balanced": False}):
+        assert FollowupSystem(**alone).balance() is None
+    network = SMALL["followup"].network()
+    assert isinstance(network, Followup)
+    assert len(SMALL["followup"].shared(network)) > 0

@@ -1,0 +1,1 @@
+"""System A: training of the network that says the next CT and whether it shows hemorrhage."""

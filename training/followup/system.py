@@ -1,0 +1,88 @@
+"""Follow-up: what `Followup` reads of patients, its two tasks and how they are balanced."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.nn import functional
+
+from models.followup import COMPACT, Followup, FollowupConfig, Prediction
+from training.fit.system import System
+from training.losses.followup import generation_loss
+from training.losses.gradnorm import GradNorm
+from training.patients.batch import BECAME, Patients
+
+_LATE, _EXPANSION = BECAME.index("late hemorrhage"), BECAME.index("conventional expansion")
+_SEEN_HU = 100.0  # 0 to this is 0 to 1
+_SMOOTHING = 0.05  # of the labels
+
+
+class Seen(NamedTuple):
+    """What the network reads, and what comes true."""
+
+    x_bcdhw: Tensor  # CT 0-1, nothing outside the brain
+    later_bcdhw: Tensor
+    brain_bcdhw: Tensor  # boolean
+    blood_bcdhw: Tensor  # boolean: on either CT
+    hemorrhage_b: Tensor  # 0 or 1, NaN where it is not known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowupSystem(System):
+    """The network and its tasks; the switches are the ablations of the paper."""
+
+    config: FollowupConfig = COMPACT
+    spacing_mm: tuple[float, float, float] = (5.0, 2.0, 2.0)  # z, y, x
+    generates: bool = True
+    classifies: bool = True
+    balanced: bool = True  # by GradNorm; else both weigh 1
+
+    def network(self) -> Followup:
+        """With random weights."""
+        return Followup(self.config)
+
+    def answer(self, network: Followup, batch: Patients) -> Prediction:
+        """The next CT of each patient."""
+        return network(seen_of(batch).x_bcdhw)  # type: ignore[no-any-return]
+
+    def losses(self, answer: Prediction, batch: Patients, *, late: bool) -> dict[str, Tensor]:
+        """Of the two tasks."""
+        seen, losses = seen_of(batch), {}
+        if self.generates:
+            losses["generation"] = generation_loss(
+                answer.ct_bcdhw, seen.later_bcdhw, seen.brain_bcdhw, seen.blood_bcdhw
+            )
+        if self.classifies:
+            losses["classification"] = _class_loss(answer.logits_bk, seen.hemorrhage_b)
+        return losses
+
+    def balance(self) -> GradNorm | None:
+        """The classifier begins with two equal answers."""
+        return GradNorm([None, log(2)]) if self.balanced and self.generates and self.classifies else None
+
+    def shared(self, network: Followup) -> Sequence[Tensor]:
+        """The last layer that both tasks use."""
+        return list(network.last_shared.parameters())
+
+
+def seen_of(batch: Patients) -> Seen:
+    """Hemorrhage is late hemorrhage after thrombectomy, and conventional expansion of spontaneous hemorrhage."""
+    x, later = (hu.clamp(0, _SEEN_HU)[:, None] / _SEEN_HU for hu in (batch.hu_bdhw, batch.later_hu_bdhw))
+    late_b, expansion_b = batch.became_bn[:, _LATE], batch.became_bn[:, _EXPANSION]
+    return Seen(
+        x_bcdhw=x,
+        later_bcdhw=later,
+        brain_bcdhw=(x > 0) | (later > 0),
+        blood_bcdhw=((batch.labels_bdhw > 0) | (batch.later_labels_bdhw > 0))[:, None],
+        hemorrhage_b=late_b.where(late_b.isfinite(), expansion_b),
+    )
+
+
+def _class_loss(logits_bk: Tensor, hemorrhage_b: Tensor) -> Tensor:
+    """Mean over what is known; 0 where nothing is."""
+    is_known = hemorrhage_b.isfinite()
+    if not bool(is_known.any()):
+        return logits_bk.sum() * 0
+    return functional.cross_entropy(logits_bk[is_known], hemorrhage_b[is_known].long(), label_smoothing=_SMOOTHING)
