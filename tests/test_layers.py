@@ -35,7 +35,7 @@ TRAINED = [
     ["training", name]
     for name in ("fit", "segmentation", "patients", "followup", "expansion", "prognosis", "volume_survival", "evaluate")
 ]
-EXPORT_AND_EVALUATE = {"ichnode.inference.bundle", "ichnode.inference.predictor", "ichnode.inference.quantify"}
+EXPORT_AND_EVALUATE = {f"ichnode.inference.{name}" for name in ("bundle", "manifest", "predictor", "quantify")}
 
 
 def unit_of(path: Path) -> str:

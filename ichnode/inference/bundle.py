@@ -1,108 +1,34 @@
-"""Bundle: a folder with manifest.json, weights.safetensors and CARD.md, verified and turned into a network.
-
-The interface of every network: built without arguments, `forward(x_bcdhw) -> probability_bcdhw`, where x holds one
-channel of HU, or one channel from 0 to 1 for each window of the manifest, on the canonical grid, of any size; and the
-probability one channel for each class of the manifest, classes that exclude each other.
-"""
+"""Bundle: a folder with manifest.json, weights.safetensors and CARD.md, verified and turned into a network."""
 
 import hashlib
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from importlib.resources import files
 from pathlib import Path
 from textwrap import shorten
-from typing import Annotated, Self
+from typing import Generic, TypeVar
 
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 from torch import nn
 
-from ichnode.domain.findings import HemorrhageType, ModelIdentity
+from ichnode.domain.findings import ModelIdentity
 from ichnode.errors import BundleError, ConfigError
+from ichnode.inference.manifest import ANY_MANIFEST, Manifest, SegmenterManifest
 
-HEMATOMA = "hematoma"  # the class of a network that tells no types apart
 MANIFEST, WEIGHTS, CARD = "manifest.json", "weights.safetensors", "CARD.md"
-_TRIED = (8, 32, 32)  # voxels, z, y, x
 
-Positive = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-
-
-def _ascending(window: tuple[float, float]) -> tuple[float, float]:
-    if not window[0] < window[1]:
-        raise ValueError("needs lowest < highest")
-    return window
-
-
-def _told_apart(classes: tuple[str, ...]) -> tuple[str, ...]:
-    are_types = set(classes) <= set(HemorrhageType) and 0 < len(classes) == len(set(classes))
-    if classes != (HEMATOMA,) and not are_types:
-        raise ValueError(f"needs {HEMATOMA} alone, or some of {', '.join(HemorrhageType)}, each once")
-    return classes
-
-
-HuWindow = Annotated[tuple[float, float], AfterValidator(_ascending)]  # lowest, highest HU
-
-
-class Thresholds(BaseModel):
-    """Probabilities from which a voxel counts as hematoma: as reported, and for the ends of the volume range."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    found: Fraction
-    strict: Fraction
-    lenient: Fraction
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if not self.lenient <= self.found <= self.strict:
-            raise ValueError("needs lenient <= found <= strict")
-        return self
-
-
-class Manifest(BaseModel):
-    """What a bundle says about itself. Unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]  # also the name of its folder
-    version: Annotated[str, Field(min_length=1)]
-    architecture: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*:[A-Za-z_][A-Za-z0-9_]*$")]  # module:class in models
-    weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    family: Annotated[str, Field(pattern=r"^(classical|neural network)$")]
-    trained_on: Annotated[str, Field(min_length=1)]
-    intended_use: Annotated[str, Field(min_length=1)]
-    grid_spacing_mm: tuple[Positive, Positive, Positive]  # z, y, x
-    windows: tuple[HuWindow, ...]  # one channel for each; none: one channel of raw HU
-    classes: Annotated[tuple[str, ...], AfterValidator(_told_apart)] = (HEMATOMA,)  # channels of the network, in order
-    second_look: bool = False  # left and right flipped, on a grid half a voxel off; the mean of both answers counts
-    thresholds: Thresholds
-    min_volume_ml: Annotated[float, Field(ge=0)]  # smaller components are dropped
-    created: date
-    reference: str  # paper, or why there is none
-
-    @property
-    def identity(self) -> ModelIdentity:
-        """What stands in the results."""
-        return ModelIdentity(
-            name=self.name,
-            version=self.version,
-            weights_sha256=self.weights_sha256,
-            family=self.family,
-            trained_on=self.trained_on,
-            intended_use=self.intended_use,
-        )
+M = TypeVar("M", bound=Manifest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Bundle:
+class Bundle(Generic[M]):
     """A verified bundle, its network in evaluation mode on its device."""
 
-    manifest: Manifest
+    manifest: M
     network: nn.Module
     identity: ModelIdentity
 
@@ -123,14 +49,14 @@ def find_bundles(folders: Sequence[Path]) -> dict[str, Path]:
     return {path.parent.name: path.parent for folder in folders for path in sorted(folder.glob(f"*/{MANIFEST}"))}
 
 
-def bundle_named(name: str, device: str) -> Bundle:
+def bundle_named(name: str, device: str, kind: type[M]) -> Bundle[M]:
     """A shipped bundle, or the one in the folder of that name, on `device`. Raises BundleError."""
     if (Path(name) / MANIFEST).is_file():
-        return load_bundle(Path(name).resolve(), device)
+        return load_bundle(Path(name).resolve(), device, kind)
     shipped = find_bundles([shipped_bundles()])
     if name not in shipped:
         raise BundleError(f"there is no bundle {name}: neither a folder nor one of {', '.join(sorted(shipped))}")
-    return load_bundle(shipped[name], device)
+    return load_bundle(shipped[name], device, kind)
 
 
 def configured_bundles(bundles_dir: Path | None) -> dict[str, Path]:
@@ -146,7 +72,7 @@ def configured_bundle(name: str, bundles_dir: Path | None) -> Path:
     if folder is None:
         raise ConfigError((f"inference.hematoma_bundle: there is no bundle {name!r}",))
     try:
-        verify_bundle(folder)
+        load_bundle(folder, "cpu", SegmenterManifest)
     except BundleError as problem:
         raise ConfigError((f"inference.hematoma_bundle: {problem.detail}",)) from None
     return folder
@@ -154,12 +80,14 @@ def configured_bundle(name: str, bundles_dir: Path | None) -> Path:
 
 def verify_bundle(folder: Path) -> Manifest:
     """The manifest of a bundle that is complete, unaltered and loads; BundleError says what is wrong."""
-    return load_bundle(folder, "cpu").manifest
+    return load_bundle(folder, "cpu", Manifest).manifest
 
 
-def load_bundle(folder: Path, device: str) -> Bundle:
-    """The verified bundle with its weights on `device`. Raises BundleError."""
+def load_bundle(folder: Path, device: str, kind: type[M]) -> Bundle[M]:
+    """The verified bundle with its weights on `device`. Raises BundleError, for one of another kind too."""
     manifest = _read_manifest(folder)
+    if not isinstance(manifest, kind):
+        raise BundleError(f"{manifest.name} is a bundle of the kind {manifest.kind}, which is not asked for here")
     weights = _read_weights(folder, manifest)
     if not _read(folder, CARD).strip():
         raise BundleError(f"{folder / CARD} is empty")
@@ -176,15 +104,14 @@ def load_bundle(folder: Path, device: str) -> Bundle:
 
 
 def _try(network: nn.Module, manifest: Manifest) -> None:
-    """Show it a little air: whether it takes what the manifest says and answers so. Raises BundleError."""
-    air = torch.zeros(1, len(manifest.windows), *_TRIED) if manifest.windows else torch.full((1, 1, *_TRIED), -1000.0)
+    """Raises BundleError for a network that does not read or answer what its manifest says."""
     try:
         with torch.inference_mode():
-            channels = network(air).shape[1]
-    except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+            complaint = manifest.complaint(network)
+    except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
         raise BundleError(f"{manifest.name} does not read what it says: {shorten(str(error), 200)}") from error
-    if channels != len(manifest.classes):
-        raise BundleError(f"{manifest.name} gives {channels} channels for {', '.join(manifest.classes)}")
+    if complaint:
+        raise BundleError(f"{manifest.name} {complaint}")
 
 
 def _read(folder: Path, name: str) -> bytes:
@@ -196,7 +123,7 @@ def _read(folder: Path, name: str) -> bytes:
 
 def _read_manifest(folder: Path) -> Manifest:
     try:
-        manifest = Manifest.model_validate_json(_read(folder, MANIFEST))
+        manifest = ANY_MANIFEST.validate_json(_read(folder, MANIFEST))
     except ValidationError as error:
         problems = "; ".join(": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in error.errors())
         raise BundleError(f"{folder / MANIFEST} is not understood: {problems}") from error

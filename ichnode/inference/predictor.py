@@ -19,7 +19,8 @@ from ichnode.imaging.resample import (
     to_canonical,
 )
 from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Mask, Volume
-from ichnode.inference.bundle import HEMATOMA, Bundle
+from ichnode.inference.bundle import Bundle
+from ichnode.inference.manifest import HEMATOMA, SegmenterManifest
 
 ANY_NEIGHBOUR = np.ones((3, 3, 3), dtype=bool)  # voxels that touch by a face, an edge or a corner are one component
 
@@ -37,7 +38,7 @@ def choose_device(wanted: str) -> str:
 class Predictor:
     """One bundle on one device."""
 
-    def __init__(self, bundle: Bundle, device: str) -> None:
+    def __init__(self, bundle: Bundle[SegmenterManifest], device: str) -> None:
         self.bundle = bundle
         self.device = device
         is_neural = bundle.manifest.family == "neural network"

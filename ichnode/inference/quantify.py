@@ -11,7 +11,7 @@ from ichnode.domain.findings import Findings, Hematoma, HematomaPart, Hemorrhage
 from ichnode.imaging.diameters import diameters_mm
 from ichnode.imaging.prediction import Prediction
 from ichnode.imaging.volume import AcquisitionGrid, Mask, Volume
-from ichnode.inference.bundle import Thresholds
+from ichnode.inference.manifest import Thresholds
 from ichnode.inference.predictor import ANY_NEIGHBOUR
 
 MIDLINE_MM = 3.0  # a centroid no further than this from the midline has no side

@@ -16,6 +16,7 @@ from ichnode.errors import RefusedSeries
 from ichnode.imaging.quality import check_head
 from ichnode.imaging.series_reader import read_volume
 from ichnode.inference.bundle import load_bundle
+from ichnode.inference.manifest import SegmenterManifest
 from ichnode.inference.predictor import Predictor, choose_device
 from ichnode.inference.quantify import quantify
 from ichnode.results.compose import compose_not_analysed, compose_results
@@ -66,7 +67,7 @@ class AnalyserSettings:
     def __call__(self) -> Callable[[AnalysisRequest], Analysis]:
         """Load the model once; the function that analyses with it."""
         device = choose_device(self.device)
-        predictor = Predictor(load_bundle(self.bundle, device), device)
+        predictor = Predictor(load_bundle(self.bundle, device, SegmenterManifest), device)
         return lambda request: analyse(request, predictor=predictor, profile=self.profile)
 
 

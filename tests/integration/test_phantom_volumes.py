@@ -19,6 +19,7 @@ from ichnode.imaging.prediction import Prediction
 from ichnode.imaging.series_reader import read_volume
 from ichnode.imaging.volume import Mask, Volume
 from ichnode.inference.bundle import load_bundle, shipped_bundles
+from ichnode.inference.manifest import SegmenterManifest
 from ichnode.inference.predictor import Predictor
 from ichnode.phantom import IRREGULAR, REGULAR, REVERSED, THIN, TILTED, Geometry, head_ct
 from ichnode.results.provenance import ResultProfile, Role, RunContext
@@ -91,7 +92,7 @@ class Head:
 
 @pytest.fixture(scope="session")
 def predictor() -> RememberingPredictor:
-    return RememberingPredictor(load_bundle(shipped_bundles() / "hematoma-baseline", "cpu"), "cpu")
+    return RememberingPredictor(load_bundle(shipped_bundles() / "hematoma-baseline", "cpu", SegmenterManifest), "cpu")
 
 
 def analysed(predictor: RememberingPredictor, geometry: Geometry, hematoma_ml: float, folder: Path) -> Head:

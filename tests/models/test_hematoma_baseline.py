@@ -8,6 +8,7 @@ import torch
 
 from ichnode.imaging.volume import Mask, Volume
 from ichnode.inference.bundle import Bundle, load_bundle, shipped_bundles
+from ichnode.inference.manifest import SegmenterManifest
 from ichnode.inference.predictor import Predictor
 from ichnode.phantom import IRREGULAR, REGULAR, REVERSED, THIN, TILTED, Geometry
 from models.hematoma_baseline import RULES
@@ -24,7 +25,7 @@ CENTRES_LPS_MM = {  # in the real head
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    return load_bundle(shipped_bundles() / "hematoma-baseline", "cpu")
+    return load_bundle(shipped_bundles() / "hematoma-baseline", "cpu", SegmenterManifest)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ichnode.imaging.volume import Volume
 from ichnode.inference.bundle import load_bundle, shipped_bundles
+from ichnode.inference.manifest import SegmenterManifest
 from tests.volume_factory import grid_of
 from training.evaluate.calibration import (
     EDGES,
@@ -134,5 +135,5 @@ class _Noisy:
 
 
 def test_a_network_that_is_twice_too_sure_gets_the_temperature_two() -> None:
-    bundle = replace(load_bundle(shipped_bundles() / "hematoma-baseline", "cpu"), network=_Sure())
+    bundle = replace(load_bundle(shipped_bundles() / "hematoma-baseline", "cpu", SegmenterManifest), network=_Sure())
     assert temperature_of(bundle, _Noisy(), 3) == pytest.approx(2.0, rel=0.1)

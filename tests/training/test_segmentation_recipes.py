@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ichnode.inference.bundle import Thresholds, load_bundle
+from ichnode.inference.bundle import load_bundle
+from ichnode.inference.manifest import SegmenterManifest, Thresholds
 from ichnode.inference.predictor import _channels
 from tests.training.fit_factory import TINY, Cubes, tiny_recipe
 from training.fit.checkpoint import LAST, begin, save
@@ -75,7 +76,7 @@ def test_an_exported_bundle_says_what_the_checkpoint_says(tmp_path: Path) -> Non
     assert (manifest.name, manifest.family, manifest.grid_spacing_mm) == ("hematoma", "neural network", (5, 2, 2))
     assert manifest.second_look
     assert (tmp_path / "hematoma" / "weights.safetensors").stat().st_size < 10e6
-    network = load_bundle(tmp_path / "hematoma", "cpu").network
+    network = load_bundle(tmp_path / "hematoma", "cpu", SegmenterManifest).network
     progress.average.temperature.fill_(1.5)
     x_bcdhw = torch.rand(1, 3, 8, 64, 64)
     with torch.inference_mode():

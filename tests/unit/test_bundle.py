@@ -10,6 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from ichnode.errors import BundleError, ConfigError
 from ichnode.inference.bundle import configured_bundle, find_bundles, load_bundle, shipped_bundles, verify_bundle
+from ichnode.inference.manifest import SegmenterManifest
+from models.expansion import DenseExpansion
 
 NAME = "hematoma-baseline"
 
@@ -105,7 +107,7 @@ def test_one_changed_byte_of_the_weights_is_noticed(bundle: Path) -> None:
     weights[-1] ^= 1
     (bundle / "weights.safetensors").write_bytes(weights)
     with pytest.raises(BundleError, match="was altered"):
-        load_bundle(bundle, "cpu")
+        load_bundle(bundle, "cpu", SegmenterManifest)
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "weights.safetensors", "CARD.md"])
@@ -125,6 +127,8 @@ def test_an_empty_card_is_no_card(bundle: Path) -> None:
     ("values", "named"),
     [
         ({"colour": "red"}, "colour"),
+        ({"kind": None}, "kind"),
+        ({"kind": "oracle"}, "oracle"),
         ({"version": None}, "version"),
         ({"grid_spacing_mm": [2.5, 1.0, 0]}, "grid_spacing_mm.2"),
         ({"thresholds": {"found": 0.5, "strict": 0.4, "lenient": 0.2}}, "lenient <= found <= strict"),
@@ -151,12 +155,55 @@ def test_weights_of_another_architecture_are_refused(bundle: Path) -> None:
     save_file({"conv.weight": torch.zeros(1)}, bundle / "weights.safetensors")
     change(bundle, weights_sha256=hashlib.sha256((bundle / "weights.safetensors").read_bytes()).hexdigest())
     with pytest.raises(BundleError, match="do not fit"):
-        load_bundle(bundle, "cpu")
+        load_bundle(bundle, "cpu", SegmenterManifest)
 
 
 def test_a_loaded_bundle_runs_the_numbers_of_its_weights_file_and_names_them() -> None:
-    bundle = load_bundle(shipped_bundles() / NAME, "cpu")
+    bundle = load_bundle(shipped_bundles() / NAME, "cpu", SegmenterManifest)
     assert not bundle.network.training
     assert bundle.identity.weights_sha256 == bundle.manifest.weights_sha256
     assert bundle.identity.intended_use == "Research use only - not for clinical use"
     assert bundle.identity.trained_on == "nothing"
+
+
+def expansion_bundle(folder: Path, **values: Any) -> Path:
+    """Untrained, of the network that ships."""
+    folder.mkdir()
+    save_file(DenseExpansion().state_dict(), folder / "weights.safetensors")
+    (folder / "CARD.md").write_text("Untrained.")
+    manifest = {
+        "kind": "expansion",
+        "name": folder.name,
+        "version": "0",
+        "architecture": "expansion:DenseExpansion",
+        "weights_sha256": hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest(),
+        "family": "neural network",
+        "trained_on": "nothing",
+        "intended_use": "Research use only - not for clinical use",
+        "grid_spacing_mm": [5.0, 2.0, 2.0],
+        "shape": [16, 32, 32],
+        "expands": {"scale": 1.0, "shift": 0.0},
+        "expands_3_ml": {"scale": 1.0, "shift": 0.0},
+        "size_error_cm": [-0.5, 0.5],
+        "baseline_ml": [0.5, 150.0],
+        "created": "2026-11-27",
+        "reference": "Abramova et al., Appl Sci 2024",
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest | values))
+    return folder
+
+
+def test_a_bundle_of_another_kind_verifies_by_its_own_interface(tmp_path: Path) -> None:
+    assert verify_bundle(expansion_bundle(tmp_path / "expansion")).kind == "expansion"
+    with pytest.raises(BundleError, match="does not read what it says"):
+        verify_bundle(expansion_bundle(tmp_path / "odd", shape=[16, 33, 32]))
+    with pytest.raises(BundleError, match="size_error_cm"):
+        verify_bundle(expansion_bundle(tmp_path / "turned", size_error_cm=[0.5, -0.5]))
+
+
+def test_a_bundle_of_another_kind_than_asked_for_is_refused(tmp_path: Path) -> None:
+    folder = expansion_bundle(tmp_path / "expansion")
+    with pytest.raises(BundleError, match="expansion is a bundle of the kind expansion, which is not asked for here"):
+        load_bundle(folder, "cpu", SegmenterManifest)
+    with pytest.raises(ConfigError, match=r"^inference\.hematoma_bundle: expansion is a bundle of the kind expansion"):
+        configured_bundle("expansion", tmp_path)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from ichnode.domain.findings import Side
 from ichnode.errors import InferenceError
 from ichnode.imaging.volume import Volume
-from ichnode.inference.bundle import Bundle, Manifest, shipped_bundles
+from ichnode.inference.bundle import Bundle, shipped_bundles
+from ichnode.inference.manifest import SegmenterManifest
 from ichnode.inference.predictor import Predictor, choose_device
 from ichnode.inference.quantify import quantify
 from ichnode.phantom import IRREGULAR, REGULAR, THIN, TILTED, Geometry
@@ -59,7 +60,7 @@ class OneSide(nn.Module):
 def predictor(network: nn.Module, **values: Any) -> Predictor:
     """The baseline's manifest, with other values, around another network."""
     manifest = json.loads((shipped_bundles() / "hematoma-baseline" / "manifest.json").read_text()) | values
-    parsed = Manifest.model_validate(manifest)
+    parsed = SegmenterManifest.model_validate(manifest)
     return Predictor(Bundle(manifest=parsed, network=network, identity=parsed.identity), "cpu")
 
 

@@ -7,7 +7,7 @@ import pytest
 from ichnode.domain.findings import Caveat, Hematoma, HemorrhageType, ModelIdentity, Side
 from ichnode.imaging.prediction import Prediction
 from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Mask, Volume
-from ichnode.inference.bundle import Thresholds
+from ichnode.inference.manifest import Thresholds
 from ichnode.inference.quantify import quantify
 from tests.volume_factory import grid_of, phantom_volume
 

@@ -13,7 +13,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from ichnode.imaging.volume import Mask, Volume
-from ichnode.inference.bundle import Thresholds
+from ichnode.inference.manifest import Thresholds
 from training.data.manifest import UNKNOWN
 from training.evaluate.metrics import dice
 

@@ -10,6 +10,7 @@ from rich.progress import track
 
 from ichnode.errors import InferenceError
 from ichnode.inference.bundle import bundle_named
+from ichnode.inference.manifest import SegmenterManifest
 from ichnode.inference.predictor import choose_device
 from training.data.load import with_truth
 from training.data.manifest import SPLITS, TYPES, DataError, read_manifest
@@ -100,7 +101,7 @@ def calibrate_segmenter(
 ) -> None:
     """Print the temperature by which a bundle's logits should be divided, on simulated validation heads."""
     try:
-        looked_at = bundle_named(bundle, "cpu")
+        looked_at = bundle_named(bundle, "cpu", SegmenterManifest)
         if looked_at.manifest.family != "neural network":
             raise typer.BadParameter(f"{looked_at.manifest.name} has no logits")
         if looked_at.manifest.classes != TYPES:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ichnode.imaging.volume import FloatArray, Mask, Volume
 from ichnode.inference.bundle import Bundle, bundle_named, find_bundles, load_bundle, shipped_bundles
+from ichnode.inference.manifest import SegmenterManifest
 from ichnode.inference.predictor import Predictor
 from ichnode.inference.quantify import quantify
 from models.hematoma_baseline import HematomaBaseline
@@ -43,7 +44,7 @@ class Contender(Protocol):
 class BundleContender:
     """A bundle, with the daemon's own predictor and quantification."""
 
-    def __init__(self, bundle: Bundle, device: str) -> None:
+    def __init__(self, bundle: Bundle[SegmenterManifest], device: str) -> None:
         self.bundle = bundle
         self.name = f"{bundle.identity.name} {bundle.identity.version} {bundle.identity.weights_sha256[:6]}"
         self._predictor = Predictor(bundle, device)
@@ -77,7 +78,7 @@ class BrightBrain:
 
     def __init__(self) -> None:
         folder = shipped_bundles() / "hematoma-baseline"
-        bundle = load_bundle(folder, "cpu")
+        bundle = load_bundle(folder, "cpu", SegmenterManifest)
         manifest = bundle.manifest.model_copy(update={"min_volume_ml": 0.0})
         self._predictor = Predictor(Bundle(manifest=manifest, network=_Bright(), identity=bundle.identity), "cpu")
 
@@ -102,7 +103,7 @@ def contenders(names: list[str], device: str) -> list[Contender]:
     """
     shipped = find_bundles([shipped_bundles()])
     wanted = names or [name for name in ("hematoma", "hematoma-baseline") if name in shipped]
-    bundles = {name: BundleContender(bundle_named(name, device), device) for name in wanted}
+    bundles = {name: BundleContender(bundle_named(name, device, SegmenterManifest), device) for name in wanted}
     count = Counter(bundle.name for bundle in bundles.values())
     for given, bundle in bundles.items():
         if count[bundle.name] > 1:  # other thresholds, or one look: the folder tells them apart

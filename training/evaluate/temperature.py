@@ -5,6 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from ichnode.inference.bundle import Bundle
+from ichnode.inference.manifest import SegmenterManifest
 from training.evaluate.calibration import fit_temperature
 from training.fit.source import Source
 from training.segmentation.inputs import channels
@@ -15,7 +16,7 @@ _DOUBTED = 1e-3  # below this in all types: left out, they are nearly all
 _PER_HEAD = 20_000
 
 
-def temperature_of(bundle: Bundle, heads: Source[Heads], count: int) -> float:
+def temperature_of(bundle: Bundle[SegmenterManifest], heads: Source[Heads], count: int) -> float:
     """The divisor of the logits for which probabilities fit best in the first batches of `heads`.
 
     It goes on top of the bundle's own. Voxels of which the network is sure that there is nothing are left out.
@@ -25,7 +26,9 @@ def temperature_of(bundle: Bundle, heads: Source[Heads], count: int) -> float:
     return fit_temperature(log_p_nc, labels_n)
 
 
-def _sample(bundle: Bundle, batch: Heads, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+def _sample(
+    bundle: Bundle[SegmenterManifest], batch: Heads, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
     """Log-probability (voxel, none + types) and labels of some voxels of a batch."""
     with torch.inference_mode():
         p_bcdhw = bundle.network(channels(batch.hu_bdhw)).double()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ichnode.errors import BundleError
 from ichnode.inference.bundle import bundle_named
+from ichnode.inference.manifest import Manifest
 from training.data.manifest import DataError
 from training.fit.checkpoint import LAST
 from training.fit.curves import write_curves
@@ -109,7 +110,7 @@ def curves(
 
 def _weights_of(bundle: str, system: System) -> Mapping[str, Tensor]:
     """Raises BundleError for a bundle that is none of this network."""
-    network, wanted = bundle_named(bundle, "cpu").network, type(system.network())
+    network, wanted = bundle_named(bundle, "cpu", Manifest).network, type(system.network())
     if not isinstance(network, wanted):
         raise BundleError(f"{bundle} is no {wanted.__name__.lower()} that training could go on from")
     return network.state_dict()

@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 from ichnode.errors import BundleError
-from ichnode.inference.bundle import Thresholds
+from ichnode.inference.manifest import Thresholds
 from training.data.load import with_truth
 from training.data.manifest import DataError, Row, explained, read_manifest
 from training.fit.command import (

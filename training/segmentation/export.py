@@ -10,7 +10,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from ichnode.inference.bundle import CARD, MANIFEST, WEIGHTS, Manifest, Thresholds, verify_bundle
+from ichnode.inference.bundle import CARD, MANIFEST, WEIGHTS, verify_bundle
+from ichnode.inference.manifest import SegmenterManifest, Thresholds
 from training.data.manifest import TYPES
 from training.fit.checkpoint import read
 from training.segmentation.inputs import WINDOWS_HU
@@ -32,14 +33,15 @@ def export_bundle(
     min_volume_ml: float,
     created: date,
     reference: str,
-) -> Manifest:
+) -> SegmenterManifest:
     """Write the bundle `folder`, which has the name of the bundle. What was there goes only once the new one verifies.
 
     Raises ValidationError for values that no manifest has, BundleError and OSError.
     """
     stored = read(checkpoint)
     weights = safetensors.torch.save(_rounded(stored["average"], temperature))
-    manifest = Manifest(
+    manifest = SegmenterManifest(
+        kind="segmenter",
         name=folder.name,
         version=version,
         architecture=ARCHITECTURE,

@@ -1,0 +1,140 @@
+"""Manifest: what a bundle says about itself, one class for each kind of network, and the interface of each kind.
+
+Every network is built without arguments. `SegmenterManifest` and `ExpansionManifest` say what its `forward` reads and
+answers; a network that does otherwise is refused when its bundle is loaded.
+"""
+
+from datetime import date
+from typing import Annotated, Literal, Self
+
+import torch
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from torch import nn
+
+from ichnode.domain.findings import HemorrhageType, ModelIdentity
+
+HEMATOMA = "hematoma"  # the class of a network that tells no types apart
+_TRIED = (8, 32, 32)  # voxels, z, y, x
+
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(gt=0)]
+
+
+def _ascending(window: tuple[float, float]) -> tuple[float, float]:
+    if not window[0] < window[1]:
+        raise ValueError("needs lowest < highest")
+    return window
+
+
+def _told_apart(classes: tuple[str, ...]) -> tuple[str, ...]:
+    are_types = set(classes) <= set(HemorrhageType) and 0 < len(classes) == len(set(classes))
+    if classes != (HEMATOMA,) and not are_types:
+        raise ValueError(f"needs {HEMATOMA} alone, or some of {', '.join(HemorrhageType)}, each once")
+    return classes
+
+
+HuWindow = Annotated[tuple[float, float], AfterValidator(_ascending)]  # lowest, highest HU
+Interval = Annotated[tuple[float, float], AfterValidator(_ascending)]
+
+
+class Thresholds(BaseModel):
+    """Probabilities from which a voxel counts as hematoma: as reported, and for the ends of the volume range."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    found: Fraction
+    strict: Fraction
+    lenient: Fraction
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.lenient <= self.found <= self.strict:
+            raise ValueError("needs lenient <= found <= strict")
+        return self
+
+
+class Manifest(BaseModel):
+    """What all kinds say. Unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]  # also the name of its folder
+    version: Annotated[str, Field(min_length=1)]
+    architecture: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*:[A-Za-z_][A-Za-z0-9_]*$")]  # module:class in models
+    weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    family: Annotated[str, Field(pattern=r"^(classical|neural network)$")]
+    trained_on: Annotated[str, Field(min_length=1)]
+    intended_use: Annotated[str, Field(min_length=1)]
+    grid_spacing_mm: tuple[Positive, Positive, Positive]  # z, y, x
+    created: date
+    reference: str  # paper, or why there is none
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """What stands in the results."""
+        return ModelIdentity(
+            name=self.name,
+            version=self.version,
+            weights_sha256=self.weights_sha256,
+            family=self.family,
+            trained_on=self.trained_on,
+            intended_use=self.intended_use,
+        )
+
+    def complaint(self, network: nn.Module) -> str | None:
+        """Show the network a little: what is wrong with its answer. Raises what the network raises."""
+        raise NotImplementedError
+
+
+class SegmenterManifest(Manifest):
+    """`forward(x_bcdhw) -> probability_bcdhw` on the canonical grid, of any size.
+
+    x holds one channel of HU, or one from 0 to 1 for each window; the probability one for each class, classes that
+    exclude each other.
+    """
+
+    kind: Literal["segmenter"]
+    windows: tuple[HuWindow, ...]  # one channel for each; none: one channel of raw HU
+    classes: Annotated[tuple[str, ...], AfterValidator(_told_apart)] = (HEMATOMA,)  # channels of the network, in order
+    second_look: bool = False  # left and right flipped, on a grid half a voxel off; the mean of both answers counts
+    thresholds: Thresholds
+    min_volume_ml: Annotated[float, Field(ge=0)]  # smaller components are dropped
+
+    def complaint(self, network: nn.Module) -> str | None:
+        """Whether it has a channel for each class."""
+        shape = (1, max(1, len(self.windows)), *_TRIED)
+        channels = network(torch.zeros(shape) if self.windows else torch.full(shape, -1000.0)).shape[1]
+        return None if channels == len(self.classes) else f"gives {channels} channels for {', '.join(self.classes)}"
+
+
+class Calibration(BaseModel):
+    """From a logit to a probability: sigmoid(scale * logit + shift)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scale: Positive
+    shift: float
+
+
+class ExpansionManifest(Manifest):
+    """`forward(x_bcdhw, clinical_bn)` of a head in the middle of `shape`: see `models.expansion.DenseExpansion`."""
+
+    kind: Literal["expansion"]
+    shape: tuple[Count, Count, Count]  # z, y, x
+    expands: Calibration  # of 6 mL or 33 %
+    expands_3_ml: Calibration
+    size_error_cm: Interval  # 5th and 95th percentile of true - predicted cube root of the volume
+    baseline_ml: Interval  # of the patients it was trained on; others are outside what it knows
+
+    def complaint(self, network: nn.Module) -> str | None:
+        """Whether it answers with a hematoma of the shape it was shown."""
+        answer = network(torch.zeros(1, 3, *self.shape), torch.full((1, 6), torch.nan))
+        shape = tuple(answer.hematoma_bcdhw.shape)
+        return None if shape == (1, 1, *self.shape) else f"answers in {shape} for {self.shape}"
+
+
+ANY_MANIFEST: TypeAdapter[Manifest] = TypeAdapter(
+    Annotated[SegmenterManifest | ExpansionManifest, Field(discriminator="kind")]
+)
