@@ -4,11 +4,13 @@ Networks normalise each head by its own mean and variance, so they must see abou
 at work, whatever the field of view (docs/decisions 22).
 """
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import ndimage
 
 from ichnode.imaging.hu_range import air_up_to
-from ichnode.imaging.resample import OUTSIDE_HU
+from ichnode.imaging.resample import OUTSIDE_HU, CanonicalGrid
 from ichnode.imaging.volume import FloatArray
 
 _AIR_MM = 4.0  # kept around the head
@@ -17,6 +19,7 @@ _TALLEST_MM = 190.0  # from the vertex down; below lies the neck, and shoulders 
 _LARGE = 0.1  # share of the largest part, from which a part belongs to the head: few slices may show it in parts
 
 Box = tuple[slice, slice, slice]  # z, y, x
+Shape = tuple[int, int, int]
 
 
 def head_box(hu_dhw: FloatArray, spacing_mm: tuple[float, float, float]) -> Box:
@@ -41,3 +44,17 @@ def head_box(hu_dhw: FloatArray, spacing_mm: tuple[float, float, float]) -> Box:
         )
     )
     return z, y, x
+
+
+def first_in_the_middle(box: Box, shape: Shape) -> Shape:
+    """The first voxel of the region of that shape in whose middle the box lies; below 0 it begins before the array."""
+    z, y, x = ((part.start + part.stop - size) // 2 for part, size in zip(box, shape, strict=True))
+    return z, y, x
+
+
+def grid_in_the_middle(grid: CanonicalGrid, box: Box, shape: Shape) -> CanonicalGrid:
+    """That region of `grid` as a grid."""
+    first = first_in_the_middle(box, shape)
+    steps = zip(grid.origin_lps, first[::-1], grid.spacing_mm[::-1], strict=True)
+    x, y, z = (origin + start * step for origin, start, step in steps)
+    return replace(grid, shape=shape, origin_lps=(x, y, z))

@@ -96,6 +96,31 @@ def to_acquisition(values: FloatArray | Mask, canonical: CanonicalGrid, grid: Ac
     return out
 
 
+def warped(volume: Volume, canonical: CanonicalGrid, displacement_mm: FloatArray) -> FloatArray:
+    """HU (slice, row, column), each read so far from its place; untouched where the displacement is 0.
+
+    `displacement_mm` is (x y z, z, y, x), LPS mm on the canonical grid.
+    """
+    grid, out = volume.grid, volume.hu.copy()
+    box = _nonzero_box(np.asarray(displacement_mm.any(axis=0)), canonical)
+    if box is None:
+        return out
+    for index in range(len(out)):
+        rows, columns = _window(grid, index, box)
+        r, c = (each.ravel() for each in np.mgrid[rows, columns])
+        if not len(r):
+            continue
+        further = _at(displacement_mm, _canonical_indices(grid, index, r, c, canonical), len(r))
+        moves = further.any(axis=0)
+        r, c, further = r[moves], c[moves], further[:, moves]
+        places = _world(grid, index, r, c)
+        x, y, z = (place + step for place, step in zip(places, further, strict=True))
+        found = np.empty(len(r), np.float32)
+        _interpolate(volume.hu, _acquisition_indices(grid, (x, y, z)), OUTSIDE_HU, found)
+        out[index, r, c] = found
+    return out
+
+
 def highest_class(
     looks: Sequence[tuple[CanonicalGrid, FloatArray]], grid: AcquisitionGrid, where: Mask
 ) -> NDArray[np.uint8]:
@@ -123,11 +148,15 @@ def _canonical_indices(
     grid: AcquisitionGrid, index: int, rows: NDArray[np.intp], columns: NDArray[np.intp], canonical: CanonicalGrid
 ) -> list[Vectors]:
     """Canonical (z, y, x) of pixels of slice `index`; rows and columns broadcast."""
+    steps = zip(_world(grid, index, rows, columns)[::-1], canonical.origin_lps[::-1], canonical.spacing_mm, strict=True)
+    return [(place - origin) / spacing for place, origin, spacing in steps]
+
+
+def _world(grid: AcquisitionGrid, index: int, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> list[Vectors]:
+    """LPS x, y and z of pixels of slice `index`; rows and columns broadcast."""
     down, across = _pixel_steps(grid)
     position = grid.positions_lps[index]
-    world = [np.asarray(position[a] + _scaled(rows, down[a]) + _scaled(columns, across[a])) for a in range(3)]
-    steps = zip(world[::-1], canonical.origin_lps[::-1], canonical.spacing_mm, strict=True)
-    return [(place - origin) / spacing for place, origin, spacing in steps]
+    return [np.asarray(position[a] + _scaled(rows, down[a]) + _scaled(columns, across[a])) for a in range(3)]
 
 
 def _fine_axes(grid: AcquisitionGrid, canonical: CanonicalGrid) -> dict[int, Cells]:

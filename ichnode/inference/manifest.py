@@ -5,6 +5,7 @@ answers; a network that does otherwise is refused when its bundle is loaded.
 """
 
 from datetime import date
+from math import exp
 from typing import Annotated, Literal, Self
 
 import torch
@@ -110,12 +111,19 @@ class SegmenterManifest(Manifest):
 
 
 class Calibration(BaseModel):
-    """From a logit to a probability: sigmoid(scale * logit + shift)."""
+    """From a logit to a probability, sigmoid(scale * logit + shift), and its interval, `spread` more or less inside."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     scale: Positive
     shift: float
+    spread: Positive  # half of the 90 % interval of the observed rate
+
+    def percent(self, logit: float) -> tuple[float, float, float]:
+        """The probability, and the lower and the upper end of its interval."""
+        middle = self.scale * logit + self.shift
+        low, value, high = (100 / (1 + exp(-each)) for each in (middle - self.spread, middle, middle + self.spread))
+        return value, low, high
 
 
 class ExpansionManifest(Manifest):

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ichnode.imaging.cavity import cavity_of
-from ichnode.imaging.head_box import Box, head_box
+from ichnode.imaging.head_box import Box, first_in_the_middle, head_box
 from ichnode.imaging.resample import OUTSIDE_HU, CanonicalGrid
 from training.fit.recent import Recent
 from training.patients.batch import Patients, became_of, known_of
@@ -145,7 +145,6 @@ def validation_of(source: SimulatedPatients, style: Style) -> SimulatedPatients:
 def in_the_middle(x_dhw: Tensor, box: Box, shape: tuple[int, int, int], fill: float) -> Tensor:
     """`x_dhw` cut and padded to `shape`, so that `box` lies in the middle."""
     pads = []
-    for part, size, have in zip(reversed(box), reversed(shape), reversed(x_dhw.shape), strict=True):
-        start = (part.start + part.stop - size) // 2
+    for start, size, have in zip(*map(reversed, (first_in_the_middle(box, shape), shape, x_dhw.shape)), strict=True):
         pads += [-start, start + size - have]
     return functional.pad(x_dhw, pads, value=fill)
