@@ -35,6 +35,7 @@ TRAINED = [
     ["training", name]
     for name in ("fit", "segmentation", "patients", "followup", "expansion", "prognosis", "volume_survival", "evaluate")
 ]
+USE_BUNDLES = ("fit", "segmentation", "expansion", "evaluate")
 EXPORT_AND_EVALUATE = {f"ichnode.inference.{name}" for name in ("bundle", "manifest", "predictor", "quantify")}
 
 
@@ -125,9 +126,7 @@ def test_training_shares_images_and_domain_with_the_daemon_and_its_export_the_bu
         for module in imported_modules(file)
         if module.split(".")[0] in ("ichnode", "models")
         and not any(module == name or module.startswith(f"{name}.") for name in TRAINING_MAY_IMPORT)
-        and not (
-            file.parent.name in ("fit", "segmentation", "evaluate") and module.rsplit(".", 1)[0] in EXPORT_AND_EVALUATE
-        )
+        and not (file.parent.name in USE_BUNDLES and module.rsplit(".", 1)[0] in EXPORT_AND_EVALUATE)
     ]
     assert wrong == []
 

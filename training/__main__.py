@@ -5,6 +5,7 @@ import typer
 from training.data.command import import_data
 from training.evaluate.command import calibrate_segmenter
 from training.evaluate.command import segmenter as evaluate_segmenter
+from training.expansion.command import export_expansion_bundle
 from training.fit.command import curves
 from training.patients.command import fit_on_patients
 from training.patients.plans import PLANS
@@ -25,6 +26,7 @@ fit.command("segmenter")(fit_segmenter)
 for system, plan in PLANS.items():
     fit.command(system, help=plan.about)(fit_on_patients(plan))
 export.command("segmenter")(export_segmenter)
+export.command("expansion")(export_expansion_bundle)
 calibrate.command("segmenter")(calibrate_segmenter)
 evaluate.command("segmenter")(evaluate_segmenter)
 for name, group in (("fit", fit), ("export", export), ("calibrate", calibrate), ("evaluate", evaluate)):

@@ -128,12 +128,15 @@ class SimulatedPatients:
         ]
 
 
-def validation_of(source: SimulatedPatients, style: Style) -> SimulatedPatients:
-    """Patients like those, of a style and with seeds that no training gets to, each shown once and known in full."""
+def validation_of(source: SimulatedPatients, style: Style, passed_over: int = 0) -> SimulatedPatients:
+    """Patients like those, of a style and with seeds that no training gets to, each shown once and known in full.
+
+    They begin behind so many others.
+    """
     return replace(
         source,
         style=style,
-        first_seed=VALIDATION_SEEDS,
+        first_seed=VALIDATION_SEEDS + passed_over,
         heads=1,
         showings=1,
         recent=0,

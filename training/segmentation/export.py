@@ -1,23 +1,17 @@
-"""Export: the averaged weights of a checkpoint as a bundle that ichnode accepts."""
+"""Export of the segmenter: how it is to be used, beside its weights."""
 
-import hashlib
-from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import safetensors.torch
 import torch
-from torch import Tensor
 
-from ichnode.inference.bundle import CARD, MANIFEST, WEIGHTS, verify_bundle
 from ichnode.inference.manifest import SegmenterManifest, Thresholds
 from training.data.manifest import TYPES
 from training.fit.checkpoint import read
+from training.fit.export import INTENDED_USE, write_bundle
 from training.segmentation.inputs import WINDOWS_HU
 
 ARCHITECTURE = "segmenter:Segmenter"
-INTENDED_USE = "Research use only - not for clinical use"
 
 
 def export_bundle(
@@ -34,45 +28,29 @@ def export_bundle(
     created: date,
     reference: str,
 ) -> SegmenterManifest:
-    """Write the bundle `folder`, which has the name of the bundle. What was there goes only once the new one verifies.
-
-    Raises ValidationError for values that no manifest has, BundleError and OSError.
-    """
+    """Raises ValidationError for values that no manifest has, and what `write_bundle` raises."""
     stored = read(checkpoint)
-    weights = safetensors.torch.save(_rounded(stored["average"], temperature))
-    manifest = SegmenterManifest(
-        kind="segmenter",
-        name=folder.name,
-        version=version,
-        architecture=ARCHITECTURE,
-        weights_sha256=hashlib.sha256(weights).hexdigest(),
-        family="neural network",
-        trained_on=trained_on,
-        intended_use=INTENDED_USE,
-        classes=TYPES,
-        grid_spacing_mm=stored["recipe"]["system"]["spacing_mm"],
-        windows=WINDOWS_HU,
-        second_look=second_look,
-        thresholds=thresholds,
-        min_volume_ml=min_volume_ml,
-        created=created,
-        reference=reference,
+    weights = {**stored["average"], "temperature": torch.tensor(temperature)}
+    return write_bundle(
+        folder,
+        weights,
+        card,
+        lambda weights_sha256: SegmenterManifest(
+            kind="segmenter",
+            name=folder.name,
+            version=version,
+            architecture=ARCHITECTURE,
+            weights_sha256=weights_sha256,
+            family="neural network",
+            trained_on=trained_on,
+            intended_use=INTENDED_USE,
+            classes=TYPES,
+            grid_spacing_mm=stored["recipe"]["system"]["spacing_mm"],
+            windows=WINDOWS_HU,
+            second_look=second_look,
+            thresholds=thresholds,
+            min_volume_ml=min_volume_ml,
+            created=created,
+            reference=reference,
+        ),
     )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".export-", dir=folder.parent) as temporary:
-        made, replaced = Path(temporary) / folder.name, Path(temporary) / "replaced"
-        made.mkdir()
-        (made / WEIGHTS).write_bytes(weights)
-        (made / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        (made / CARD).write_text(card, encoding="utf-8")
-        verify_bundle(made)
-        if folder.exists():
-            folder.rename(replaced)
-        made.rename(folder)
-    return manifest
-
-
-def _rounded(weights: Mapping[str, Tensor], temperature: float) -> dict[str, Tensor]:
-    """Convolutions in bfloat16, to which the network rounds them anyway where that is fast; the rest in float32."""
-    stored = {name: w.to(torch.bfloat16 if w.ndim > 1 else torch.float32).contiguous() for name, w in weights.items()}
-    return {**stored, "temperature": torch.tensor(temperature)}
