@@ -84,11 +84,11 @@ def init(file: Annotated[Path, typer.Argument(help="Where to write it.")] = Path
 @app.command()
 def check(config: ConfigOption = None) -> None:
     """Say whether a configuration is valid, or what is wrong as `section.key: reason`."""
-    from ichnode.inference.bundle import configured_bundle
+    from ichnode.node import analyser_settings
 
     try:
         settings = load_settings(config)
-        configured_bundle(settings.inference.hematoma_bundle, settings.inference.bundles_dir)
+        analyser_settings(settings)
     except ConfigError as problem:
         typer.echo(str(problem))
         raise typer.Exit(1) from None

@@ -96,12 +96,15 @@ class Completeness(_Section):
     max_wait_s: Seconds = 600
 
 
+Pipeline = Literal["hematoma", "expansion"]
+
+
 class RuleSettings(_Section):
     """One [[rules]] table."""
 
     name: Annotated[str, Field(min_length=1)]
     match: dict[str, Any] = {}
-    run: Annotated[tuple[Literal["hematoma"], ...], Field(min_length=1)] = ("hematoma",)
+    run: Annotated[tuple[Pipeline, ...], Field(min_length=1)] = ("hematoma",)
     send_to: tuple[str, ...] | None = None  # None: every destination
     priority: Literal["stat", "routine"] = "routine"
     report_ignored: bool = False
@@ -111,6 +114,13 @@ class RuleSettings(_Section):
     @classmethod
     def _check_match(cls, value: dict[str, Any]) -> dict[str, Any]:
         parse_match(value, _is_keyword)
+        return value
+
+    @field_validator("run")
+    @classmethod
+    def _check_run(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "hematoma" not in value:
+            raise ValueError("needs hematoma, which the others begin from")
         return value
 
     def as_rule(self, destinations: tuple[str, ...]) -> Rule:
@@ -149,6 +159,7 @@ class Inference(_Section):
     deadline_s: Seconds = 120
     memory_limit_mb: Annotated[int, Field(ge=1024)] | None = None
     hematoma_bundle: str = "hematoma"
+    expansion_bundle: str = "expansion"  # for rules that run it
     bundles_dir: Path | None = None  # its bundles win over those of the same name that come with ichnode
 
 
@@ -216,9 +227,15 @@ class Settings(_Section):
         return tuple(rule.as_rule(destinations) for rule in self.rules or (RuleSettings(name="head-ct"),))
 
     @property
+    def pipelines(self) -> frozenset[str]:
+        """All that any rule runs."""
+        return frozenset(pipeline for rule in self.decision_rules for pipeline in rule.run)
+
+    @property
     def results_sha256(self) -> str:
         """Hash of what shapes result objects; part of their UIDs, so that other settings give other objects."""
-        shaping = {"results": self.results.model_dump(), "bundle": self.inference.hematoma_bundle}
+        bundles = [self.inference.hematoma_bundle, self.inference.expansion_bundle]
+        shaping = {"results": self.results.model_dump(), "bundles": bundles}
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
 

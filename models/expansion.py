@@ -43,6 +43,7 @@ class DenseFollowup(NamedTuple):
     hematoma_bcdhw: Tensor
     field_bcdhw: Tensor  # velocity, voxels a day
     displacement_bcdhw: Tensor  # its flow, voxels
+    new_bcdhw: Tensor  # share of the hematoma that did not move there, 0-1
     expands_bk: Tensor  # logits of DEFINITIONS
 
 
@@ -142,12 +143,13 @@ class DenseExpansion(nn.Module):
         displacement = self.flow(velocity)
         moved = self.warp(x_bcdhw, displacement)
         ct, blood = moved[:, :1], moved[:, 1:].sum(1, keepdim=True).clamp(0, 1)
-        hematoma = 1 - (1 - blood) * (1 - new)
+        new = new * (1 - blood)
         return DenseFollowup(
-            ct_bcdhw=torch.lerp(ct, _blood_ct(x_bcdhw), new * (1 - blood)),
-            hematoma_bcdhw=hematoma,
+            ct_bcdhw=torch.lerp(ct, _blood_ct(x_bcdhw), new),
+            hematoma_bcdhw=blood + new,
             field_bcdhw=velocity,
             displacement_bcdhw=displacement,
+            new_bcdhw=new,
             expands_bk=expands_bk,
         )
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from ichnode.domain.findings import ModelIdentity
 from ichnode.errors import BundleError, ConfigError
-from ichnode.inference.manifest import ANY_MANIFEST, Manifest, SegmenterManifest
+from ichnode.inference.manifest import ANY_MANIFEST, Manifest
 
 MANIFEST, WEIGHTS, CARD = "manifest.json", "weights.safetensors", "CARD.md"
 
@@ -66,15 +66,15 @@ def configured_bundles(bundles_dir: Path | None) -> dict[str, Path]:
     return find_bundles([shipped_bundles(), *([bundles_dir] if bundles_dir else [])])
 
 
-def configured_bundle(name: str, bundles_dir: Path | None) -> Path:
-    """The folder of the bundle `inference.hematoma_bundle`, verified. Raises ConfigError."""
+def configured_bundle(key: str, name: str, bundles_dir: Path | None, kind: type[M]) -> Path:
+    """The folder of the bundle that `inference.<key>` names, verified. Raises ConfigError."""
     folder = configured_bundles(bundles_dir).get(name)
     if folder is None:
-        raise ConfigError((f"inference.hematoma_bundle: there is no bundle {name!r}",))
+        raise ConfigError((f"inference.{key}: there is no bundle {name!r}",))
     try:
-        load_bundle(folder, "cpu", SegmenterManifest)
+        load_bundle(folder, "cpu", kind)
     except BundleError as problem:
-        raise ConfigError((f"inference.hematoma_bundle: {problem.detail}",)) from None
+        raise ConfigError((f"inference.{key}: {problem.detail}",)) from None
     return folder
 
 

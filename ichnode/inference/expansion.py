@@ -54,15 +54,15 @@ class ExpansionPredictor:
         clinical_bn = torch.tensor([[values.get(name, torch.nan) for name in CLINICAL]], device=self.device)
         with torch.inference_mode():
             answer = self.bundle.network(x_bcdhw, clinical_bn)
-        said = (answer.hematoma_bcdhw, answer.displacement_bcdhw, answer.expands_bk)
-        later_share, displacement, logits = (each[0].float().cpu().numpy() for each in said)
-        if not all(np.isfinite(each).all() for each in (later_share, displacement, logits)):
+        said = (answer.new_bcdhw, answer.displacement_bcdhw, answer.expands_bk)
+        new_share, displacement, logits = (each[0].float().cpu().numpy() for each in said)
+        if not all(np.isfinite(each).all() for each in (new_share, displacement, logits)):
             raise InferenceError("error", f"{manifest.name} gave answers that are not numbers")
         displacement_mm = _in_mm(displacement, head)
         moved = warped(volume, head, displacement_mm)
         moved_blood = warped(Volume(hu=growing.astype(np.float32), grid=grid), head, displacement_mm).clip(0, 1)
-        new = (to_acquisition(later_share[0], head, grid) - moved_blood).clip(0, 1)
-        new[new < _LEAST_NEW] = 0
+        new = to_acquisition(np.where(new_share[0] >= _LEAST_NEW, new_share[0], np.float32(0)), head, grid)
+        new = new.clip(0, 1 - moved_blood)
         later = moved_blood + new >= 0.5
         blood_hu = float(volume.hu[growing].mean()) if growing.any() else _USUAL_BLOOD_HU
         return Forecast(

@@ -137,9 +137,9 @@ class ExpansionManifest(Manifest):
     baseline_ml: Interval  # of the patients it was trained on; others are outside what it knows
 
     def complaint(self, network: nn.Module) -> str | None:
-        """Whether it answers with a hematoma of the shape it was shown."""
+        """Whether it answers in the shape it was shown."""
         answer = network(torch.zeros(1, 3, *self.shape), torch.full((1, 6), torch.nan))
-        shape = tuple(answer.hematoma_bcdhw.shape)
+        shape = tuple(answer.new_bcdhw.shape)
         return None if shape == (1, 1, *self.shape) else f"answers in {shape} for {self.shape}"
 
 

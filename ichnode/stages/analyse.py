@@ -103,6 +103,7 @@ class AnalyseStage:
         series = next(s for s in snapshot.series if s.series_instance_uid == job.series_instance_uid)
         return AnalysisRequest(
             series=series,
+            run=job.run,
             context=RunContext(
                 run_at=datetime.fromtimestamp(self._clock()),
                 config_sha256=self._results_sha256,

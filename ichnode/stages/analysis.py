@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,21 @@ from typing import Any
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from ichnode.domain.findings import Findings
 from ichnode.domain.reasons import Reason
 from ichnode.domain.study import Series
 from ichnode.errors import RefusedSeries
 from ichnode.imaging.quality import check_head
 from ichnode.imaging.series_reader import read_volume
 from ichnode.inference.bundle import load_bundle
-from ichnode.inference.manifest import SegmenterManifest
+from ichnode.inference.expansion import ExpansionPredictor
+from ichnode.inference.manifest import ExpansionManifest, SegmenterManifest
 from ichnode.inference.predictor import Predictor, choose_device
 from ichnode.inference.quantify import quantify
 from ichnode.results.compose import compose_not_analysed, compose_results
 from ichnode.results.provenance import Result, ResultProfile, RunContext
+
+LEAST_EXPANDING_ML = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,7 @@ class AnalysisRequest:
     """One series, and what stands in its results about the run."""
 
     series: Series
+    run: tuple[str, ...]  # pipelines
     context: RunContext
     not_analysed: tuple[Reason, str] | None = None  # write only a report that says so
     report_refusal: bool = False  # a gate's refusal becomes a report instead of an error
@@ -60,18 +65,34 @@ class Analysis:
 class AnalyserSettings:
     """What the child process is built from; plain values that travel to it."""
 
-    bundle: Path
+    hematoma: Path  # bundle
+    expansion: Path | None  # None: no rule runs it
     device: str
     profile: ResultProfile
 
     def __call__(self) -> Callable[[AnalysisRequest], Analysis]:
-        """Load the model once; the function that analyses with it."""
+        """Load the models once; the function that analyses with them."""
         device = choose_device(self.device)
-        predictor = Predictor(load_bundle(self.bundle, device, SegmenterManifest), device)
-        return lambda request: analyse(request, predictor=predictor, profile=self.profile)
+        models = Models(
+            hematoma=Predictor(load_bundle(self.hematoma, device, SegmenterManifest), device),
+            expansion=(
+                ExpansionPredictor(load_bundle(self.expansion, device, ExpansionManifest), device)
+                if self.expansion
+                else None
+            ),
+        )
+        return lambda request: analyse(request, models=models, profile=self.profile)
 
 
-def analyse(request: AnalysisRequest, *, predictor: Predictor, profile: ResultProfile) -> Analysis:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """What is loaded."""
+
+    hematoma: Predictor
+    expansion: ExpansionPredictor | None = None
+
+
+def analyse(request: AnalysisRequest, *, models: Models, profile: ResultProfile) -> Analysis:
     """From a series to its results. Raises RefusedSeries, unless the request wants a refusal reported."""
     clock = _StepClock()
     try:
@@ -82,13 +103,18 @@ def analyse(request: AnalysisRequest, *, predictor: Predictor, profile: ResultPr
     except RefusedSeries as refusal:
         if not (request.not_analysed or request.report_refusal):
             raise
-        return _report_of(refusal, request, predictor, profile, clock)
+        return _report_of(refusal, request, models.hematoma, profile, clock)
     clock.step("read")
-    prediction = predictor.predict(volume)
-    findings = quantify(prediction, volume, predictor.bundle.manifest.thresholds)
+    sources = _headers(request.series, volume.grid.sop_instance_uids)
+    prediction = models.hematoma.predict(volume)
+    findings = quantify(prediction, volume, models.hematoma.bundle.manifest.thresholds)
+    if "expansion" in request.run and models.expansion and _may_expand(findings):
+        forecast = models.expansion.predict(volume, prediction, _known_of(sources[0]))
+        prediction = replace(prediction, followup=forecast.followup)
+        findings = replace(findings, estimates=forecast.estimates)
     clock.step("infer")
     results = compose_results(
-        sources=_headers(request.series, volume.grid.sop_instance_uids),
+        sources=sources,
         volume=volume,
         prediction=prediction,
         findings=findings,
@@ -102,8 +128,18 @@ def analyse(request: AnalysisRequest, *, predictor: Predictor, profile: ResultPr
         findings=asdict(findings),
         seconds=clock.seconds,
         model=findings.model.name,
-        device=predictor.device,
+        device=models.hematoma.device,
     )
+
+
+def _may_expand(findings: Findings) -> bool:
+    return findings.hematoma is not None and findings.hematoma.volume_ml >= LEAST_EXPANDING_ML
+
+
+def _known_of(header: Dataset) -> dict[str, float]:
+    """What a header tells of the patient, by the names of `inference.expansion.CLINICAL`."""
+    age = str(header.get("PatientAge") or "")
+    return {"age": float(age[:3])} if len(age) == 4 and age[:3].isdigit() and age[3] == "Y" else {}
 
 
 class _StepClock:

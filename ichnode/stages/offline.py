@@ -65,7 +65,7 @@ def analyze_folder(
         run = run or analyser()
         context = RunContext(run_at=datetime.now(), config_sha256=config_sha256, rule=decision.rule.name)
         try:
-            analysis = run(AnalysisRequest(series=series, context=context))
+            analysis = run(AnalysisRequest(series=series, run=decision.rule.run, context=context))
             target = _free_folder(out, facts.series_number)
             _write(analysis, target)
         except RefusedSeries as refusal:

@@ -23,7 +23,7 @@ from ichnode.inference.manifest import SegmenterManifest
 from ichnode.inference.predictor import Predictor
 from ichnode.phantom import IRREGULAR, REGULAR, REVERSED, THIN, TILTED, Geometry, head_ct
 from ichnode.results.provenance import ResultProfile, Role, RunContext
-from ichnode.stages.analysis import AnalysisRequest, analyse
+from ichnode.stages.analysis import AnalysisRequest, Models, analyse
 from tests.results_factory import SERIES_NUMBERS
 from tests.series_factory import stored_series
 
@@ -98,7 +98,11 @@ def predictor() -> RememberingPredictor:
 def analysed(predictor: RememberingPredictor, geometry: Geometry, hematoma_ml: float, folder: Path) -> Head:
     phantom = head_ct(hematoma_ml=hematoma_ml, geometry=replace(geometry, rows=128, columns=128, field_of_view_mm=205))
     series = stored_series(phantom.datasets, folder)
-    analysis = analyse(AnalysisRequest(series=series, context=CONTEXT), predictor=predictor, profile=EVERYTHING)
+    analysis = analyse(
+        AnalysisRequest(series=series, run=("hematoma",), context=CONTEXT),
+        models=Models(hematoma=predictor),
+        profile=EVERYTHING,
+    )
     return Head(
         hematoma_ml=hematoma_ml,
         there=phantom.hematoma,

@@ -52,7 +52,9 @@ def test_errors_are_those_of_the_cube_root() -> None:
     class Copies(torch.nn.Module):
         def forward(self, x_bcdhw: torch.Tensor, clinical_bn: torch.Tensor) -> DenseFollowup:
             still = torch.zeros(1, 3, 8, 16, 16)
-            return DenseFollowup(x_bcdhw[:, :1], x_bcdhw[:, 1:].sum(1, keepdim=True), still, still, torch.zeros(1, 2))
+            return DenseFollowup(
+                x_bcdhw[:, :1], x_bcdhw[:, 1:].sum(1, keepdim=True), still, still, still[:, :1], torch.zeros(1, 2)
+            )
 
     seen = seen_of(Pair().batch(0))
     first, later = (float(share.sum()) * 0.5 for share in (seen.baseline_bcdhw, seen.later_hematoma_bcdhw))

@@ -21,7 +21,9 @@ def said(hematoma: Tensor, ct: float = 0.5, field: Tensor = STILL) -> Followup:
 
 
 def said_dense(hematoma: Tensor, displacement: Tensor = STILL) -> DenseFollowup:
-    return DenseFollowup(*said(hematoma), displacement_bcdhw=displacement, expands_bk=torch.zeros(1, 2))
+    return DenseFollowup(
+        *said(hematoma), displacement_bcdhw=displacement, new_bcdhw=hematoma, expands_bk=torch.zeros(1, 2)
+    )
 
 
 CT = torch.full((1, 1, 8, 8, 8), 0.5)

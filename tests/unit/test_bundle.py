@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from ichnode.errors import BundleError, ConfigError
 from ichnode.inference.bundle import configured_bundle, find_bundles, load_bundle, shipped_bundles, verify_bundle
 from ichnode.inference.manifest import SegmenterManifest
-from models.expansion import DenseExpansion
+from tests.bundle_factory import expansion_bundle
 
 NAME = "hematoma-baseline"
 
@@ -94,12 +94,12 @@ def test_a_configured_folder_that_does_not_exist_is_named(tmp_path: Path) -> Non
 def test_a_configured_bundle_that_is_not_understood_is_told_by_its_key(bundle: Path, text: str) -> None:
     (bundle / "manifest.json").write_text(text)
     with pytest.raises(ConfigError, match=r"^inference\.hematoma_bundle: .*manifest\.json is not understood: \w"):
-        configured_bundle(NAME, bundle.parent)
+        configured_bundle("hematoma_bundle", NAME, bundle.parent, SegmenterManifest)
 
 
 def test_a_missing_bundles_dir_is_told_by_its_key(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^inference\.bundles_dir: no such folder"):
-        configured_bundle(NAME, tmp_path / "nowhere")
+        configured_bundle("hematoma_bundle", NAME, tmp_path / "nowhere", SegmenterManifest)
 
 
 def test_one_changed_byte_of_the_weights_is_noticed(bundle: Path) -> None:
@@ -166,33 +166,6 @@ def test_a_loaded_bundle_runs_the_numbers_of_its_weights_file_and_names_them() -
     assert bundle.identity.trained_on == "nothing"
 
 
-def expansion_bundle(folder: Path, **values: Any) -> Path:
-    """Untrained, of the network that ships."""
-    folder.mkdir()
-    save_file(DenseExpansion().state_dict(), folder / "weights.safetensors")
-    (folder / "CARD.md").write_text("Untrained.")
-    manifest = {
-        "kind": "expansion",
-        "name": folder.name,
-        "version": "0",
-        "architecture": "expansion:DenseExpansion",
-        "weights_sha256": hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest(),
-        "family": "neural network",
-        "trained_on": "nothing",
-        "intended_use": "Research use only - not for clinical use",
-        "grid_spacing_mm": [5.0, 2.0, 2.0],
-        "shape": [16, 32, 32],
-        "expands": {"scale": 1.0, "shift": 0.0, "spread": 0.5},
-        "expands_3_ml": {"scale": 1.0, "shift": 0.0, "spread": 0.5},
-        "size_error_cm": [-0.5, 0.5],
-        "baseline_ml": [0.5, 150.0],
-        "created": "2026-11-27",
-        "reference": "Abramova et al., Appl Sci 2024",
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest | values))
-    return folder
-
-
 def test_a_bundle_of_another_kind_verifies_by_its_own_interface(tmp_path: Path) -> None:
     assert verify_bundle(expansion_bundle(tmp_path / "expansion")).kind == "expansion"
     with pytest.raises(BundleError, match="does not read what it says"):
@@ -206,4 +179,4 @@ def test_a_bundle_of_another_kind_than_asked_for_is_refused(tmp_path: Path) -> N
     with pytest.raises(BundleError, match="expansion is a bundle of the kind expansion, which is not asked for here"):
         load_bundle(folder, "cpu", SegmenterManifest)
     with pytest.raises(ConfigError, match=r"^inference\.hematoma_bundle: expansion is a bundle of the kind expansion"):
-        configured_bundle("expansion", tmp_path)
+        configured_bundle("hematoma_bundle", "expansion", tmp_path, SegmenterManifest)

@@ -54,9 +54,10 @@ class Says(nn.Module):
         fresh[..., 2:6, 18:22, 26:30] = self.new
         return DenseFollowup(
             ct_bcdhw=x_bcdhw[:, :1],
-            hematoma_bcdhw=1 - (1 - blood) * (1 - fresh),
+            hematoma_bcdhw=blood + fresh * (1 - blood),
             field_bcdhw=displacement,
             displacement_bcdhw=displacement,
+            new_bcdhw=fresh * (1 - blood),
             expands_bk=torch.full((1, 2), self.logit),
         )
 

@@ -1,0 +1,114 @@
+"""A rule that runs `expansion` gets the next day into its results, and one that does not is as it was."""
+
+from datetime import datetime
+from io import BytesIO
+from pathlib import Path
+
+import highdicom as hd
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmread
+
+from ichnode.config import load_settings
+from ichnode.domain.study import Series
+from ichnode.errors import ConfigError
+from ichnode.node import analyser_settings
+from ichnode.phantom import head_ct
+from ichnode.results.provenance import RunContext
+from ichnode.stages.analysis import Analysis, AnalysisRequest
+from tests.bundle_factory import expansion_bundle
+from tests.series_factory import stored_series
+
+CONTEXT = RunContext(run_at=datetime(2026, 11, 27, 3, 0), config_sha256="0" * 64, rule="head-ct", predecessor=None)
+
+
+def config(folder: Path, run: str) -> Path:
+    file = folder / "ichnode.toml"
+    file.write_text(
+        f"""
+[node]
+data_dir = "{folder / "data"}"
+[inference]
+bundles_dir = "{folder / "bundles"}"
+[[rules]]
+name = "head-ct"
+run = {run}
+""",
+        "utf-8",
+    )
+    return file
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("expansion")
+    (made / "bundles").mkdir()
+    expansion_bundle(made / "bundles" / "expansion", shape=[32, 112, 96])
+    return made
+
+
+@pytest.fixture(scope="module")
+def series(folder: Path) -> Series:
+    (folder / "series").mkdir()
+    return stored_series(head_ct(hematoma_ml=20).datasets, folder / "series")
+
+
+def analysed(folder: Path, series: Series, *, run: tuple[str, ...]) -> Analysis:
+    settings = load_settings(config(folder, '["hematoma", "expansion"]'), {})
+    return analyser_settings(settings)()(AnalysisRequest(series=series, run=run, context=CONTEXT))
+
+
+def objects(analysis: Analysis, role: str) -> list[Dataset]:
+    return [dcmread(BytesIO(each.encoded)) for each in analysis.objects if each.role == role]
+
+
+def test_the_next_day_is_in_the_results(folder: Path, series: Series) -> None:
+    analysis = analysed(folder, series, run=("hematoma", "expansion"))
+    (report,) = objects(analysis, "prediction_report")
+    (segmentation,) = objects(analysis, "predicted_segmentation")
+    predicted = objects(analysis, "predicted_series")
+
+    assert analysis.findings is not None
+    hematoma_ml, estimates = analysis.findings["hematoma"]["volume_ml"], analysis.findings["estimates"]
+    assert [estimate["name"] for estimate in estimates] == [
+        "expansion_probability",
+        "predicted_volume",
+        "volume_change",
+    ]
+    assert estimates[1]["value"] == pytest.approx(hematoma_ml, rel=0.01)  # untrained: as it was
+    assert "Predicted hematoma volume at 24 h" in report.to_json()
+    assert hd.seg.Segmentation.from_dataset(segmentation).number_of_segments == 1  # no growth
+    assert len(predicted) == len(series.instances)
+    received = {int(dcmread(each.file).InstanceNumber): dcmread(each.file) for each in series.instances}
+    for dataset in predicted:
+        np.testing.assert_array_equal(dataset.pixel_array, received[int(dataset.InstanceNumber)].pixel_array)
+
+
+def test_a_rule_that_does_not_run_it_gets_nothing_of_it(folder: Path, series: Series) -> None:
+    analysis = analysed(folder, series, run=("hematoma",))
+    assert {each.role for each in analysis.objects}.isdisjoint(
+        {"prediction_report", "predicted_segmentation", "predicted_series"}
+    )
+    assert analysis.findings is not None
+    assert analysis.findings["estimates"] == ()
+
+
+def test_a_head_without_hematoma_has_no_next_day(folder: Path, tmp_path: Path) -> None:
+    healthy = stored_series(head_ct(hematoma_ml=0).datasets, tmp_path)
+    analysis = analysed(folder, healthy, run=("hematoma", "expansion"))
+    assert analysis.findings is not None
+    assert analysis.findings["hematoma"] is None
+    assert analysis.findings["estimates"] == ()
+
+
+def test_a_pipeline_whose_bundle_is_not_there_is_told_by_its_key(tmp_path: Path) -> None:
+    (tmp_path / "bundles").mkdir()
+    settings = load_settings(config(tmp_path, '["hematoma", "expansion"]'), {})
+    with pytest.raises(ConfigError, match=r"inference\.expansion_bundle: there is no bundle 'expansion'"):
+        analyser_settings(settings)
+
+
+def test_what_begins_from_the_hematoma_needs_it(tmp_path: Path) -> None:
+    (tmp_path / "bundles").mkdir()
+    with pytest.raises(ConfigError, match=r"rules\.0\.run: .*needs hematoma"):
+        load_settings(config(tmp_path, '["expansion"]'), {})
