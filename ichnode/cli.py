@@ -84,11 +84,11 @@ def init(file: Annotated[Path, typer.Argument(help="Where to write it.")] = Path
 @app.command()
 def check(config: ConfigOption = None) -> None:
     """Say whether a configuration is valid, or what is wrong as `section.key: reason`."""
-    from ichnode.node import analyser_settings
+    from ichnode.inference.bundle import pipeline_bundles
 
     try:
         settings = load_settings(config)
-        analyser_settings(settings)
+        pipeline_bundles(settings.pipeline_bundles, settings.inference.bundles_dir)
     except ConfigError as problem:
         typer.echo(str(problem))
         raise typer.Exit(1) from None

@@ -227,15 +227,15 @@ class Settings(_Section):
         return tuple(rule.as_rule(destinations) for rule in self.rules or (RuleSettings(name="head-ct"),))
 
     @property
-    def pipelines(self) -> frozenset[str]:
-        """All that any rule runs."""
-        return frozenset(pipeline for rule in self.decision_rules for pipeline in rule.run)
+    def pipeline_bundles(self) -> dict[str, str]:
+        """The name of the bundle of each pipeline that any rule runs."""
+        pipelines = dict.fromkeys(pipeline for rule in self.decision_rules for pipeline in rule.run)
+        return {pipeline: getattr(self.inference, f"{pipeline}_bundle") for pipeline in pipelines}
 
     @property
     def results_sha256(self) -> str:
         """Hash of what shapes result objects; part of their UIDs, so that other settings give other objects."""
-        bundles = [self.inference.hematoma_bundle, self.inference.expansion_bundle]
-        shaping = {"results": self.results.model_dump(), "bundles": bundles}
+        shaping = {"results": self.results.model_dump(), "bundles": self.pipeline_bundles}
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
 

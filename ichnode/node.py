@@ -19,8 +19,7 @@ from ichnode.dicom.listener import LOOPBACK_ONLY, AdmittedSource
 from ichnode.dicom.scp import StorageSCP
 from ichnode.dicom.scu import Peer
 from ichnode.errors import ConfigError
-from ichnode.inference.bundle import configured_bundle
-from ichnode.inference.manifest import ExpansionManifest, SegmenterManifest
+from ichnode.inference.bundle import pipeline_bundles
 from ichnode.inference.worker import Worker
 from ichnode.metrics import Metrics
 from ichnode.results.provenance import ResultProfile, Role
@@ -255,14 +254,7 @@ def analyser_settings(settings: Settings) -> AnalyserSettings:
     """What the analysing process is built from. Raises ConfigError when a bundle that is run cannot be used."""
     inference, results = settings.inference, settings.results
     return AnalyserSettings(
-        hematoma=configured_bundle(
-            "hematoma_bundle", inference.hematoma_bundle, inference.bundles_dir, SegmenterManifest
-        ),
-        expansion=(
-            configured_bundle("expansion_bundle", inference.expansion_bundle, inference.bundles_dir, ExpansionManifest)
-            if "expansion" in settings.pipelines
-            else None
-        ),
+        bundles=pipeline_bundles(settings.pipeline_bundles, inference.bundles_dir),
         device=inference.device,
         profile=ResultProfile(
             objects=frozenset(results.write),

@@ -2,7 +2,7 @@
 
 import hashlib
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -17,9 +17,11 @@ from torch import nn
 
 from ichnode.domain.findings import ModelIdentity
 from ichnode.errors import BundleError, ConfigError
-from ichnode.inference.manifest import ANY_MANIFEST, Manifest
+from ichnode.inference.manifest import ANY_MANIFEST, ExpansionManifest, Manifest, SegmenterManifest
 
 MANIFEST, WEIGHTS, CARD = "manifest.json", "weights.safetensors", "CARD.md"
+
+KIND_OF_PIPELINE: dict[str, type[Manifest]] = {"hematoma": SegmenterManifest, "expansion": ExpansionManifest}
 
 M = TypeVar("M", bound=Manifest)
 
@@ -66,16 +68,19 @@ def configured_bundles(bundles_dir: Path | None) -> dict[str, Path]:
     return find_bundles([shipped_bundles(), *([bundles_dir] if bundles_dir else [])])
 
 
-def configured_bundle(key: str, name: str, bundles_dir: Path | None, kind: type[M]) -> Path:
-    """The folder of the bundle that `inference.<key>` names, verified. Raises ConfigError."""
-    folder = configured_bundles(bundles_dir).get(name)
-    if folder is None:
-        raise ConfigError((f"inference.{key}: there is no bundle {name!r}",))
-    try:
-        load_bundle(folder, "cpu", kind)
-    except BundleError as problem:
-        raise ConfigError((f"inference.{key}: {problem.detail}",)) from None
-    return folder
+def pipeline_bundles(names: Mapping[str, str], bundles_dir: Path | None) -> dict[str, Path]:
+    """The folder of the bundle of each pipeline, verified. Raises ConfigError by `inference.<pipeline>_bundle`."""
+    found, folders = configured_bundles(bundles_dir), dict[str, Path]()
+    for pipeline, name in names.items():
+        key = f"inference.{pipeline}_bundle"
+        if name not in found:
+            raise ConfigError((f"{key}: there is no bundle {name!r}",))
+        try:
+            load_bundle(found[name], "cpu", KIND_OF_PIPELINE[pipeline])
+        except BundleError as problem:
+            raise ConfigError((f"{key}: {problem.detail}",)) from None
+        folders[pipeline] = found[name]
+    return folders
 
 
 def verify_bundle(folder: Path) -> Manifest:

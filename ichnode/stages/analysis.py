@@ -65,22 +65,17 @@ class Analysis:
 class AnalyserSettings:
     """What the child process is built from; plain values that travel to it."""
 
-    hematoma: Path  # bundle
-    expansion: Path | None  # None: no rule runs it
+    bundles: Mapping[str, Path]  # by pipeline; hematoma is there
     device: str
     profile: ResultProfile
 
     def __call__(self) -> Callable[[AnalysisRequest], Analysis]:
         """Load the models once; the function that analyses with them."""
         device = choose_device(self.device)
-        models = Models(
-            hematoma=Predictor(load_bundle(self.hematoma, device, SegmenterManifest), device),
-            expansion=(
-                ExpansionPredictor(load_bundle(self.expansion, device, ExpansionManifest), device)
-                if self.expansion
-                else None
-            ),
-        )
+        models = Models(hematoma=Predictor(load_bundle(self.bundles["hematoma"], device, SegmenterManifest), device))
+        if "expansion" in self.bundles:
+            expansion = load_bundle(self.bundles["expansion"], device, ExpansionManifest)
+            models = replace(models, expansion=ExpansionPredictor(expansion, device))
         return lambda request: analyse(request, models=models, profile=self.profile)
 
 

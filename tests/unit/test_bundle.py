@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ichnode.errors import BundleError, ConfigError
-from ichnode.inference.bundle import configured_bundle, find_bundles, load_bundle, shipped_bundles, verify_bundle
+from ichnode.inference.bundle import find_bundles, load_bundle, pipeline_bundles, shipped_bundles, verify_bundle
 from ichnode.inference.manifest import SegmenterManifest
 from tests.bundle_factory import expansion_bundle
 
@@ -94,12 +94,12 @@ def test_a_configured_folder_that_does_not_exist_is_named(tmp_path: Path) -> Non
 def test_a_configured_bundle_that_is_not_understood_is_told_by_its_key(bundle: Path, text: str) -> None:
     (bundle / "manifest.json").write_text(text)
     with pytest.raises(ConfigError, match=r"^inference\.hematoma_bundle: .*manifest\.json is not understood: \w"):
-        configured_bundle("hematoma_bundle", NAME, bundle.parent, SegmenterManifest)
+        pipeline_bundles({"hematoma": NAME}, bundle.parent)
 
 
 def test_a_missing_bundles_dir_is_told_by_its_key(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^inference\.bundles_dir: no such folder"):
-        configured_bundle("hematoma_bundle", NAME, tmp_path / "nowhere", SegmenterManifest)
+        pipeline_bundles({"hematoma": NAME}, tmp_path / "nowhere")
 
 
 def test_one_changed_byte_of_the_weights_is_noticed(bundle: Path) -> None:
@@ -179,4 +179,4 @@ def test_a_bundle_of_another_kind_than_asked_for_is_refused(tmp_path: Path) -> N
     with pytest.raises(BundleError, match="expansion is a bundle of the kind expansion, which is not asked for here"):
         load_bundle(folder, "cpu", SegmenterManifest)
     with pytest.raises(ConfigError, match=r"^inference\.hematoma_bundle: expansion is a bundle of the kind expansion"):
-        configured_bundle("hematoma_bundle", "expansion", tmp_path, SegmenterManifest)
+        pipeline_bundles({"hematoma": "expansion"}, tmp_path)
