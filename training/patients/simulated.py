@@ -1,6 +1,6 @@
 """Simulated pairs of CTs: numbered, made on the fly, the same in every run.
 
-Both CTs lie on each other but for a millimetre, as an aligned pair does; each has a scanner of its own.
+Both CTs lie on each other exactly, which is better than an aligned pair does; each has a scanner of its own.
 """
 
 from dataclasses import dataclass, field, replace
