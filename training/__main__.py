@@ -5,7 +5,7 @@ import typer
 from training.data.command import import_data
 from training.evaluate.command import calibrate_segmenter
 from training.evaluate.command import segmenter as evaluate_segmenter
-from training.expansion.command import export_expansion_bundle
+from training.expansion.command import evaluate_expansion, export_expansion_bundle
 from training.fit.command import curves
 from training.patients.command import fit_on_patients
 from training.patients.plans import PLANS
@@ -29,6 +29,7 @@ export.command("segmenter")(export_segmenter)
 export.command("expansion")(export_expansion_bundle)
 calibrate.command("segmenter")(calibrate_segmenter)
 evaluate.command("segmenter")(evaluate_segmenter)
+evaluate.command("expansion")(evaluate_expansion)
 for name, group in (("fit", fit), ("export", export), ("calibrate", calibrate), ("evaluate", evaluate)):
     app.add_typer(group, name=name)
 

@@ -18,7 +18,7 @@ from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Volume
 from training.evaluate.cases import EvaluationCase
 from training.simulate.atlas import atlas_of
 from training.simulate.background import as_acquired, background_of, graft, read_background
-from training.simulate.cohort import patient_spec
+from training.simulate.cohort import EVALUATION_SEEDS, patient_spec
 from training.simulate.draw import Draw
 from training.simulate.patient import simulate_head
 from training.simulate.planes import few, fine, seen_by
@@ -33,7 +33,6 @@ NORMALS = "simulated normals"
 GRAFTS, GE_NORMAL = "GE grafts", "GE normal"
 STYLES = (*SIMULATED, NORMALS, GRAFTS, GE_NORMAL)
 
-_FIRST_SEED = 950_000_000  # neither training nor validation gets there
 _HEAD_MM, _FIELD_MM = 165.0, 224.0  # height and width of what is scanned
 _GAPS_MM, _GAP_WEIGHTS = (2.5, 3.0, 4.0, 5.0, 6.0, 7.0), (1, 1, 1, 5, 1, 1)
 _FEW = 0.4  # share of pictures that are single or few slices
@@ -61,7 +60,7 @@ def cases(style_name: str, n: int, seed: int) -> Iterator[EvaluationCase]:
         yield from _normals(n)
         return
     patients = _grafts if style_name == GRAFTS else _patients
-    for spec, volume, labels in patients(style_name, n, _FIRST_SEED + seed * 100_000):
+    for spec, volume, labels in patients(style_name, n, EVALUATION_SEEDS + seed * 100_000):
         yield EvaluationCase(
             name=f"{style_name}/{spec.kind}/{spec.seed}",
             patient=f"{spec.kind}/{spec.seed}",

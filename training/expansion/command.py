@@ -1,18 +1,36 @@
-"""The command `export expansion`: parsing and printing."""
+"""The commands `export expansion` and `evaluate expansion`: parsing and printing."""
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
 
 from ichnode.errors import BundleError
+from ichnode.inference.bundle import bundle_named
+from ichnode.inference.manifest import ExpansionManifest
 from training.data.manifest import explained
+from training.expansion.evaluate import (
+    AS_IT_WAS,
+    ORACLE,
+    PUBLISHED,
+    Contender,
+    as_it_was,
+    cases_of,
+    dilated_to,
+    figures,
+    of_bundle,
+)
 from training.expansion.export import export_expansion
 from training.expansion.system import ExpansionSystem
+from training.patients.plan import Plan
 from training.patients.plans import expansion
 from training.patients.simulated import SimulatedPatients, validation_of
-from training.simulate.cohort import VALIDATION_SEEDS
+from training.simulate.cohort import EVALUATION_SEEDS, VALIDATION_SEEDS
 from training.simulate.styles import TRAINING
 
 _PASSED_OVER = 10_000  # patients: the first ones of the validation chose the checkpoint
@@ -30,9 +48,7 @@ def export_expansion_bundle(
     """Make a bundle of the averaged weights of a checkpoint of system D, and measure its errors."""
     system = ExpansionSystem()
     plan = expansion(system)
-    source = SimulatedPatients(
-        grid=plan.grid, style=TRAINING, kinds=plan.kinds, first_seed=VALIDATION_SEEDS, followup=plan.followup
-    )
+    source = _patients(plan)
     try:
         manifest = export_expansion(
             checkpoint,
@@ -49,3 +65,38 @@ def export_expansion_bundle(
         typer.echo(explained(problem), err=True)
         raise typer.Exit(2) from problem
     typer.echo(f"{out}: {manifest.name} {manifest.version}, SHA-256 {manifest.weights_sha256}")
+
+
+def evaluate_expansion(
+    bundle: Annotated[list[str] | None, typer.Option(help="Bundle by name or folder; may be repeated.")] = None,
+    patients: Annotated[int, typer.Option(min=20, help="Simulated, that no training saw.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Of the patients.")] = 0,
+) -> None:
+    """The next day's hematoma beside trivial ways, on simulated patients with known truth. RESEARCH USE ONLY."""
+    console, errors = Console(), Console(stderr=True)
+    plan = expansion(ExpansionSystem())
+    contenders: dict[str, Contender] = {AS_IT_WAS: as_it_was, ORACLE: dilated_to(plan.spacing_mm)}
+    try:
+        contenders = {n: of_bundle(bundle_named(n, "cpu", ExpansionManifest)) for n in bundle or []} | contenders
+    except BundleError as problem:
+        errors.print(str(problem), style="red", markup=False)
+        raise typer.Exit(2) from problem
+    source = replace(validation_of(_patients(plan), TRAINING), first_seed=EVALUATION_SEEDS + 100_000 * seed)
+    numbers = track(range(patients), "evaluating", console=errors)
+    found = cases_of(contenders, map(source.batch, numbers), plan.spacing_mm)
+    expanders = sum(case.expands for case in found[AS_IT_WAS])
+    table = Table(title=f"{patients} simulated patients, {expanders} of whom expand [95 % interval over patients]")
+    table.add_column("SIMULATED - RESEARCH USE ONLY")
+    rows = {name: figures(cases) for name, cases in found.items()}
+    for heading in rows[AS_IT_WAS]:
+        table.add_column(heading, justify="right")
+    for name, row in rows.items():
+        table.add_row(name, *(each.text(".2f") for each in row.values()))
+    console.print(table)
+    console.print(PUBLISHED)
+
+
+def _patients(plan: Plan) -> SimulatedPatients:
+    return SimulatedPatients(
+        grid=plan.grid, style=TRAINING, kinds=plan.kinds, first_seed=VALIDATION_SEEDS, followup=plan.followup
+    )

@@ -7,7 +7,8 @@ from training.simulate.lesions import bleeding
 from training.simulate.population import person
 from training.simulate.spec import PatientSpec
 
-TRAINING_SEEDS, VALIDATION_SEEDS = 1_000_000, 900_000_000  # the first of each; no training run gets to the second
+# the first of each; no training run gets to the second, none but evaluations to the third
+TRAINING_SEEDS, VALIDATION_SEEDS, EVALUATION_SEEDS = 1_000_000, 900_000_000, 950_000_000
 
 
 def patient_spec(seed: int, kind: str | None = None) -> PatientSpec:
