@@ -100,4 +100,5 @@ class Findings:
     model: ModelIdentity
     hematoma: Hematoma | None
     estimates: tuple[Estimate, ...] = ()
+    estimated_by: ModelIdentity | None = None  # where there are estimates
     caveats: tuple[Caveat, ...] = ()

@@ -47,9 +47,12 @@ def head_box(hu_dhw: FloatArray, spacing_mm: tuple[float, float, float]) -> Box:
 
 
 def first_in_the_middle(box: Box, shape: Shape) -> Shape:
-    """The first voxel of the region of that shape in whose middle the box lies; below 0 it begins before the array."""
+    """The first voxel of the region of that shape in whose middle the box lies; below 0 it begins before the array.
+
+    Of a box that is too tall the vertex is kept.
+    """
     z, y, x = ((part.start + part.stop - size) // 2 for part, size in zip(box, shape, strict=True))
-    return z, y, x
+    return max(z, box[0].stop - shape[0]) if box[0].stop - box[0].start > shape[0] else z, y, x
 
 
 def grid_in_the_middle(grid: CanonicalGrid, box: Box, shape: Shape) -> CanonicalGrid:

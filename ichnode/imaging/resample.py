@@ -99,6 +99,8 @@ def to_acquisition(values: FloatArray | Mask, canonical: CanonicalGrid, grid: Ac
 def warped(volume: Volume, canonical: CanonicalGrid, displacement_mm: FloatArray) -> FloatArray:
     """HU (slice, row, column), each read so far from its place; untouched where the displacement is 0.
 
+    Beyond the edge the nearest voxel is read.
+
     `displacement_mm` is (x y z, z, y, x), LPS mm on the canonical grid.
     """
     grid, out = volume.grid, volume.hu.copy()
@@ -115,8 +117,10 @@ def warped(volume: Volume, canonical: CanonicalGrid, displacement_mm: FloatArray
         r, c, further = r[moves], c[moves], further[:, moves]
         places = _world(grid, index, r, c)
         x, y, z = (place + step for place, step in zip(places, further, strict=True))
+        indices = _acquisition_indices(grid, (x, y, z), beyond=True)
+        indices = [index.clip(0, size - 1) for index, size in zip(indices, grid.shape, strict=True)]
         found = np.empty(len(r), np.float32)
-        _interpolate(volume.hu, _acquisition_indices(grid, (x, y, z)), OUTSIDE_HU, found)
+        _interpolate(volume.hu, indices, OUTSIDE_HU, found)
         out[index, r, c] = found
     return out
 
@@ -210,15 +214,18 @@ def _scaled(axis: NDArray[np.float64 | np.intp], factor: float) -> Vectors | flo
     return np.multiply(axis, factor, dtype=np.float64) if factor else 0.0
 
 
-def _acquisition_indices(grid: AcquisitionGrid, world: tuple[Vectors, Vectors, Vectors]) -> list[Vectors]:
-    """(slice, row, column) of places given as x, y and z that broadcast; NaN beyond the end slices."""
+def _acquisition_indices(
+    grid: AcquisitionGrid, world: tuple[Vectors, Vectors, Vectors], *, beyond: bool = False
+) -> list[Vectors]:
+    """(slice, row, column) of places given as x, y and z that broadcast; beyond the end slices NaN, or the end."""
     knots, origins = _knots(grid)
 
     def along(direction: Vectors, places: tuple[Vectors | float, ...]) -> Vectors:
         return np.asarray(sum(_scaled(np.asarray(p), d) for p, d in zip(places, direction, strict=True)))
 
     offsets = along(grid.normal_lps, world)
-    slices = np.interp(offsets, origins @ grid.normal_lps, knots, left=np.nan, right=np.nan)
+    ends = (knots[0], knots[-1]) if beyond else (np.nan, np.nan)
+    slices = np.interp(offsets, origins @ grid.normal_lps, knots, left=ends[0], right=ends[1])
     relative = tuple(
         place - (np.interp(slices, knots, origin) if np.ptp(origin) else origin[0])
         for place, origin in zip(world, origins.T, strict=True)

@@ -23,15 +23,27 @@ CLINICAL = ("onset_to_ct_h", "baseline_ml", "anticoagulant", "systolic_mmhg", "a
 _SEEN_HU = 100.0  # 0 to this is 0 to 1
 _LEAST_MOVE_VOXELS = 0.05
 _LEAST_NEW = 0.05  # share of a voxel
-_USUAL_BLOOD_HU = 60.0
+
+ESTIMATES = (EstimateName.EXPANSION_PROBABILITY, EstimateName.PREDICTED_VOLUME, EstimateName.VOLUME_CHANGE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Forecast:
-    """The next day in pictures and numbers."""
+    """The next day in pictures and numbers; neither where the model abstains."""
 
-    followup: PredictedFollowUp
+    followup: PredictedFollowUp | None
     estimates: tuple[Estimate, ...]
+
+
+def abstained(why: str) -> Forecast:
+    """No picture, no numbers, and why."""
+    return Forecast(followup=None, estimates=tuple(Estimate(name=name, value=None, note=why) for name in ESTIMATES))
+
+
+def growing_ml(now: Prediction, volume: Volume) -> float:
+    """Parenchymal and ventricular blood."""
+    parenchymal, ventricular = _parenchymal_and_ventricular(now)
+    return volume.grid.volume_ml(parenchymal | ventricular)
 
 
 class ExpansionPredictor:
@@ -48,7 +60,11 @@ class ExpansionPredictor:
         manifest, grid = self.bundle.manifest, volume.grid
         parenchymal, ventricular = _parenchymal_and_ventricular(now)
         growing = parenchymal | ventricular
-        now_ml = grid.volume_ml(growing)
+        now_ml, (least_ml, most_ml) = grid.volume_ml(growing), manifest.baseline_ml
+        if not least_ml <= now_ml <= most_ml:
+            return abstained(
+                f"the hematoma has {now_ml:.1f} mL; the model was trained on {least_ml:g} to {most_ml:g} mL"
+            )
         head, x_bcdhw = self._seen(volume, parenchymal, ventricular)
         values = {**known, "baseline_ml": grid.volume_ml(parenchymal)}
         clinical_bn = torch.tensor([[values.get(name, torch.nan) for name in CLINICAL]], device=self.device)
@@ -64,7 +80,7 @@ class ExpansionPredictor:
         new = to_acquisition(np.where(new_share[0] >= _LEAST_NEW, new_share[0], np.float32(0)), head, grid)
         new = new.clip(0, 1 - moved_blood)
         later = moved_blood + new >= 0.5
-        blood_hu = float(volume.hu[growing].mean()) if growing.any() else _USUAL_BLOOD_HU
+        blood_hu = float(volume.hu[growing].mean())
         return Forecast(
             followup=PredictedFollowUp(
                 model=self.bundle.identity,
@@ -90,13 +106,9 @@ class ExpansionPredictor:
         return head, x_bcdhw.contiguous(memory_format=torch.channels_last_3d)
 
     def _estimates(self, now_ml: float, later_ml: float, logits: FloatArray) -> tuple[Estimate, ...]:
-        """Probability of expansion, volume and change of volume; none of them for a hematoma beyond what it knows."""
+        """As ESTIMATES."""
         manifest = self.bundle.manifest
-        low_ml, high_ml = manifest.baseline_ml
-        names = (EstimateName.EXPANSION_PROBABILITY, EstimateName.PREDICTED_VOLUME, EstimateName.VOLUME_CHANGE)
-        if not low_ml <= now_ml <= high_ml:
-            note = f"the hematoma has {now_ml:.1f} mL; the model was trained on {low_ml:g} to {high_ml:g} mL"
-            return tuple(Estimate(name=name, value=None, note=note) for name in names)
+        names = ESTIMATES
         size = later_ml ** (1 / 3)
         least, most = (max(0.0, size + error) ** 3 for error in manifest.size_error_cm)
         probability, lower, upper = manifest.expands.percent(float(logits[0]))

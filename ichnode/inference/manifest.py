@@ -15,6 +15,7 @@ from torch import nn
 from ichnode.domain.findings import HemorrhageType, ModelIdentity
 
 HEMATOMA = "hematoma"  # the class of a network that tells no types apart
+_SUREST = 30.0  # logit
 _TRIED = (8, 32, 32)  # voxels, z, y, x
 
 Positive = Annotated[float, Field(gt=0)]
@@ -117,11 +118,11 @@ class Calibration(BaseModel):
 
     scale: Positive
     shift: float
-    spread: Positive  # half of the 90 % interval of the observed rate
+    spread: Annotated[float, Field(ge=0)]  # half of the 90 % interval of the observed rate
 
     def percent(self, logit: float) -> tuple[float, float, float]:
         """The probability, and the lower and the upper end of its interval."""
-        middle = self.scale * logit + self.shift
+        middle = min(_SUREST, max(-_SUREST, self.scale * logit + self.shift))
         low, value, high = (100 / (1 + exp(-each)) for each in (middle - self.spread, middle, middle + self.spread))
         return value, low, high
 

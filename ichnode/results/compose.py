@@ -57,7 +57,8 @@ def compose_results(
     `sources` are headers without pixels as received, one a slice in the order of `volume.grid`, or one Enhanced CT
     header. Without a frame of reference segmentations are left out, and the reports refer to the source alone.
     """
-    models = (findings.model, prediction.followup.model) if prediction.followup else (findings.model,)
+    others = (findings.estimated_by, prediction.followup.model if prediction.followup else None)
+    models = tuple(dict.fromkeys((findings.model, *filter(None, others))))
     run = _Run(
         sources=sources,
         headers=slice_headers(sources, volume.grid),
@@ -188,7 +189,7 @@ def _reports(run: _Run, segmentation: tuple[Result, ...], segmentations: tuple[R
         reports.append(
             compose_prediction_report(
                 findings.estimates,
-                model=run.prediction.followup.model if run.prediction.followup else findings.model,
+                model=findings.estimated_by or findings.model,
                 key_slices=[run.headers[largest_slice_index(run.prediction.hematoma)]],
                 evidence=evidence,
                 provenance=provenance,

@@ -10,14 +10,15 @@ from typing import Any
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from ichnode.domain.findings import Findings
 from ichnode.domain.reasons import Reason
 from ichnode.domain.study import Series
-from ichnode.errors import RefusedSeries
+from ichnode.errors import InferenceError, RefusedSeries
+from ichnode.imaging.prediction import Prediction
 from ichnode.imaging.quality import check_head
 from ichnode.imaging.series_reader import read_volume
+from ichnode.imaging.volume import Volume
 from ichnode.inference.bundle import load_bundle
-from ichnode.inference.expansion import ExpansionPredictor
+from ichnode.inference.expansion import ExpansionPredictor, Forecast, abstained, growing_ml
 from ichnode.inference.manifest import ExpansionManifest, SegmenterManifest
 from ichnode.inference.predictor import Predictor, choose_device
 from ichnode.inference.quantify import quantify
@@ -103,10 +104,10 @@ def analyse(request: AnalysisRequest, *, models: Models, profile: ResultProfile)
     sources = _headers(request.series, volume.grid.sop_instance_uids)
     prediction = models.hematoma.predict(volume)
     findings = quantify(prediction, volume, models.hematoma.bundle.manifest.thresholds)
-    if "expansion" in request.run and models.expansion and _may_expand(findings):
-        forecast = models.expansion.predict(volume, prediction, _known_of(sources[0]))
+    if "expansion" in request.run and models.expansion and growing_ml(prediction, volume) >= LEAST_EXPANDING_ML:
+        forecast = _forecast(models.expansion, volume, prediction, sources[0])
         prediction = replace(prediction, followup=forecast.followup)
-        findings = replace(findings, estimates=forecast.estimates)
+        findings = replace(findings, estimates=forecast.estimates, estimated_by=models.expansion.bundle.identity)
     clock.step("infer")
     results = compose_results(
         sources=sources,
@@ -127,8 +128,12 @@ def analyse(request: AnalysisRequest, *, models: Models, profile: ResultProfile)
     )
 
 
-def _may_expand(findings: Findings) -> bool:
-    return findings.hematoma is not None and findings.hematoma.volume_ml >= LEAST_EXPANDING_ML
+def _forecast(model: ExpansionPredictor, volume: Volume, now: Prediction, header: Dataset) -> Forecast:
+    """What goes wrong here takes nothing from what was found."""
+    try:
+        return model.predict(volume, now, _known_of(header))
+    except InferenceError as failure:
+        return abstained(failure.detail)
 
 
 def _known_of(header: Dataset) -> dict[str, float]:

@@ -29,6 +29,7 @@ def config(folder: Path, run: str) -> Path:
 [node]
 data_dir = "{folder / "data"}"
 [inference]
+hematoma_bundle = "hematoma-baseline"
 bundles_dir = "{folder / "bundles"}"
 [[rules]]
 name = "head-ct"

@@ -15,10 +15,12 @@ from torch import nn
 
 from tests.training.fit_factory import Cubes, FailsAt, nothing_to_validate, tiny_recipe
 from training.data.manifest import DataError
+from training.expansion.system import ExpansionSystem
 from training.fit import trainer
 from training.fit.checkpoint import BEST, LAST, read
 from training.fit.trainer import Diverged, fit
 from training.fit.validation import StyleScores
+from training.segmentation.system import SegmenterSystem
 from training.segmentation.validation import dice_of
 
 
@@ -31,7 +33,7 @@ def test_a_resumed_training_ends_with_the_same_bits_as_one_never_stopped(tmp_pat
     fit(tiny_recipe(), Cubes(), nothing_to_validate, tmp_path / "whole")
     fit(tiny_recipe(steps=3), Cubes(), nothing_to_validate, tmp_path / "halves")
     fit(tiny_recipe(), Cubes(), nothing_to_validate, tmp_path / "halves")
-    whole, halves = read(tmp_path / "whole" / LAST), read(tmp_path / "halves" / LAST)
+    whole, halves = read(tmp_path / "whole" / LAST, SegmenterSystem), read(tmp_path / "halves" / LAST, SegmenterSystem)
     assert halves["step"] == 6
     assert_equal_states(halves["network"], whole["network"])
     assert_equal_states(halves["average"], whole["average"])
@@ -96,8 +98,8 @@ def test_the_best_checkpoint_is_that_of_the_best_worst_style(tmp_path: Path) -> 
 
     for steps in (1, 2, 3):
         fit(tiny_recipe(steps=steps), Cubes(), validate, tmp_path)
-    assert (read(tmp_path / BEST)["step"], read(tmp_path / LAST)["step"]) == (2, 3)
-    assert read(tmp_path / LAST)["best"] == 0.4
+    assert (read(tmp_path / BEST, SegmenterSystem)["step"], read(tmp_path / LAST, SegmenterSystem)["step"]) == (2, 3)
+    assert read(tmp_path / LAST, SegmenterSystem)["best"] == 0.4
 
 
 def test_hours_end_a_training_without_steps(tmp_path: Path) -> None:
@@ -113,7 +115,7 @@ def test_a_stop_signal_ends_after_the_step_with_a_checkpoint(tmp_path: Path) -> 
             return super().batch(number)
 
     fit(tiny_recipe(), Stops(), nothing_to_validate, tmp_path)
-    assert read(tmp_path / LAST)["step"] == 4
+    assert read(tmp_path / LAST, SegmenterSystem)["step"] == 4
 
 
 def test_ctrl_c_reaches_the_training_alone_and_not_those_who_make_batches_ahead(tmp_path: Path) -> None:
@@ -133,7 +135,7 @@ if __name__ == "__main__":
         run.stdout.readline()  # of step 20
         os.killpg(run.pid, signal.SIGINT)
         assert run.wait(timeout=120) == 0
-    assert read(tmp_path / "run" / LAST)["step"] >= 20
+    assert read(tmp_path / "run" / LAST, SegmenterSystem)["step"] >= 20
 
 
 def test_before_a_batch_that_cannot_be_made_the_steps_are_saved(tmp_path: Path) -> None:
@@ -145,7 +147,7 @@ def test_before_a_batch_that_cannot_be_made_the_steps_are_saved(tmp_path: Path) 
 
     with pytest.raises(DataError, match="A17"):
         fit(tiny_recipe(), Unreadable(), nothing_to_validate, tmp_path)
-    assert read(tmp_path / LAST)["step"] == 3
+    assert read(tmp_path / LAST, SegmenterSystem)["step"] == 3
 
 
 def test_a_training_that_only_gets_gradients_that_are_no_numbers_ends(
@@ -159,7 +161,7 @@ def test_a_training_that_only_gets_gradients_that_are_no_numbers_ends(
     monkeypatch.setattr(trainer, "MOST_PASSED_OVER", 3)
     with pytest.raises(Diverged, match="3 steps in a row"):
         fit(tiny_recipe(steps=10), Broken(), nothing_to_validate, tmp_path)
-    saved = read(tmp_path / LAST)
+    saved = read(tmp_path / LAST, SegmenterSystem)
     assert all(bool(weight.isfinite().all()) for weight in saved["network"].values())
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert "NaN" not in str(lines)
@@ -178,7 +180,7 @@ def test_what_is_validated_is_an_average_that_follows_the_weights(tmp_path: Path
 def test_after_a_change_of_styles_the_best_is_found_anew(tmp_path: Path) -> None:
     fit(tiny_recipe(steps=1), Cubes(), lambda network: {"a": 0.9}, tmp_path)
     fit(tiny_recipe(steps=2), Cubes(), lambda network: {"a": 0.9, "own data": 0.4}, tmp_path)
-    assert read(tmp_path / BEST)["step"] == 2
+    assert read(tmp_path / BEST, SegmenterSystem)["step"] == 2
 
 
 def test_a_killed_training_resumes_from_its_last_checkpoint(tmp_path: Path) -> None:
@@ -198,7 +200,7 @@ fit(tiny_recipe(save_every_s=0), Dies(), nothing_to_validate, Path(sys.argv[1]))
 """
     killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "killed")], check=False)
     assert killed.returncode == -signal.SIGKILL
-    assert read(tmp_path / "killed" / LAST)["step"] == 4
+    assert read(tmp_path / "killed" / LAST, SegmenterSystem)["step"] == 4
     resumed = fit(tiny_recipe(), Cubes(), nothing_to_validate, tmp_path / "killed")
     whole = fit(tiny_recipe(), Cubes(), nothing_to_validate, tmp_path / "whole")
     assert_equal_states(resumed.network.state_dict(), whole.network.state_dict())
@@ -246,3 +248,9 @@ def test_scores_of_styles_count_false_positives_in_heads_without_hemorrhage() ->
     scores = StyleScores({"blood": Cubes(), "normal": Dull()}, dice_of, batches=3, device="cpu")(Says())
     assert scores["blood"] > 0.9
     assert scores["normal"] == 0.0
+
+
+def test_a_checkpoint_of_another_system_is_refused_by_its_name(tmp_path: Path) -> None:
+    fit(tiny_recipe(steps=1), Cubes(), nothing_to_validate, tmp_path)
+    with pytest.raises(DataError, match="is a checkpoint of SegmenterSystem, not of ExpansionSystem"):
+        read(tmp_path / LAST, ExpansionSystem)

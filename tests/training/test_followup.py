@@ -94,7 +94,7 @@ class Numbered:
 
 def recipe(steps: int) -> Recipe:
     config = FollowupConfig(
-        shape=(8, 16, 16), stages=STAGES, heads=2, density_blocks=1, interactive_blocks=1, dropout=0.0
+        shape=(8, 16, 16), stages=STAGES, heads=2, density_blocks=1, interactive_blocks=1, dropout=0.1
     )
     return Recipe(system=FollowupSystem(config=config), makers=0, threads=1, warm_up_steps=2, steps=steps)
 
@@ -103,7 +103,7 @@ def test_gradnorm_moves_the_weights_of_the_tasks_and_is_resumed(tmp_path: Path) 
     fit(recipe(26), Numbered(), nothing_to_validate, tmp_path / "whole")
     fit(recipe(22), Numbered(), nothing_to_validate, tmp_path / "halves")
     fit(recipe(26), Numbered(), nothing_to_validate, tmp_path / "halves")
-    whole, halves = (read(tmp_path / run / LAST) for run in ("whole", "halves"))
+    whole, halves = (read(tmp_path / run / LAST, FollowupSystem) for run in ("whole", "halves"))
     weights = whole["balance"]["weights"]
     assert not torch.equal(weights, torch.ones(2))
     assert float(weights.sum()) == pytest.approx(2)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
@@ -13,7 +14,7 @@ from models.followup import FollowupConfig
 from models.prognosis import COMPACT as PROGNOSIS
 from models.volume_survival import COMPACT as VOLUME_SURVIVAL
 from training.expansion.system import ExpansionSystem
-from training.fit.checkpoint import LAST, read
+from training.fit.checkpoint import LAST, begin, read
 from training.fit.recipe import Recipe
 from training.fit.recipes import RECIPES, RecipeName, cpu
 from training.fit.system import System
@@ -66,9 +67,28 @@ def test_a_system_trains_and_goes_on(name: str, tmp_path: Path, monkeypatch: pyt
     for steps in (1, 2):
         outcome = CliRunner().invoke(app, ["--out", str(tmp_path), "--steps", str(steps)])
         assert outcome.exit_code == 0, outcome.output
-    stored = read(tmp_path / LAST)
+    stored = read(tmp_path / LAST, type(SMALL[name]))
     assert stored["step"] == 2
     assert "other skull" in stored["styles"]
+    assert "other scanner" not in stored["styles"]  # pairs have no such scanner
     assert 0 <= stored["best"] <= 1
     assert stored["recipe"]["learning_rate"] == PLANS[name].learning_rate
     assert stored["recipe"]["system"]["spacing_mm"] == SPACING_MM
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_every_weight_moves(name: str) -> None:
+    recipe = replace(cpu(SMALL[name]), learning_rate=0.1, warm_up_steps=0)
+    progress = begin(recipe)
+    batch = small(name).patients(first_seed=300_000_000, heads=2).batch(0)
+    before = {n: w.clone() for n, w in progress.network.named_parameters()}
+    assert all(group.get("scale", 1.0) > 0 for group in progress.optimizer.param_groups)
+    for _ in range(3):  # what lies behind a layer of zeros gets its gradient once that has moved
+        for group in progress.optimizer.param_groups:
+            group["lr"] = 1e-3 * group.get("scale", 1.0)
+        losses = recipe.system.losses(recipe.system.answer(progress.network, batch), batch, late=False)
+        progress.optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        progress.optimizer.step()
+    still = [n for n, w in progress.network.named_parameters() if torch.equal(w, before[n])]
+    assert still == []

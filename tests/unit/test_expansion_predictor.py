@@ -94,6 +94,7 @@ def prediction_of(hematoma: Mask, kind: int = 1) -> Prediction:
 def test_where_nothing_changes_the_next_day_is_today_to_the_last_bit(head: tuple[Volume, Prediction]) -> None:
     volume, now = head
     forecast = predictor(Says(new=0.01)).predict(volume, now, {})
+    assert forecast.followup is not None
     assert np.array_equal(forecast.followup.hu, volume.hu)
     assert np.array_equal(forecast.followup.hematoma, now.hematoma)
     change = {estimate.name: estimate for estimate in forecast.estimates}[EstimateName.VOLUME_CHANGE]
@@ -103,6 +104,7 @@ def test_where_nothing_changes_the_next_day_is_today_to_the_last_bit(head: tuple
 def test_all_is_read_so_far_from_its_place_as_the_network_says(head: tuple[Volume, Prediction]) -> None:
     volume, now = head
     forecast = predictor(Says(move=(0, 1, -2))).predict(volume, now, {})  # voxels of 4 mm along z, y, x
+    assert forecast.followup is not None
     within = np.s_[4:12, 12:28, 12:28]
     np.testing.assert_allclose(forecast.followup.hu[within], np.roll(volume.hu, (-1, 2), (1, 2))[within], atol=0.01)
     assert np.array_equal(forecast.followup.hematoma[within], np.roll(now.hematoma, (-1, 2), (1, 2))[within])
@@ -111,6 +113,7 @@ def test_all_is_read_so_far_from_its_place_as_the_network_says(head: tuple[Volum
 def test_new_blood_is_as_dense_as_the_old_and_all_else_is_untouched(head: tuple[Volume, Prediction]) -> None:
     volume, now = head
     forecast = predictor(Says(new=1.0)).predict(volume, now, {})
+    assert forecast.followup is not None
     new = forecast.followup.hematoma & ~now.hematoma
     assert volume.grid.volume_ml(new) == pytest.approx(4 * 4 * 4 * 0.064, rel=0.3)
     np.testing.assert_allclose(forecast.followup.hu[new], 65, atol=15)
@@ -138,8 +141,8 @@ def test_the_network_sees_the_head_in_the_middle_and_both_kinds_of_blood(head: t
 def test_blood_that_does_not_grow_by_this_model_stays(head: tuple[Volume, Prediction]) -> None:
     volume, now = head
     forecast = predictor(Says(move=(0, 0, 3))).predict(volume, prediction_of(now.hematoma, kind=3), {})
-    assert np.array_equal(forecast.followup.hematoma, now.hematoma)
-    assert all(estimate.value is None for estimate in forecast.estimates)  # nothing that it knows of
+    assert forecast.followup is None  # nothing that it knows of
+    assert all(estimate.value is None for estimate in forecast.estimates)
 
 
 def test_the_numbers_have_intervals(head: tuple[Volume, Prediction]) -> None:
@@ -156,9 +159,19 @@ def test_the_numbers_have_intervals(head: tuple[Volume, Prediction]) -> None:
 
 def test_beyond_what_it_was_trained_on_it_abstains_and_says_why(head: tuple[Volume, Prediction]) -> None:
     volume, now = head
-    estimates = predictor(Says(), baseline_ml=(0.5, 10.0)).predict(volume, now, {}).estimates
-    assert [estimate.value for estimate in estimates] == [None] * 3
-    assert "13.8 mL; the model was trained on 0.5 to 10 mL" in estimates[0].note
+    forecast = predictor(Says(), baseline_ml=(0.5, 10.0)).predict(volume, now, {})
+    assert forecast.followup is None
+    assert [estimate.value for estimate in forecast.estimates] == [None] * 3
+    assert "13.8 mL; the model was trained on 0.5 to 10 mL" in forecast.estimates[0].note
+
+
+def test_beyond_the_edge_the_nearest_voxel_is_read(head: tuple[Volume, Prediction]) -> None:
+    volume, now = head
+    forecast = predictor(Says(move=(-2, 0, 0))).predict(volume, now, {})
+    assert forecast.followup is not None
+    inside = np.s_[:, 12:28, 12:28]
+    assert forecast.followup.hu[inside].min() > 0
+    np.testing.assert_allclose(forecast.followup.hu[0][inside[1:]], volume.hu[0][inside[1:]], atol=0.01)
 
 
 def test_answers_that_are_no_numbers_are_an_error(head: tuple[Volume, Prediction]) -> None:

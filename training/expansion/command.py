@@ -13,7 +13,7 @@ from rich.table import Table
 from ichnode.errors import BundleError
 from ichnode.inference.bundle import bundle_named
 from ichnode.inference.manifest import ExpansionManifest
-from training.data.manifest import explained
+from training.data.manifest import DataError, explained
 from training.expansion.evaluate import (
     AS_IT_WAS,
     ORACLE,
@@ -27,9 +27,8 @@ from training.expansion.evaluate import (
 )
 from training.expansion.export import export_expansion
 from training.expansion.system import ExpansionSystem
-from training.patients.plan import Plan
 from training.patients.plans import expansion
-from training.patients.simulated import SimulatedPatients, validation_of
+from training.patients.simulated import validation_of
 from training.simulate.cohort import EVALUATION_SEEDS, VALIDATION_SEEDS
 from training.simulate.styles import TRAINING
 
@@ -48,7 +47,7 @@ def export_expansion_bundle(
     """Make a bundle of the averaged weights of a checkpoint of system D, and measure its errors."""
     system = ExpansionSystem()
     plan = expansion(system)
-    source = _patients(plan)
+    source = plan.patients(VALIDATION_SEEDS)
     try:
         manifest = export_expansion(
             checkpoint,
@@ -61,7 +60,7 @@ def export_expansion_bundle(
             trained_on=trained_on,
             created=date.fromisoformat(created) if created else date.today(),
         )
-    except (BundleError, ValueError) as problem:
+    except (BundleError, DataError, ValueError) as problem:
         typer.echo(explained(problem), err=True)
         raise typer.Exit(2) from problem
     typer.echo(f"{out}: {manifest.name} {manifest.version}, SHA-256 {manifest.weights_sha256}")
@@ -81,7 +80,9 @@ def evaluate_expansion(
     except BundleError as problem:
         errors.print(str(problem), style="red", markup=False)
         raise typer.Exit(2) from problem
-    source = replace(validation_of(_patients(plan), TRAINING), first_seed=EVALUATION_SEEDS + 100_000 * seed)
+    source = replace(
+        validation_of(plan.patients(VALIDATION_SEEDS), TRAINING), first_seed=EVALUATION_SEEDS + 100_000 * seed
+    )
     numbers = track(range(patients), "evaluating", console=errors)
     found = cases_of(contenders, map(source.batch, numbers), plan.spacing_mm)
     expanders = sum(case.expands for case in found[AS_IT_WAS])
@@ -94,9 +95,3 @@ def evaluate_expansion(
         table.add_row(name, *(each.text(".2f") for each in row.values()))
     console.print(table)
     console.print(PUBLISHED)
-
-
-def _patients(plan: Plan) -> SimulatedPatients:
-    return SimulatedPatients(
-        grid=plan.grid, style=TRAINING, kinds=plan.kinds, first_seed=VALIDATION_SEEDS, followup=plan.followup
-    )

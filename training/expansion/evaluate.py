@@ -104,7 +104,10 @@ def dilated_to(spacing_mm: tuple[float, float, float]) -> Contender:
 def cases_of(
     contenders: Mapping[str, Contender], batches: Iterable[Patients], spacing_mm: tuple[float, float, float]
 ) -> dict[str, list[Case]]:
-    """Each contender on each patient (batches of one), and `FROM_NUMBERS`, which says no picture."""
+    """Each contender on each patient (batches of one), and `FROM_NUMBERS`, which says no picture.
+
+    The last is left out where fewer than five patients expand, or do not.
+    """
     found: dict[str, list[Case]] = {name: [] for name in contenders}
     known, truths = [], list[list[bool]]()
     for batch in batches:
@@ -116,6 +119,8 @@ def cases_of(
             answer = contender(seen, first, later)
             picture = _picture(answer.later, first, later, prod(spacing_mm) / 1000)
             found[name].append(_case(truths[-1], answer.conventional, answer.small, picture=picture))
+    if any(min(sum(each), len(each) - sum(each)) < _FOLDS for each in zip(*truths, strict=True)):
+        return found  # too few of one kind for folds
     said = zip(*(_from_numbers(np.array(known), truth) for truth in np.array(truths).T), strict=True)
     by_numbers = [_case(truth, *percents, picture=None) for truth, percents in zip(truths, said, strict=True)]
     return found | {FROM_NUMBERS: by_numbers}

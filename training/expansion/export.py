@@ -29,7 +29,7 @@ def export_expansion(
     created: date,
 ) -> ExpansionManifest:
     """Measured on the first `count` batches of `patients`. Raises what `measured` and `write_bundle` raise."""
-    weights = read(checkpoint)["average"]
+    weights = read(checkpoint, type(system))["average"]
     network = DenseExpansion(system.config)
     network.load_state_dict(weights)
     errors = measured(network.eval(), map(patients.batch, range(count)), system.spacing_mm)

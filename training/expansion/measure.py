@@ -16,7 +16,6 @@ from training.patients.batch import Patients
 
 _RESAMPLES = 200
 _WITHIN = (5, 95)  # percentiles
-_LEAST_SCALE = 1e-3
 Floats = NDArray[np.float64]
 
 
@@ -58,10 +57,15 @@ def measured(
 
 
 def calibration(logits: Floats, truth: Floats, seed: int) -> Calibration:
-    """Platt's, and how far it moves when patients are drawn anew. Where `truth` is NaN it is not known."""
+    """Platt's, and how far it moves when patients are drawn anew. Where `truth` is NaN it is not known.
+
+    Raises ValueError for logits that are no better than chance.
+    """
     known = np.isfinite(truth)
     logits, truth = logits[known], truth[known]
     scale, shift = _platt(logits, truth)
+    if scale <= 0:
+        raise ValueError("the network does not tell who expands: there is nothing to calibrate")
     rng = np.random.default_rng(seed)
     drawn = []
     for _ in range(_RESAMPLES):
@@ -75,4 +79,4 @@ def calibration(logits: Floats, truth: Floats, seed: int) -> Calibration:
 
 def _platt(logits: Floats, truth: Floats) -> tuple[float, float]:
     fitted = LogisticRegression(C=1e3).fit(logits[:, None], truth)
-    return max(_LEAST_SCALE, float(fitted.coef_[0, 0])), float(fitted.intercept_[0])
+    return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])

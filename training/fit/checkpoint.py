@@ -1,6 +1,6 @@
 """Checkpoint: all that a training needs to go on as if it had never stopped.
 
-Batches are numbered, so there is no random state to keep.
+Batches are numbered and each step has a seed of its own, so there is no random state to keep.
 """
 
 import os
@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from training.data.manifest import DataError
 from training.fit.recipe import Recipe
+from training.fit.system import System
 from training.losses.gradnorm import GradNorm
 
 LAST, BEST = "last.pt", "best.pt"
@@ -58,6 +60,7 @@ def save(progress: Progress, recipe: Recipe, path: Path) -> None:
         "optimizer": progress.optimizer.state_dict(),
         "balance": progress.balance.state_dict() if progress.balance else None,
         "recipe": asdict(recipe),
+        "system": type(recipe.system).__name__,
     }
     temporary = path.with_suffix(".writing")
     with temporary.open("wb") as file:
@@ -67,9 +70,12 @@ def save(progress: Progress, recipe: Recipe, path: Path) -> None:
     temporary.replace(path)
 
 
-def restore(progress: Progress, path: Path) -> None:
-    """Bring `progress` to where the checkpoint was. Raises RuntimeError for another network."""
-    stored = read(path)
+def restore(progress: Progress, recipe: Recipe, path: Path) -> None:
+    """Bring `progress` to where the checkpoint was.
+
+    Raises DataError for another system, RuntimeError for another size.
+    """
+    stored = read(path, type(recipe.system))
     progress.step, progress.best = stored["step"], stored["best"]
     progress.styles = tuple(stored["styles"])
     parts: list[nn.Module] = [progress.network, progress.average]
@@ -80,7 +86,11 @@ def restore(progress: Progress, path: Path) -> None:
         progress.balance.load_state_dict(stored["balance"])
 
 
-def read(path: Path) -> dict[str, Any]:
-    """What is stored, on the CPU."""
+def read(path: Path, system: type[System]) -> dict[str, Any]:
+    """What is stored, on the CPU. Raises DataError for the checkpoint of another system."""
     stored: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    if stored.get("system") != system.__name__:
+        raise DataError(
+            f"{path} is a checkpoint of {stored.get('system', 'an older ichnode')}, not of {system.__name__}"
+        )
     return stored

@@ -32,7 +32,7 @@ def write_curves(runs: Sequence[Path], out: Path) -> None:
             score.plot(*zip(*points, strict=True), "o-", ms=4, color=colour, label=label)
     loss.set_ylabel("loss, mean of 20 steps")
     rate.set_ylabel("learning rate")
-    score.set(ylabel="Dice over all voxels", xlabel="step", ylim=(0, 1))
+    score.set(ylabel="validation score", xlabel="step", ylim=(0, 1))
     for axis in (loss, rate, score):
         axis.grid(color="#e6e6e6")
     for axis in (loss, score):

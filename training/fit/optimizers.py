@@ -19,5 +19,6 @@ def _group(weight: nn.Parameter, weight_decay: float) -> dict[str, Any]:
     """One convolution. Adam moves every weight by about the learning rate, which is a tenth of a weight of the deep
     stages: their learning rate is scaled, so that all are moved by the same share of their size.
     """
-    scale = min(1.0, float(weight.detach().std()) / FULL_RATE_STD)
+    deviation = float(weight.detach().std())
+    scale = min(1.0, deviation / FULL_RATE_STD) if deviation > 0 else 1.0  # one that begins with nothing must move
     return {"params": [weight], "weight_decay": weight_decay, "scale": scale}

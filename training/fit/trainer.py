@@ -54,7 +54,7 @@ def fit(
             (folder / old).unlink(missing_ok=True)
         rmtree(folder / TENSORBOARD, ignore_errors=True)
     elif (folder / LAST).exists() and not fresh:
-        restore(progress, folder / LAST)
+        restore(progress, recipe, folder / LAST)
     try:
         _Run(recipe, group, progress, folder, validate).through(source)
     finally:
@@ -89,7 +89,8 @@ class _Run:
         self.stop = threading.Event()
         self._passed_over = 0  # steps in a row
         answer = recipe.system.answer
-        self.answer = torch.compile(answer, dynamic=True) if recipe.compiled else answer
+        is_compiled = recipe.compiled and progress.balance is None  # GradNorm reads its graph twice
+        self.answer = torch.compile(answer, dynamic=True) if is_compiled else answer
 
     def through(self, source: Source[Batch]) -> None:
         """All steps that are left."""
@@ -137,6 +138,7 @@ class _Run:
         rate = recipe.learning_rate_at(progress.step)
         for parameters in progress.optimizer.param_groups:
             parameters["lr"] = rate * parameters.get("scale", 1.0)
+        torch.manual_seed(recipe.seed + progress.step * self.group.size + self.group.rank)  # of dropout
         here = batch.to(recipe.device)
         with fast(torch.device(recipe.device)):
             answer = self.answer(progress.network, here)

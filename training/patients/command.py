@@ -19,9 +19,8 @@ from training.fit.command import (
 from training.fit.recipes import RecipeName
 from training.fit.validation import StyleScores
 from training.patients.plan import Plan
-from training.patients.simulated import SimulatedPatients, validation_of
+from training.patients.simulated import validation_of
 from training.simulate.cohort import TRAINING_SEEDS
-from training.simulate.styles import TRAINING
 
 
 def fit_on_patients(plan: Plan) -> Callable[..., None]:
@@ -46,17 +45,8 @@ def fit_on_patients(plan: Plan) -> Callable[..., None]:
             hours=hours,
         )
         chosen = replace(chosen, batch=max(chosen.batch, plan.least_batch))
-        source = SimulatedPatients(
-            grid=plan.grid,
-            style=TRAINING,
-            kinds=plan.kinds,
-            followup=plan.followup,
-            stripped=plan.stripped,
-            first_seed=TRAINING_SEEDS + first_patient,
-            device=chosen.device,
-            heads=chosen.batch,
-        )
-        styles = {style.name: validation_of(source, style) for style in held_out_styles()}
+        source = plan.patients(TRAINING_SEEDS + first_patient, chosen.device, chosen.batch)
+        styles = {style.name: validation_of(source, style) for style in held_out_styles() if style.scanner == "wide"}
         validate = StyleScores(styles, plan.score, batches=plan.validation_patients, device=chosen.device)
         with problems_told():
             train(chosen, source, validate, tuple(styles), out, resume=resume, start_from=None)

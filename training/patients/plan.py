@@ -6,7 +6,9 @@ from ichnode.imaging.resample import CanonicalGrid
 from training.fit.system import System
 from training.fit.validation import Score
 from training.patients.batch import Patients
+from training.patients.simulated import SimulatedPatients
 from training.simulate.planes import around_origin
+from training.simulate.styles import TRAINING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +22,8 @@ class Plan:
     kinds: tuple[str, ...]  # of population.KINDS, in turn
     followup: bool  # whether it reads what comes true on the next CT
     stripped: bool = False  # whether it reads the brain alone
+    unknown: float = 0.0  # of what is known of the patients, that the network is not told
+    header_alone: float = 0.0  # of the patients, of whom it is told what a header says
     score: Score[Patients]
     least_batch: int = 1
     learning_rate: float
@@ -29,3 +33,18 @@ class Plan:
     def grid(self) -> CanonicalGrid:
         """What simulated heads are made on."""
         return around_origin(self.shape, self.spacing_mm)
+
+    def patients(self, first_seed: int, device: str = "cpu", heads: int = 1) -> SimulatedPatients:
+        """Those it is trained on."""
+        return SimulatedPatients(
+            grid=self.grid,
+            style=TRAINING,
+            kinds=self.kinds,
+            followup=self.followup,
+            stripped=self.stripped,
+            unknown=self.unknown,
+            header_alone=self.header_alone,
+            first_seed=first_seed,
+            device=device,
+            heads=heads,
+        )

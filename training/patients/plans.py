@@ -42,6 +42,8 @@ def expansion(system: ExpansionSystem) -> Plan:
         spacing_mm=system.spacing_mm,
         kinds=SPONTANEOUS,
         followup=True,
+        unknown=0.1,
+        header_alone=0.5,
         score=growth_dice_of,
         learning_rate=1.5e-3,
         validation_patients=24,

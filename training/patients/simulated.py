@@ -14,7 +14,7 @@ from ichnode.imaging.cavity import cavity_of
 from ichnode.imaging.head_box import Box, first_in_the_middle, head_box
 from ichnode.imaging.resample import OUTSIDE_HU, CanonicalGrid
 from training.fit.recent import Recent
-from training.patients.batch import Patients, became_of, known_of
+from training.patients.batch import KNOWN, Patients, became_of, known_of
 from training.simulate.atlas import atlas_of
 from training.simulate.cohort import VALIDATION_SEEDS, patient_spec
 from training.simulate.draw import Draw
@@ -26,6 +26,7 @@ from training.simulate.styles import Style
 
 _SHOWINGS = 500_000_000  # so far from the seed of a patient lies that of how it is shown
 _PARENCHYMAL = 1  # label
+_NOT_IN_A_HEADER = [KNOWN.index(name) for name in ("onset_to_ct_h", "anticoagulant", "systolic_mmhg", "gcs")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,7 +56,8 @@ class SimulatedPatients:
     showings: int = 3  # of each patient, on average
     recent: int = 100  # patients kept in each process, 9 MB each with a follow-up
     mirrored: bool = True  # half of them
-    unknown: float = 0.1  # share of what is known of the patients that the network is not told
+    unknown: float = 0.0  # share of what is known of the patients that the network is not told
+    header_alone: float = 0.0  # share of the patients of whom it is told what a header says, and no more
     _kept: Recent[tuple[PatientSpec, list[_Kept]]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -117,7 +119,12 @@ class SimulatedPatients:
         """As KNOWN, some of it NaN."""
         known_bn = torch.tensor(known)
         drawn = Draw(seed=self.first_seed + 4 * _SHOWINGS + number).normals("told", *known_bn.shape)
-        return known_bn.where(torch.special.ndtr(drawn) >= self.unknown, torch.nan)
+        known_bn = known_bn.where(torch.special.ndtr(drawn) >= self.unknown, torch.nan)
+        is_alone = Draw(seed=self.first_seed + 4 * _SHOWINGS + number).normals("header alone", len(known))
+        known_bn[:, _NOT_IN_A_HEADER] = known_bn[:, _NOT_IN_A_HEADER].where(
+            torch.special.ndtr(is_alone)[:, None] >= self.header_alone, torch.nan
+        )
+        return known_bn
 
     def _patient(self, patient: int) -> tuple[PatientSpec, list[_Kept]]:
         seed = self.first_seed + patient
@@ -129,9 +136,9 @@ class SimulatedPatients:
 
 
 def validation_of(source: SimulatedPatients, style: Style, passed_over: int = 0) -> SimulatedPatients:
-    """Patients like those, of a style and with seeds that no training gets to, each shown once and known in full.
+    """Patients like those, of a style and with seeds that no training gets to, each shown once.
 
-    They begin behind so many others.
+    They begin behind so many others. Of them is known what the node knows, where training has patients like that.
     """
     return replace(
         source,
@@ -142,6 +149,7 @@ def validation_of(source: SimulatedPatients, style: Style, passed_over: int = 0)
         recent=0,
         mirrored=False,
         unknown=0,
+        header_alone=min(1.0, 2 * source.header_alone),
     )
 
 

@@ -133,7 +133,7 @@ def export_segmenter(
             created=date.fromisoformat(created) if created else date.today(),
             reference=reference,
         )
-    except (BundleError, ValueError) as problem:
+    except (BundleError, DataError, ValueError) as problem:
         typer.echo(explained(problem), err=True)
         raise typer.Exit(2) from problem
     typer.echo(f"{out}: {manifest.name} {manifest.version}, SHA-256 {manifest.weights_sha256}")

@@ -10,6 +10,7 @@ from training.data.manifest import TYPES
 from training.fit.checkpoint import read
 from training.fit.export import INTENDED_USE, write_bundle
 from training.segmentation.inputs import WINDOWS_HU
+from training.segmentation.system import SegmenterSystem
 
 ARCHITECTURE = "segmenter:Segmenter"
 
@@ -29,7 +30,7 @@ def export_bundle(
     reference: str,
 ) -> SegmenterManifest:
     """Raises ValidationError for values that no manifest has, and what `write_bundle` raises."""
-    stored = read(checkpoint)
+    stored = read(checkpoint, SegmenterSystem)
     weights = {**stored["average"], "temperature": torch.tensor(temperature)}
     return write_bundle(
         folder,
