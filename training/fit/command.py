@@ -29,7 +29,7 @@ LAST_PATIENT = 800_000_000  # beyond lie those of the validation
 Out = Annotated[Path, typer.Option(help="Folder of the checkpoints, metrics.jsonl and TensorBoard")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Last step; without it, until the hours are over")]
 DecaySteps = Annotated[int, typer.Option(min=0, help="Of --steps, those in which the rate falls to nothing")]
-LearningRate = Annotated[float | None, typer.Option(min=0, help="At its highest; without it, the recipe's")]
+LearningRate = Annotated[float | None, typer.Option(min=0, help="At its highest; without it, the usual one")]
 Hours = Annotated[float | None, typer.Option(min=0, help="Stop so long from now, with a checkpoint")]
 StartFrom = Annotated[str | None, typer.Option(help="Bundle, by name or folder, to begin from")]
 FirstPatient = Annotated[
