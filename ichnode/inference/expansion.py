@@ -61,7 +61,7 @@ class ExpansionPredictor:
         parenchymal, ventricular = _parenchymal_and_ventricular(now)
         growing = parenchymal | ventricular
         now_ml, (least_ml, most_ml) = grid.volume_ml(growing), manifest.baseline_ml
-        if not least_ml <= now_ml <= most_ml:
+        if not growing.any() or not least_ml <= now_ml <= most_ml:
             return abstained(
                 f"the hematoma has {now_ml:.1f} mL; the model was trained on {least_ml:g} to {most_ml:g} mL"
             )
@@ -108,22 +108,26 @@ class ExpansionPredictor:
     def _estimates(self, now_ml: float, later_ml: float, logits: FloatArray) -> tuple[Estimate, ...]:
         """As ESTIMATES."""
         manifest = self.bundle.manifest
-        names = ESTIMATES
         size = later_ml ** (1 / 3)
         least, most = (max(0.0, size + error) ** 3 for error in manifest.size_error_cm)
         probability, lower, upper = manifest.expands.percent(float(logits[0]))
         small, _, _ = manifest.expands_3_ml.percent(float(logits[1]))
         return (
             Estimate(
-                name=names[0],
+                name=EstimateName.EXPANSION_PROBABILITY,
                 value=probability,
                 low=lower,
                 high=upper,
                 note=f"growth of 6 mL or 33 % and more; of 3 mL and more: {small:.0f} %",
             ),
-            Estimate(name=names[1], value=later_ml, low=min(least, later_ml), high=max(most, later_ml)),
             Estimate(
-                name=names[2],
+                name=EstimateName.PREDICTED_VOLUME,
+                value=later_ml,
+                low=min(least, later_ml),
+                high=max(most, later_ml),
+            ),
+            Estimate(
+                name=EstimateName.VOLUME_CHANGE,
                 value=later_ml - now_ml,
                 low=min(least, later_ml) - now_ml,
                 high=max(most, later_ml) - now_ml,
