@@ -96,18 +96,18 @@ def to_acquisition(values: FloatArray | Mask, canonical: CanonicalGrid, grid: Ac
     return out
 
 
-def warped(volume: Volume, canonical: CanonicalGrid, displacement_mm: FloatArray) -> FloatArray:
-    """HU (slice, row, column), each read so far from its place; untouched where the displacement is 0.
+def warped(
+    images: Sequence[FloatArray], grid: AcquisitionGrid, canonical: CanonicalGrid, displacement_mm: FloatArray
+) -> list[FloatArray]:
+    """`images` (slice, row, column), each voxel read so far from its place; untouched where the displacement is 0.
 
-    Beyond the edge the nearest voxel is read.
-
-    `displacement_mm` is (x y z, z, y, x), LPS mm on the canonical grid.
+    Beyond the edge the nearest voxel is read. `displacement_mm` is (x y z, z, y, x), LPS mm on the canonical grid.
     """
-    grid, out = volume.grid, volume.hu.copy()
+    out = [image.copy() for image in images]
     box = _nonzero_box(np.asarray(displacement_mm.any(axis=0)), canonical)
     if box is None:
         return out
-    for index in range(len(out)):
+    for index in range(grid.shape[0]):
         rows, columns = _window(grid, index, box)
         r, c = (each.ravel() for each in np.mgrid[rows, columns])
         if not len(r):
@@ -119,9 +119,8 @@ def warped(volume: Volume, canonical: CanonicalGrid, displacement_mm: FloatArray
         x, y, z = (place + step for place, step in zip(places, further, strict=True))
         indices = _acquisition_indices(grid, (x, y, z), beyond=True)
         indices = [index.clip(0, size - 1) for index, size in zip(indices, grid.shape, strict=True)]
-        found = np.empty(len(r), np.float32)
-        _interpolate(volume.hu, indices, OUTSIDE_HU, found)
-        out[index, r, c] = found
+        for image, moved in zip(images, out, strict=True):
+            moved[index, r, c] = _at(image[None], indices, len(r))[0]
     return out
 
 

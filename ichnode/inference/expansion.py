@@ -75,9 +75,10 @@ class ExpansionPredictor:
         if not all(np.isfinite(each).all() for each in (new_share, displacement, logits)):
             raise InferenceError("error", f"{manifest.name} gave answers that are not numbers")
         displacement_mm = _in_mm(displacement, head)
-        moved = warped(volume, head, displacement_mm)
-        moved_blood = warped(Volume(hu=growing.astype(np.float32), grid=grid), head, displacement_mm).clip(0, 1)
+        images = (volume.hu, growing.astype(np.float32))
+        moved, moved_blood = warped(images, grid, head, displacement_mm)
         new = to_acquisition(np.where(new_share[0] >= _LEAST_NEW, new_share[0], np.float32(0)), head, grid)
+        moved_blood = moved_blood.clip(0, 1)
         new = new.clip(0, 1 - moved_blood)
         later = moved_blood + new >= 0.5
         blood_hu = float(volume.hu[growing].mean())

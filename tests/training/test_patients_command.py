@@ -49,8 +49,6 @@ def small(name: str) -> Plan:
     return replace(
         PLANS[name],
         system=SMALL[name],
-        shape=SHAPE,
-        spacing_mm=SPACING_MM,
         least_batch=min(2, PLANS[name].least_batch),
         validation_patients=2,
     )

@@ -27,7 +27,7 @@ from training.expansion.evaluate import (
 )
 from training.expansion.export import export_expansion
 from training.expansion.system import ExpansionSystem
-from training.patients.plans import expansion
+from training.patients.plans import PLANS
 from training.patients.simulated import validation_of
 from training.simulate.cohort import EVALUATION_SEEDS, VALIDATION_SEEDS
 from training.simulate.styles import TRAINING
@@ -46,7 +46,7 @@ def export_expansion_bundle(
 ) -> None:
     """Make a bundle of the averaged weights of a checkpoint of system D, and measure its errors."""
     system = ExpansionSystem()
-    plan = expansion(system)
+    plan = PLANS["expansion"]
     source = plan.patients(VALIDATION_SEEDS)
     try:
         manifest = export_expansion(
@@ -73,8 +73,8 @@ def evaluate_expansion(
 ) -> None:
     """The next day's hematoma beside trivial ways, on simulated patients with known truth. RESEARCH USE ONLY."""
     console, errors = Console(), Console(stderr=True)
-    plan = expansion(ExpansionSystem())
-    contenders: dict[str, Contender] = {AS_IT_WAS: as_it_was, ORACLE: dilated_to(plan.spacing_mm)}
+    plan, spacing_mm = PLANS["expansion"], ExpansionSystem().spacing_mm
+    contenders: dict[str, Contender] = {AS_IT_WAS: as_it_was, ORACLE: dilated_to(spacing_mm)}
     try:
         contenders = {n: of_bundle(bundle_named(n, "cpu", ExpansionManifest)) for n in bundle or []} | contenders
     except BundleError as problem:
@@ -84,7 +84,7 @@ def evaluate_expansion(
         validation_of(plan.patients(VALIDATION_SEEDS), TRAINING), first_seed=EVALUATION_SEEDS + 100_000 * seed
     )
     numbers = track(range(patients), "evaluating", console=errors)
-    found = cases_of(contenders, map(source.batch, numbers), plan.spacing_mm)
+    found = cases_of(contenders, map(source.batch, numbers), spacing_mm)
     expanders = sum(case.expands for case in found[AS_IT_WAS])
     table = Table(title=f"{patients} simulated patients, {expanders} of whom expand [95 % interval over patients]")
     table.add_column("SIMULATED - RESEARCH USE ONLY")

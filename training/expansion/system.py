@@ -11,6 +11,7 @@ from models.expansion import DEFINITIONS, DenseExpansion, DenseExpansionConfig, 
 from training.data.manifest import LABEL_VALUES
 from training.fit.system import System
 from training.losses.expansion import dense_loss
+from training.losses.known import known_loss
 from training.patients.batch import Patients
 
 IPH, IVH = LABEL_VALUES["IPH"], LABEL_VALUES["IVH"]
@@ -47,10 +48,11 @@ class ExpansionSystem(System):
 
     def losses(self, answer: DenseFollowup, batch: Patients, *, late: bool) -> dict[str, Tensor]:
         """Of the CT and its hematoma, and of whether it is an expansion."""
-        seen = seen_of(batch)
+        seen, truth_bk = seen_of(batch), batch.became_bn[:, : len(DEFINITIONS)]
+        definitions = known_loss(functional.binary_cross_entropy_with_logits, answer.expands_bk, truth_bk)
         return {
             "image": dense_loss(answer, seen.later_ct_bcdhw, seen.later_hematoma_bcdhw, seen.baseline_bcdhw),
-            "definitions": self.definition_weight * _definition_loss(answer.expands_bk, batch.became_bn),
+            "definitions": self.definition_weight * definitions,
         }
 
 
@@ -66,12 +68,3 @@ def seen_of(batch: Patients) -> Seen:
         later_hematoma_bcdhw=later[:, None].float(),
         baseline_bcdhw=parenchymal + ventricular,
     )
-
-
-def _definition_loss(logits_bk: Tensor, became_bn: Tensor) -> Tensor:
-    """Mean cross-entropy over what is known; 0 where nothing is."""
-    truth_bk = became_bn[:, : len(DEFINITIONS)]
-    is_known = truth_bk.isfinite()
-    if not bool(is_known.any()):
-        return logits_bk.sum() * 0
-    return functional.binary_cross_entropy_with_logits(logits_bk[is_known], truth_bk[is_known])

@@ -1,11 +1,31 @@
-"""Recent: patients who cost time to make, each shown several times among others."""
+"""Recent: simulated patients cost time to make, so each is kept for a while and shown several times among others."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import torch
+from torch import Tensor
+
 from training.simulate.draw import Draw
+from training.simulate.patient import SimulatedHead
+
+SHOWINGS = 500_000_000  # so far from the seed of a patient lies that of how it is shown
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class KeptHead:
+    """A simulated head in little memory: many are kept."""
+
+    hu: Tensor  # float16
+    occupancy: Tensor  # (type, D, H, W) uint8, 255 for all of the voxel
+
+    @classmethod
+    def of(cls, head: SimulatedHead) -> "KeptHead":
+        """Rounded."""
+        return cls(hu=head.hu.half(), occupancy=(head.occupancy * 255).round().to(torch.uint8))
 
 
 class Recent(Generic[T]):

@@ -7,12 +7,26 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ichnode.imaging.resample import CanonicalGrid
 from training.fit.optimizers import scaled_adamw
 from training.losses.gradnorm import GradNorm
+from training.simulate.planes import around_origin
 
 
 class System(ABC):
     """A network and what it minimises: a dataclass of plain values, which stand in the checkpoint."""
+
+    spacing_mm: tuple[float, float, float]  # z, y, x
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along z, y and x of the box that patients are made in."""
+
+    @property
+    def grid(self) -> CanonicalGrid:
+        """What simulated heads are made on."""
+        return around_origin(self.shape, self.spacing_mm)
 
     @abstractmethod
     def network(self) -> nn.Module:

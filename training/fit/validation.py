@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any, Generic
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from training.fit.source import B, Source
 
@@ -24,3 +25,12 @@ class StyleScores(Generic[B]):
             style: self._score(network, (batch_of(number).to(self._device) for number in self._numbers))
             for style, batch_of in self._batch_of.items()
         }
+
+
+def dice_over_all(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Dice of all masks (found, true) as one; 1 where both are empty throughout."""
+    shared = total = 0
+    for found, true in pairs:
+        shared += int(torch.sum(found & true))
+        total += int(found.sum() + true.sum())
+    return 2 * shared / total if total else 1.0

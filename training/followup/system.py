@@ -8,10 +8,12 @@ from typing import NamedTuple
 from torch import Tensor
 from torch.nn import functional
 
+from models.blocks import Size
 from models.followup import COMPACT, Followup, FollowupConfig, Prediction
 from training.fit.system import System
 from training.losses.followup import generation_loss
 from training.losses.gradnorm import GradNorm
+from training.losses.known import known_loss
 from training.patients.batch import BECAME, Patients
 
 _LATE, _EXPANSION = BECAME.index("late hemorrhage"), BECAME.index("conventional expansion")
@@ -39,6 +41,11 @@ class FollowupSystem(System):
     classifies: bool = True
     balanced: bool = True  # by GradNorm; else both weigh 1
 
+    @property
+    def shape(self) -> Size:
+        """What the network was built for."""
+        return self.config.shape
+
     def network(self) -> Followup:
         """With random weights."""
         return Followup(self.config)
@@ -55,7 +62,7 @@ class FollowupSystem(System):
                 answer.ct_bcdhw, seen.later_bcdhw, seen.brain_bcdhw, seen.blood_bcdhw
             )
         if self.classifies:
-            losses["classification"] = _class_loss(answer.logits_bk, seen.hemorrhage_b)
+            losses["classification"] = known_loss(_class_loss, answer.logits_bk, seen.hemorrhage_b)
         return losses
 
     def balance(self) -> GradNorm | None:
@@ -81,8 +88,4 @@ def seen_of(batch: Patients) -> Seen:
 
 
 def _class_loss(logits_bk: Tensor, hemorrhage_b: Tensor) -> Tensor:
-    """Mean over what is known; 0 where nothing is."""
-    is_known = hemorrhage_b.isfinite()
-    if not bool(is_known.any()):
-        return logits_bk.sum() * 0
-    return functional.cross_entropy(logits_bk[is_known], hemorrhage_b[is_known].long(), label_smoothing=_SMOOTHING)
+    return functional.cross_entropy(logits_bk, hemorrhage_b.long(), label_smoothing=_SMOOTHING)

@@ -2,23 +2,19 @@
 
 from dataclasses import dataclass
 
-from ichnode.imaging.resample import CanonicalGrid
 from training.fit.system import System
 from training.fit.validation import Score
 from training.patients.batch import Patients
 from training.patients.simulated import SimulatedPatients
-from training.simulate.planes import around_origin
 from training.simulate.styles import TRAINING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The system, on whom and on what grid, and how it is validated."""
+    """The system, on whom it is trained, and how it is validated."""
 
     about: str  # the help of its command
     system: System
-    shape: tuple[int, int, int]  # z, y, x
-    spacing_mm: tuple[float, float, float]
     kinds: tuple[str, ...]  # of population.KINDS, in turn
     followup: bool  # whether it reads what comes true on the next CT
     stripped: bool = False  # whether it reads the brain alone
@@ -29,15 +25,10 @@ class Plan:
     learning_rate: float
     validation_patients: int
 
-    @property
-    def grid(self) -> CanonicalGrid:
-        """What simulated heads are made on."""
-        return around_origin(self.shape, self.spacing_mm)
-
     def patients(self, first_seed: int, device: str = "cpu", heads: int = 1) -> SimulatedPatients:
         """Those it is trained on."""
         return SimulatedPatients(
-            grid=self.grid,
+            grid=self.system.grid,
             style=TRAINING,
             kinds=self.kinds,
             followup=self.followup,

@@ -16,13 +16,12 @@ SPONTANEOUS = ("iph",)  # parenchymal hemorrhage
 EITHER = ("thrombectomy", "iph")  # the second is an adaptation: the paper has the first alone
 
 
-def followup(system: FollowupSystem) -> Plan:
-    """The next CT and whether it shows hemorrhage (system A)."""
-    return Plan(
+_VOLUME_SURVIVAL = VolumeSurvivalSystem()
+
+PLANS = {
+    "followup": Plan(
         about="The next CT and whether it shows hemorrhage (system A), trained on simulated patients.",
-        system=system,
-        shape=system.config.shape,
-        spacing_mm=system.spacing_mm,
+        system=FollowupSystem(),
         kinds=EITHER,
         followup=True,
         stripped=True,
@@ -30,16 +29,10 @@ def followup(system: FollowupSystem) -> Plan:
         least_batch=2,
         learning_rate=5e-4,
         validation_patients=32,
-    )
-
-
-def expansion(system: ExpansionSystem) -> Plan:
-    """The next day's hematoma (system D)."""
-    return Plan(
+    ),
+    "expansion": Plan(
         about="The next day's hematoma (system D), trained on simulated patients.",
-        system=system,
-        shape=system.shape,
-        spacing_mm=system.spacing_mm,
+        system=ExpansionSystem(),
         kinds=SPONTANEOUS,
         followup=True,
         unknown=0.1,
@@ -47,44 +40,25 @@ def expansion(system: ExpansionSystem) -> Plan:
         score=growth_dice_of,
         learning_rate=1.5e-3,
         validation_patients=24,
-    )
-
-
-def prognosis(system: PrognosisSystem) -> Plan:
-    """Outcome, consciousness and age (system B)."""
-    return Plan(
+    ),
+    "prognosis": Plan(
         about="Outcome, consciousness and age (system B), trained on simulated patients.",
-        system=system,
-        shape=system.config.shape,
-        spacing_mm=system.spacing_mm,
+        system=PrognosisSystem(),
         kinds=SPONTANEOUS,
         followup=False,
         score=mean_auc_of,
         least_batch=8,
         learning_rate=1e-3,
         validation_patients=64,
-    )
-
-
-def volume_survival(system: VolumeSurvivalSystem) -> Plan:
-    """Volume and survival, without a mask (system C)."""
-    return Plan(
+    ),
+    "volume-survival": Plan(
         about="Volume and survival, without a mask (system C), trained on simulated patients.",
-        system=system,
-        shape=system.config.shape,
-        spacing_mm=system.spacing_mm,
+        system=_VOLUME_SURVIVAL,
         kinds=SPONTANEOUS,
         followup=False,
-        score=partial(size_and_death_score, system),
+        score=partial(size_and_death_score, _VOLUME_SURVIVAL),
         least_batch=8,
         learning_rate=1e-3,
         validation_patients=64,
-    )
-
-
-PLANS = {
-    "followup": followup(FollowupSystem()),
-    "expansion": expansion(ExpansionSystem()),
-    "prognosis": prognosis(PrognosisSystem()),
-    "volume-survival": volume_survival(VolumeSurvivalSystem()),
+    ),
 }

@@ -13,32 +13,19 @@ from torch.nn import functional
 from ichnode.imaging.cavity import cavity_of
 from ichnode.imaging.head_box import Box, first_in_the_middle, head_box
 from ichnode.imaging.resample import OUTSIDE_HU, CanonicalGrid
-from training.fit.recent import Recent
+from training.fit.recent import SHOWINGS, KeptHead, Recent
 from training.patients.batch import KNOWN, Patients, became_of, known_of
 from training.simulate.atlas import atlas_of
 from training.simulate.cohort import VALIDATION_SEEDS, patient_spec
 from training.simulate.draw import Draw
-from training.simulate.patient import SimulatedHead, simulate_head
+from training.simulate.patient import simulate_head
 from training.simulate.planes import PLANES_EACH, fine
 from training.simulate.scanner import Scanned, scan
 from training.simulate.spec import PatientSpec
 from training.simulate.styles import Style
 
-_SHOWINGS = 500_000_000  # so far from the seed of a patient lies that of how it is shown
 _PARENCHYMAL = 1  # label
-_NOT_IN_A_HEADER = [KNOWN.index(name) for name in ("onset_to_ct_h", "anticoagulant", "systolic_mmhg", "gcs")]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Kept:
-    """A head in little memory."""
-
-    hu: Tensor  # float16
-    occupancy: Tensor  # (type, D, H, W) uint8, 255 for all of the voxel
-
-    @classmethod
-    def of(cls, head: SimulatedHead) -> "_Kept":
-        return cls(hu=head.hu.half(), occupancy=(head.occupancy * 255).round().to(torch.uint8))
+_NOT_IN_A_HEADER = torch.tensor([name not in ("baseline_ml", "age") for name in KNOWN])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,7 +45,7 @@ class SimulatedPatients:
     mirrored: bool = True  # half of them
     unknown: float = 0.0  # share of what is known of the patients that the network is not told
     header_alone: float = 0.0  # share of the patients of whom it is told what a header says, and no more
-    _kept: Recent[tuple[PatientSpec, list[_Kept]]] = field(init=False)
+    _kept: Recent[tuple[PatientSpec, list[KeptHead]]] = field(init=False)
 
     def __post_init__(self) -> None:
         self._kept = Recent(self.showings, self.recent)
@@ -84,13 +71,13 @@ class SimulatedPatients:
 
     def _shown(self, number: int) -> tuple[PatientSpec, list[Scanned]]:
         """The first CT and the follow-up, or the first alone."""
-        draw = Draw(seed=self.first_seed + _SHOWINGS + number, device=self.device)
+        draw = Draw(seed=self.first_seed + SHOWINGS + number, device=self.device)
         spec, heads = self._kept.of(number, draw, self._patient)
         seen = [
             scan(
                 head.hu.float(),
                 head.occupancy / 255,
-                Draw(seed=self.first_seed + (2 + when) * _SHOWINGS + number, device=self.device),
+                Draw(seed=self.first_seed + (2 + when) * SHOWINGS + number, device=self.device),
                 planes_each=PLANES_EACH,
                 pixel_mm=self.grid.spacing_mm[-1],
                 archived=True,
@@ -118,19 +105,20 @@ class SimulatedPatients:
     def _told(self, known: list[list[float]], number: int) -> Tensor:
         """As KNOWN, some of it NaN."""
         known_bn = torch.tensor(known)
-        drawn = Draw(seed=self.first_seed + 4 * _SHOWINGS + number).normals("told", *known_bn.shape)
-        known_bn = known_bn.where(torch.special.ndtr(drawn) >= self.unknown, torch.nan)
-        is_alone = Draw(seed=self.first_seed + 4 * _SHOWINGS + number).normals("header alone", len(known))
-        known_bn[:, _NOT_IN_A_HEADER] = known_bn[:, _NOT_IN_A_HEADER].where(
-            torch.special.ndtr(is_alone)[:, None] >= self.header_alone, torch.nan
+        draw = Draw(seed=self.first_seed + 4 * SHOWINGS + number)
+        each, patient = (
+            torch.special.ndtr(x)
+            for x in (draw.normals("told", *known_bn.shape), draw.normals("header alone", len(known)))
         )
+        known_bn[each < self.unknown] = torch.nan
+        known_bn[(patient < self.header_alone)[:, None] & _NOT_IN_A_HEADER] = torch.nan
         return known_bn
 
-    def _patient(self, patient: int) -> tuple[PatientSpec, list[_Kept]]:
+    def _patient(self, patient: int) -> tuple[PatientSpec, list[KeptHead]]:
         seed = self.first_seed + patient
         spec, atlas = patient_spec(seed, self.kinds[seed % len(self.kinds)]), atlas_of(self.style, self.device)
         return spec, [
-            _Kept.of(simulate_head(spec, fine(self.grid), atlas, self.style, followup=when, device=self.device))
+            KeptHead.of(simulate_head(spec, fine(self.grid), atlas, self.style, followup=when, device=self.device))
             for when in ((False, True) if self.followup else (False,))
         ]
 
@@ -149,7 +137,7 @@ def validation_of(source: SimulatedPatients, style: Style, passed_over: int = 0)
         recent=0,
         mirrored=False,
         unknown=0,
-        header_alone=min(1.0, 2 * source.header_alone),
+        header_alone=float(source.header_alone > 0),
     )
 
 

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from models.blocks import Size
 from models.prognosis import COMPACT, Answers, Prognosis, PrognosisConfig, gcs_units
 from training.fit.system import System
+from training.losses.known import known_loss
 from training.patients.batch import BECAME, KNOWN, Patients
 
 _AGE, _GCS, _POOR = KNOWN.index("age"), KNOWN.index("gcs"), BECAME.index("poor after 90 days")
@@ -24,6 +26,11 @@ class PrognosisSystem(System):
     gcs: float = 0.3
     elderly: float = 0.3
     ordinal: bool = True  # GCS in three categories; else 8 or less against more
+
+    @property
+    def shape(self) -> Size:
+        """What the network was built for."""
+        return self.config.shape
 
     def network(self) -> Prognosis:
         """With random weights."""
@@ -42,7 +49,11 @@ class PrognosisSystem(System):
             "gcs": (self.gcs, answer.gcs_bu[:, units], truth.gcs_bu[:, units]),
             "elderly": (self.elderly, answer.elderly_b, truth.elderly_b),
         }
-        return {name: weight * _known_loss(logits, true) for name, (weight, logits, true) in terms.items() if weight}
+        return {
+            name: weight * known_loss(functional.binary_cross_entropy_with_logits, logits, true)
+            for name, (weight, logits, true) in terms.items()
+            if weight
+        }
 
 
 def truth_of(batch: Patients) -> Answers:
@@ -54,11 +65,3 @@ def truth_of(batch: Patients) -> Answers:
         gcs_bu=units_bu.where(gcs_b.isfinite()[:, None], torch.nan),
         elderly_b=(age_b >= _ELDERLY).float().where(age_b.isfinite(), torch.nan),
     )
-
-
-def _known_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """Mean over what is known; 0 where nothing is."""
-    is_known = truth.isfinite()
-    if not bool(is_known.any()):
-        return logits.float().sum() * 0
-    return functional.binary_cross_entropy_with_logits(logits.float()[is_known], truth[is_known])

@@ -6,17 +6,14 @@ head serves several times under different kernels, slices, noise and exports.
 
 from dataclasses import dataclass, field, replace
 
-import torch
-from torch import Tensor
-
 from ichnode.imaging.resample import CanonicalGrid
-from training.fit.recent import Recent
+from training.fit.recent import SHOWINGS, KeptHead, Recent
 from training.segmentation.showing import boxed, off_scale, together
 from training.segmentation.system import Heads
 from training.simulate.atlas import atlas_of
 from training.simulate.cohort import TRAINING_SEEDS, VALIDATION_SEEDS, patient_spec
 from training.simulate.draw import Draw
-from training.simulate.patient import SimulatedHead, simulate_head
+from training.simulate.patient import simulate_head
 from training.simulate.planes import few, fine, seen_by, slab
 from training.simulate.scanner import Scanned
 from training.simulate.spec import PatientSpec
@@ -24,19 +21,6 @@ from training.simulate.styles import Style
 
 SLAB_PLANES = (12, 32)  # fewest and most
 ANEMIA = (0.25, 0.33)  # hematocrit: fresh blood of 35 to 50 HU
-_SHOWINGS = 500_000_000  # so far from the seed of a patient lies that of how it is shown
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Kept:
-    """A simulated head in little memory: many are kept."""
-
-    hu: Tensor  # float16
-    occupancy: Tensor  # (type, D, H, W) uint8, 255 for all of the voxel
-
-    @classmethod
-    def of(cls, head: SimulatedHead) -> "_Kept":
-        return cls(hu=head.hu.half(), occupancy=(head.occupancy * 255).round().to(torch.uint8))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,14 +39,14 @@ class SimulatedSource:
     spared: float = 0.1  # share of the patients who do not bleed, whoever they are, beside those of the population
     anemic: float = 0.25  # share of the patients whose blood is hardly denser than brain, beside the same
     off_scale: bool = True
-    _kept: Recent[_Kept] = field(init=False)
+    _kept: Recent[KeptHead] = field(init=False)
 
     def __post_init__(self) -> None:
         self._kept = Recent(self.showings, self.recent)
 
     def batch(self, number: int) -> Heads:
         """The batch of that number."""
-        draw = Draw(seed=self.first_seed + _SHOWINGS + number, device=self.device)
+        draw = Draw(seed=self.first_seed + SHOWINGS + number, device=self.device)
         kind = draw.choice(
             "shown", ("few", "slab", "whole"), (self.few_slices, self.slabs, 1 - self.few_slices - self.slabs)
         )
@@ -70,7 +54,7 @@ class SimulatedSource:
         return together(shown)
 
     def _shown(self, number: int, kind: str) -> Scanned:
-        draw = Draw(seed=self.first_seed + 2 * _SHOWINGS + number, device=self.device)
+        draw = Draw(seed=self.first_seed + 2 * SHOWINGS + number, device=self.device)
         head = self._kept.of(number, draw, self._head)
         seen = seen_by(self.style, head.hu.float(), head.occupancy / 255, draw, self.grid.spacing_mm[-1])
         if kind != "whole":
@@ -78,9 +62,9 @@ class SimulatedSource:
         seen = boxed(seen, self.grid.spacing_mm, draw)
         return off_scale(seen, draw) if self.off_scale else seen
 
-    def _head(self, patient: int) -> _Kept:
+    def _head(self, patient: int) -> KeptHead:
         spec, atlas = self._spec(self.first_seed + patient), atlas_of(self.style, self.device)
-        return _Kept.of(simulate_head(spec, fine(self.grid), atlas, self.style, device=self.device))
+        return KeptHead.of(simulate_head(spec, fine(self.grid), atlas, self.style, device=self.device))
 
     def _spec(self, seed: int) -> PatientSpec:
         draw = Draw(seed=seed)

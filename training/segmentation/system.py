@@ -5,13 +5,11 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from ichnode.imaging.resample import CanonicalGrid
 from models.segmenter import Segmenter, SegmenterConfig
 from training.fit.source import Batch
 from training.fit.system import System
 from training.losses.segmentation import segmentation_loss
 from training.segmentation.inputs import channels
-from training.simulate.planes import around_origin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -31,11 +29,6 @@ class SegmenterSystem(System):
     spacing_mm: tuple[float, float, float] = (5.0, 2.0, 2.0)  # z, y, x
     hemorrhage_weight: float = 0.25  # of the cross-entropy over hemorrhage alone, until the learning rate goes down
     hemorrhage_weight_late: float = 0.01  # from then on
-
-    @property
-    def grid(self) -> CanonicalGrid:
-        """What simulated heads are made on."""
-        return around_origin(self.shape, self.spacing_mm)
 
     def on(self, spacing_mm: tuple[float, float, float]) -> "SegmenterSystem":
         """The same box in voxels of another size."""

@@ -2,21 +2,21 @@
 
 from collections.abc import Iterable
 
-import torch
+from torch import Tensor
 
 from models.segmenter import Segmenter
 from training.data.manifest import UNKNOWN
+from training.fit.validation import dice_over_all
 from training.segmentation.inputs import channels
 from training.segmentation.system import Heads
 
 
 def dice_of(network: Segmenter, batches: Iterable[Heads]) -> float:
     """Over all voxels of all heads, so that false positives in normals count too."""
-    shared = total = 0
-    for batch in batches:
-        known = batch.labels_bdhw != UNKNOWN
-        found = (network(channels(batch.hu_bdhw)).sum(dim=1) >= 0.5) & known
-        truth = (batch.labels_bdhw > 0) & known
-        shared += int(torch.sum(found & truth))
-        total += int(found.sum() + truth.sum())
-    return 2 * shared / total if total else 1.0
+    return dice_over_all(_masks(network, batch) for batch in batches)
+
+
+def _masks(network: Segmenter, batch: Heads) -> tuple[Tensor, Tensor]:
+    known = batch.labels_bdhw != UNKNOWN
+    found = network(channels(batch.hu_bdhw)).sum(dim=1) >= 0.5
+    return found & known, (batch.labels_bdhw > 0) & known

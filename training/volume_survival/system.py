@@ -6,9 +6,11 @@ from math import prod
 from torch import Tensor
 from torch.nn import functional
 
+from models.blocks import Size
 from models.volume_survival import COMPACT, Answers, VolumeSurvival, VolumeSurvivalConfig, size_of
 from training.data.manifest import LABEL_VALUES
 from training.fit.system import System
+from training.losses.known import known_loss
 from training.patients.batch import BECAME, Patients
 
 DIED = BECAME.index("death in 30 days")
@@ -23,6 +25,11 @@ class VolumeSurvivalSystem(System):
     volume: float = 1.0
     survival: float = 1.0
     death_rate: float = 0.35  # about; both classes weigh alike
+
+    @property
+    def shape(self) -> Size:
+        """What the network was built for."""
+        return self.config.shape
 
     def network(self) -> VolumeSurvival:
         """With random weights."""
@@ -39,7 +46,9 @@ class VolumeSurvivalSystem(System):
             size_b = size_of(self.volume_ml(batch))
             losses["volume"] = self.volume * functional.mse_loss(answer.size_b.float(), size_b)
         if self.survival:
-            losses["survival"] = self.survival * self._survival_loss(answer.died_bk.float(), batch.became_bn[:, DIED])
+            losses["survival"] = self.survival * known_loss(
+                self._survival_loss, answer.died_bk, batch.became_bn[:, DIED]
+            )
         return losses
 
     def volume_ml(self, batch: Patients) -> Tensor:
@@ -47,9 +56,6 @@ class VolumeSurvivalSystem(System):
         return (batch.labels_bdhw == LABEL_VALUES["IPH"]).sum(dim=(1, 2, 3)) * prod(self.spacing_mm) / 1000
 
     def _survival_loss(self, logits_bk: Tensor, died_b: Tensor) -> Tensor:
-        is_known = died_b.isfinite()
-        if not bool(is_known.any()):
-            return logits_bk.sum() * 0
         weights = logits_bk.new_tensor([0.5 / (1 - self.death_rate), 0.5 / self.death_rate])
-        each = functional.cross_entropy(logits_bk[is_known], died_b[is_known].long(), weights, reduction="none")
+        each = functional.cross_entropy(logits_bk, died_b.long(), weights, reduction="none")
         return each.mean()
