@@ -96,7 +96,7 @@ class Completeness(_Section):
     max_wait_s: Seconds = 600
 
 
-Pipeline = Literal["hematoma", "expansion"]
+Pipeline = Literal["hematoma", "expansion", "prognosis", "volume_survival"]
 
 
 class RuleSettings(_Section):
@@ -159,7 +159,9 @@ class Inference(_Section):
     deadline_s: Seconds = 120
     memory_limit_mb: Annotated[int, Field(ge=1024)] | None = None
     hematoma_bundle: str = "hematoma"
-    expansion_bundle: str = "expansion"  # for rules that run it
+    expansion_bundle: str = "expansion"  # these for rules that run them
+    prognosis_bundle: str = "prognosis"
+    volume_survival_bundle: str = "volume-survival"
     bundles_dir: Path | None = None  # its bundles win over those of the same name that come with ichnode
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.blocks import ALL_AXES, IN_PLANE, Conv, Stage, decoded, decoder_of, encoded, encoder_of, fast, say
+from models.familiarity import Familiarity
 
 CLINICAL = ("onset_to_ct_h", "baseline_ml", "anticoagulant", "systolic_mmhg", "age", "gcs")
 _USUAL = ((4.0, 15.0, 0.2, 165.0, 68.0, 12.0), (4.0, 18.0, 0.4, 30.0, 14.0, 3.5))  # about: mean and deviation of each
@@ -45,6 +46,7 @@ class DenseFollowup(NamedTuple):
     displacement_bcdhw: Tensor  # its flow, voxels
     new_bcdhw: Tensor  # share of the hematoma that did not move there, 0-1
     expands_bk: Tensor  # logits of DEFINITIONS
+    features_bf: Tensor  # the deepest, before they know anything of the patient
 
 
 class PublishedExpansion(nn.Module):
@@ -125,6 +127,7 @@ class DenseExpansion(nn.Module):
             say(untrained, torch.tensor(said))  # as it was
         self.flow = DVF2DDF(num_steps=_STEPS, padding_mode="border")
         self.warp: nn.Module = Warp(padding_mode="border")
+        self.familiarity = Familiarity(deepest.width)
         mean, deviation = torch.tensor(_USUAL)
         self.register_buffer("usual", mean, persistent=False)
         self.register_buffer("spread", deviation, persistent=False)
@@ -136,6 +139,7 @@ class DenseExpansion(nn.Module):
         """
         with fast(x_bcdhw.device):
             *skips, deepest = encoded(self.stem, self.encoder, x_bcdhw)
+            features_bf = deepest.mean(dim=(2, 3, 4)).float()
             deepest = self._in_the_light_of(clinical_bn, deepest)
             expands_bk = self.expands(deepest.mean(dim=(2, 3, 4))).float()
             features = decoded(self.decoder, deepest, skips)[-1]
@@ -151,7 +155,13 @@ class DenseExpansion(nn.Module):
             displacement_bcdhw=displacement,
             new_bcdhw=new,
             expands_bk=expands_bk,
+            features_bf=features_bf,
         )
+
+    @property
+    def last_convolution(self) -> nn.Module:
+        """The deepest: what speaks for expansion is read from it."""
+        return self.encoder[-1]
 
     def _in_the_light_of(self, clinical_bn: Tensor, deepest: Tensor) -> Tensor:
         """The deepest features, scaled and shifted by what is known of the patient."""

@@ -6,33 +6,25 @@ see HU; `COMPACT` is `IMPROVED` with fewer channels.
 """
 
 from dataclasses import dataclass, replace
-from enum import IntEnum
 from typing import Literal, NamedTuple
 
 import torch
 from monai.networks.nets import DenseNet
 from torch import Tensor, nn
 
-from models.blocks import Size
-
-
-class Consciousness(IntEnum):
-    """Categories of the Glasgow Coma Scale, as many as ordinal units are on."""
-
-    GCS_13_TO_15 = 0
-    GCS_9_TO_12 = 1
-    GCS_3_TO_8 = 2
-
+from models.blocks import Size, fast
+from models.familiarity import Familiarity
 
 _UNIT_MOST = (12, 8)  # GCS up to which each ordinal unit is on
 
 
 class Answers(NamedTuple):
-    """One row for each head: logits, or probabilities."""
+    """Logits, one row for each head."""
 
     poor_b: Tensor  # outcome
     gcs_bu: Tensor  # ordinal units: GCS 12 or less, 8 or less
     elderly_b: Tensor  # 80 years or older
+    features_bf: Tensor  # that the heads read
 
 
 def published_sight(hu: Tensor) -> Tensor:
@@ -69,8 +61,6 @@ COMPACT = replace(IMPROVED, shape=(32, 112, 96), features=32, growth=16, blocks=
 class Prognosis(nn.Module):
     """HU of a head to three answers; see the module's docstring."""
 
-    temperature: Tensor
-
     def __init__(self, config: PrognosisConfig = COMPACT) -> None:
         super().__init__()
         trunk = DenseNet(
@@ -84,29 +74,28 @@ class Prognosis(nn.Module):
         )
         self.features = trunk.features
         width = trunk.get_submodule("class_layers.out").get_parameter("weight").shape[1]
-        self.poor, self.gcs, self.elderly = _head(width, 1), _head(width, len(_UNIT_MOST)), _head(width, 1)
-        self.register_buffer("temperature", torch.ones(3))  # of poor, GCS and elderly; fitted after training
+        self.pool = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten())
+        self.poor, self.gcs, self.elderly = (nn.Linear(width, outputs) for outputs in (1, len(_UNIT_MOST), 1))
+        self.familiarity = Familiarity(width)
         self.config = config
 
-    def logits(self, hu_bcdhw: Tensor) -> Answers:
-        """From HU (batch, 1, z, y, x)."""
-        features = self.features(SIGHTS[self.config.sight](hu_bcdhw))
-        return Answers(
-            poor_b=self.poor(features)[:, 0], gcs_bu=self.gcs(features), elderly_b=self.elderly(features)[:, 0]
-        )
+    @property
+    def last_convolution(self) -> nn.Module:
+        """Where the paper's program looks for what speaks for an answer."""
+        last: nn.Module = self.features.get_submodule("transition3.conv")
+        return last
 
     def forward(self, hu_bcdhw: Tensor) -> Answers:
-        """Probabilities, float32, from HU (batch, 1, z, y, x)."""
+        """From HU (batch, 1, z, y, x)."""
+        with fast(hu_bcdhw.device):
+            features_bf = self.pool(self.features(SIGHTS[self.config.sight](hu_bcdhw)))
+        features_bf = features_bf.float()
         return Answers(
-            *(
-                torch.sigmoid(logit.float() / t)
-                for logit, t in zip(self.logits(hu_bcdhw), self.temperature, strict=True)
-            )
+            poor_b=self.poor(features_bf)[:, 0],
+            gcs_bu=self.gcs(features_bf),
+            elderly_b=self.elderly(features_bf)[:, 0],
+            features_bf=features_bf,
         )
-
-
-def _head(width: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(width, outputs))
 
 
 def gcs_units(gcs_b: Tensor) -> Tensor:
@@ -114,6 +103,6 @@ def gcs_units(gcs_b: Tensor) -> Tensor:
     return torch.stack([gcs_b <= most for most in _UNIT_MOST], dim=1).float()
 
 
-def consciousness(probability_bu: Tensor) -> list[Consciousness]:
-    """The category of each row: how many units are more likely on than off, whichever they are."""
-    return [Consciousness(int(count)) for count in (probability_bu > 0.5).sum(dim=1)]
+def units_on(logit_bu: Tensor) -> list[int]:
+    """Of each row how many units are more likely on than off, whichever they are: 0 is GCS 13-15, 2 is 3-8."""
+    return (logit_bu > 0).sum(dim=1).tolist()

@@ -8,11 +8,11 @@ read. Unlike the paper the class head has no ReLU before its softmax, which woul
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import torch
 from monai.networks.nets.resnet import ResNet, ResNetBlock
 from torch import Tensor, nn
 
-from models.blocks import Size
+from models.blocks import Size, fast
+from models.familiarity import Familiarity
 
 _WINDOW_HU = (40.0, 110.0)
 
@@ -21,7 +21,8 @@ class Answers(NamedTuple):
     """One row for each head."""
 
     size_b: Tensor  # "ICH size": cube root of the mL, cm
-    died_bk: Tensor  # (batch, survived and died): logits, or probabilities
+    died_bk: Tensor  # (batch, survived and died): logits
+    features_bf: Tensor  # that both heads read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,27 +42,32 @@ COMPACT = replace(IMPROVED, shape=(32, 112, 96), blocks=(1, 2, 2, 1), widths=(16
 class VolumeSurvival(nn.Module):
     """HU of a head to its hematoma's size and the patient's survival; see the module's docstring."""
 
-    temperature: Tensor
-
     def __init__(self, config: VolumeSurvivalConfig = COMPACT) -> None:
         super().__init__()
         self.trunk = ResNet(
             ResNetBlock, list(config.blocks), list(config.widths), n_input_channels=1, feed_forward=False
         )
         self.size, self.died = nn.Linear(config.widths[-1], 1), nn.Linear(config.widths[-1], 2)
-        self.register_buffer("temperature", torch.tensor(1.0))  # of survival; fitted after training
+        self.familiarity = Familiarity(config.widths[-1])
         self.config = config
 
-    def logits(self, hu_bcdhw: Tensor) -> Answers:
-        """Size in cm and logits of survival, from HU (batch, 1, z, y, x)."""
-        low, high = _WINDOW_HU
-        features = self.trunk(((hu_bcdhw - low) / (high - low)).clamp(0, 1))
-        return Answers(size_b=self.size(features)[:, 0], died_bk=self.died(features))
+    @property
+    def last_convolution(self) -> nn.Module:
+        """Where the paper looks for what speaks for a volume."""
+        last: nn.Module = self.trunk.get_submodule("layer4")
+        return last
 
     def forward(self, hu_bcdhw: Tensor) -> Answers:
-        """Size in cm and probabilities of survival, float32, from HU (batch, 1, z, y, x)."""
-        size_b, logits_bk = self.logits(hu_bcdhw)
-        return Answers(size_b=size_b.float(), died_bk=torch.softmax(logits_bk.float() / self.temperature, dim=1))
+        """From HU (batch, 1, z, y, x)."""
+        low, high = _WINDOW_HU
+        with fast(hu_bcdhw.device):
+            features_bf = self.trunk(((hu_bcdhw - low) / (high - low)).clamp(0, 1))
+        features_bf = features_bf.float()
+        return Answers(
+            size_b=self.size(features_bf)[:, 0],
+            died_bk=self.died(features_bf),
+            features_bf=features_bf,
+        )
 
 
 def size_of(volume_ml: Tensor) -> Tensor:

@@ -10,7 +10,18 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedCTImageStorage
 
-from ichnode.domain.findings import Caveat, Estimate, EstimateName, Findings, Hematoma, ModelIdentity, Side
+from ichnode.domain.findings import (
+    Caveat,
+    Estimate,
+    EstimateName,
+    Findings,
+    GcsCategory,
+    Hematoma,
+    ModelEstimates,
+    ModelIdentity,
+    RiskClass,
+    Side,
+)
 from ichnode.imaging.prediction import PredictedFollowUp, Prediction
 from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Mask, Volume
 from ichnode.phantom import REGULAR, Geometry, head_ct
@@ -42,10 +53,24 @@ PROFILE = ResultProfile(
     device_serial_number="node-1",
 )
 ESTIMATES = (
-    Estimate(name=EstimateName.EXPANSION_PROBABILITY, value=23.0, low=12.0, high=40.0),
+    Estimate(name=EstimateName.EXPANSION_PROBABILITY, value=23.0, low=12.0, high=40.0, category=RiskClass.MODERATE),
     Estimate(name=EstimateName.PREDICTED_VOLUME, value=36.5, low=30.0, high=44.25),
-    Estimate(name=EstimateName.GCS, value=11.0, low=8.0, high=14.0, note="trained on simulated patients only"),
+)
+PROGNOSIS_MODEL = replace(MODEL, name="prognosis-stand-in", weights_sha256="d" * 64, trained_on="simulated patients")
+PROGNOSIS = (
     Estimate(name=EstimateName.POOR_OUTCOME_PROBABILITY, value=None, note="no cohort to calibrate on"),
+    Estimate(
+        name=EstimateName.LOW_GCS_PROBABILITY,
+        value=11.0,
+        low=8.0,
+        high=14.0,
+        category=GcsCategory.MODERATE,
+        note="simulated",
+    ),
+)
+PREDICTIONS = (
+    ModelEstimates(model=FOLLOWUP_MODEL, estimates=ESTIMATES),
+    ModelEstimates(model=PROGNOSIS_MODEL, estimates=PROGNOSIS),
 )
 
 
@@ -62,7 +87,7 @@ class Case:
         self.followup = followup
         self.grow_by_pixels = 1
         self.hematoma: Hematoma | None = None  # measured from the mask unless given
-        self.estimates: tuple[Estimate, ...] = ESTIMATES if followup else ()
+        self.predictions: tuple[ModelEstimates, ...] = PREDICTIONS if followup else ()
         self.caveats: tuple[Caveat, ...] = ()
 
     @property
@@ -77,7 +102,7 @@ class Case:
     @property
     def findings(self) -> Findings:
         hematoma = self.hematoma or (measured(self.volume.grid, self.mask) if self.mask.any() else None)
-        return Findings(model=self.model, hematoma=hematoma, estimates=self.estimates, caveats=self.caveats)
+        return Findings(model=self.model, hematoma=hematoma, predictions=self.predictions, caveats=self.caveats)
 
     def results(self) -> tuple[Result, ...]:
         return compose_results(

@@ -5,9 +5,9 @@ import typer
 from training.data.command import import_data
 from training.evaluate.command import calibrate_segmenter
 from training.evaluate.command import segmenter as evaluate_segmenter
-from training.expansion.command import evaluate_expansion, export_expansion_bundle
+from training.expansion.command import evaluate_expansion
 from training.fit.command import curves
-from training.patients.command import fit_on_patients
+from training.patients.command import export_of, fit_on_patients
 from training.patients.plans import PLANS
 from training.segmentation.command import export_segmenter, fit_segmenter
 from training.simulate.command import demo_patient, simulate
@@ -25,8 +25,9 @@ app.command()(curves)
 fit.command("segmenter")(fit_segmenter)
 for system, plan in PLANS.items():
     fit.command(system, help=plan.about)(fit_on_patients(plan))
+    if plan.export:
+        export.command(system, help=f"Make a bundle of a checkpoint. {plan.about}")(export_of(plan))
 export.command("segmenter")(export_segmenter)
-export.command("expansion")(export_expansion_bundle)
 calibrate.command("segmenter")(calibrate_segmenter)
 evaluate.command("segmenter")(evaluate_segmenter)
 evaluate.command("expansion")(evaluate_expansion)

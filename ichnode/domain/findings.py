@@ -78,8 +78,25 @@ class EstimateName(StrEnum):
     VOLUME_CHANGE = "volume_change"  # mL, predicted minus now
     POOR_OUTCOME_PROBABILITY = "poor_outcome_probability"  # percent, mRS 3-6 at 90 days
     DEATH_PROBABILITY = "death_probability"  # percent, 30 days
-    GCS = "gcs"  # score 3-15, estimated from the image
-    AGE_80_PROBABILITY = "age_80_probability"  # percent
+    VOLUME_WITHOUT_OUTLINE = "volume_without_outline"  # mL now, of a network that outlines nothing
+    LOW_GCS_PROBABILITY = "low_gcs_probability"  # percent, Glasgow Coma Scale 8 or less, estimated from the image
+    AGE_80_PROBABILITY = "age_80_probability"  # percent, estimated from the image
+
+
+class RiskClass(StrEnum):
+    """How likely expansion is, as a class."""
+
+    LOW = "low risk"
+    MODERATE = "moderate risk"
+    HIGH = "high risk"
+
+
+class GcsCategory(StrEnum):
+    """The Glasgow Coma Scale in three categories."""
+
+    MILD = "GCS 13-15"
+    MODERATE = "GCS 9-12"
+    SEVERE = "GCS 3-8"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,15 +107,28 @@ class Estimate:
     value: float | None
     low: float | None = None
     high: float | None = None
+    category: RiskClass | GcsCategory | None = None  # the same in one word
     note: str = ""  # why it abstained, or what limits it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Findings:
-    """What one model says about one series. `hematoma` None: none was found."""
+class ModelEstimates:
+    """What one model predicts of one patient."""
 
     model: ModelIdentity
+    estimates: tuple[Estimate, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What is said about one series. `hematoma` None: none was found."""
+
+    model: ModelIdentity  # that looked for it
     hematoma: Hematoma | None
-    estimates: tuple[Estimate, ...] = ()
-    estimated_by: ModelIdentity | None = None  # where there are estimates
+    predictions: tuple[ModelEstimates, ...] = ()
     caveats: tuple[Caveat, ...] = ()
+
+    @property
+    def models(self) -> tuple[ModelIdentity, ...]:
+        """All that said something."""
+        return tuple(dict.fromkeys((self.model, *(said.model for said in self.predictions))))

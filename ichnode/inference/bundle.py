@@ -17,11 +17,23 @@ from torch import nn
 
 from ichnode.domain.findings import ModelIdentity
 from ichnode.errors import BundleError, ConfigError
-from ichnode.inference.manifest import ANY_MANIFEST, ExpansionManifest, Manifest, SegmenterManifest
+from ichnode.inference.manifest import (
+    ANY_MANIFEST,
+    ExpansionManifest,
+    Manifest,
+    PrognosisManifest,
+    SegmenterManifest,
+    VolumeSurvivalManifest,
+)
 
 MANIFEST, WEIGHTS, CARD = "manifest.json", "weights.safetensors", "CARD.md"
 
-KIND_OF_PIPELINE: dict[str, type[Manifest]] = {"hematoma": SegmenterManifest, "expansion": ExpansionManifest}
+KIND_OF_PIPELINE: dict[str, type[Manifest]] = {
+    "hematoma": SegmenterManifest,
+    "expansion": ExpansionManifest,
+    "prognosis": PrognosisManifest,
+    "volume_survival": VolumeSurvivalManifest,
+}
 
 M = TypeVar("M", bound=Manifest)
 

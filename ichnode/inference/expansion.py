@@ -4,19 +4,18 @@ The network says how the head moves and where blood is new. The CT itself is mov
 where nothing moves and nothing is new it stays as it is.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from ichnode.domain.findings import Estimate, EstimateName, HemorrhageType
-from ichnode.errors import InferenceError
-from ichnode.imaging.head_box import grid_in_the_middle, head_box
-from ichnode.imaging.prediction import PredictedFollowUp, Prediction
-from ichnode.imaging.resample import CanonicalGrid, canonical_grid_for, to_acquisition, to_canonical, warped
-from ichnode.imaging.volume import FloatArray, Mask, Volume
-from ichnode.inference.bundle import Bundle
+from ichnode.domain.findings import Estimate, EstimateName, RiskClass
+from ichnode.imaging.prediction import PredictedFollowUp
+from ichnode.imaging.resample import CanonicalGrid, to_acquisition, to_canonical, warped
+from ichnode.imaging.volume import FloatArray, Volume
+from ichnode.inference.forecaster import Forecast, Forecaster
+from ichnode.inference.head import Head
 from ichnode.inference.manifest import ExpansionManifest
 
 CLINICAL = ("onset_to_ct_h", "baseline_ml", "anticoagulant", "systolic_mmhg", "age", "gcs")  # as the network reads them
@@ -24,60 +23,34 @@ _SEEN_HU = 100.0  # 0 to this is 0 to 1
 _LEAST_MOVE_VOXELS = 0.05
 _LEAST_NEW = 0.05  # share of a voxel
 
-ESTIMATES = (EstimateName.EXPANSION_PROBABILITY, EstimateName.PREDICTED_VOLUME, EstimateName.VOLUME_CHANGE)
 
+class ExpansionPredictor(Forecaster[ExpansionManifest]):
+    """The next day's CT and hematoma, and how likely it is an expansion."""
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Forecast:
-    """The next day in pictures and numbers; neither where the model abstains."""
+    estimates = (EstimateName.EXPANSION_PROBABILITY, EstimateName.PREDICTED_VOLUME, EstimateName.VOLUME_CHANGE)
 
-    followup: PredictedFollowUp | None
-    estimates: tuple[Estimate, ...]
+    def read(self, head: Head) -> tuple[Tensor, ...]:
+        """CT, parenchymal and ventricular blood (1, 3, z, y, x), and what is known of the patient."""
+        grid, hu = head.seen_by(self.bundle.manifest)
+        blood = [
+            to_canonical(Volume(hu=mask.astype(np.float32), grid=head.volume.grid), grid) >= 0.5
+            for mask in (head.parenchymal, head.ventricular)
+        ]
+        x_cdhw = np.stack([hu.clip(0, _SEEN_HU) / _SEEN_HU, *blood]).astype(np.float32)
+        x_bcdhw = torch.from_numpy(x_cdhw)[None].contiguous(memory_format=torch.channels_last_3d)
+        values = {**head.known, "baseline_ml": head.volume.grid.volume_ml(head.parenchymal)}
+        return x_bcdhw, torch.tensor([[values.get(name, torch.nan) for name in CLINICAL]])
 
-
-def abstained(why: str) -> Forecast:
-    """No picture, no numbers, and why."""
-    return Forecast(followup=None, estimates=tuple(Estimate(name=name, value=None, note=why) for name in ESTIMATES))
-
-
-def growing_ml(now: Prediction, volume: Volume) -> float:
-    """Parenchymal and ventricular blood."""
-    parenchymal, ventricular = _parenchymal_and_ventricular(now)
-    return volume.grid.volume_ml(parenchymal | ventricular)
-
-
-class ExpansionPredictor:
-    """One bundle on one device."""
-
-    def __init__(self, bundle: Bundle[ExpansionManifest], device: str) -> None:
-        self.bundle, self.device = bundle, device
-
-    def predict(self, volume: Volume, now: Prediction, known: Mapping[str, float]) -> Forecast:
-        """The next day of a head whose hematoma is `now`. `known` holds some of CLINICAL.
-
-        Parenchymal and ventricular blood grows; blood of other types stays. Raises InferenceError.
-        """
-        manifest, grid = self.bundle.manifest, volume.grid
-        parenchymal, ventricular = _parenchymal_and_ventricular(now)
-        growing = parenchymal | ventricular
-        now_ml, (least_ml, most_ml) = grid.volume_ml(growing), manifest.baseline_ml
-        if not growing.any() or not least_ml <= now_ml <= most_ml:
-            return abstained(
-                f"the hematoma has {now_ml:.1f} mL; the model was trained on {least_ml:g} to {most_ml:g} mL"
-            )
-        head, x_bcdhw = self._seen(volume, parenchymal, ventricular)
-        values = {**known, "baseline_ml": grid.volume_ml(parenchymal)}
-        clinical_bn = torch.tensor([[values.get(name, torch.nan) for name in CLINICAL]], device=self.device)
-        with torch.inference_mode():
-            answer = self.bundle.network(x_bcdhw, clinical_bn)
+    def forecast(self, head: Head, answer: Any) -> Forecast:
+        """Parenchymal and ventricular blood grows as `models.expansion.DenseFollowup` says; all other blood stays."""
+        volume, grid, growing = head.volume, head.volume.grid, head.parenchymal | head.ventricular
+        seen_grid, _ = head.seen_by(self.bundle.manifest)
         said = (answer.new_bcdhw, answer.displacement_bcdhw, answer.expands_bk)
         new_share, displacement, logits = (each[0].float().cpu().numpy() for each in said)
-        if not all(np.isfinite(each).all() for each in (new_share, displacement, logits)):
-            raise InferenceError("error", f"{manifest.name} gave answers that are not numbers")
-        displacement_mm = _in_mm(displacement, head)
+        displacement_mm = _in_mm(displacement, seen_grid)
         images = (volume.hu, growing.astype(np.float32))
-        moved, moved_blood = warped(images, grid, head, displacement_mm)
-        new = to_acquisition(np.where(new_share[0] >= _LEAST_NEW, new_share[0], np.float32(0)), head, grid)
+        moved, moved_blood = warped(images, grid, seen_grid, displacement_mm)
+        new = to_acquisition(np.where(new_share[0] >= _LEAST_NEW, new_share[0], np.float32(0)), seen_grid, grid)
         moved_blood = moved_blood.clip(0, 1)
         new = new.clip(0, 1 - moved_blood)
         later = moved_blood + new >= 0.5
@@ -86,28 +59,13 @@ class ExpansionPredictor:
             followup=PredictedFollowUp(
                 model=self.bundle.identity,
                 hu=moved + new * (np.float32(blood_hu) - moved),
-                hematoma=later | (now.hematoma & ~growing),
+                hematoma=later | (head.now.hematoma & ~growing),
             ),
-            estimates=self._estimates(now_ml, grid.volume_ml(later), logits),
+            estimates=self._estimates(head.growing_ml, grid.volume_ml(later), logits),
         )
 
-    def _seen(self, volume: Volume, parenchymal: Mask, ventricular: Mask) -> tuple[CanonicalGrid, torch.Tensor]:
-        """The grid with the head in its middle, and on it CT, parenchymal and ventricular blood (1, 3, z, y, x)."""
-        manifest = self.bundle.manifest
-        whole = canonical_grid_for(volume.grid, manifest.grid_spacing_mm)
-        box = head_box(to_canonical(volume, whole), whole.spacing_mm)
-        head = grid_in_the_middle(whole, box, manifest.shape)
-        ct = to_canonical(volume, head).clip(0, _SEEN_HU) / _SEEN_HU
-        blood = [
-            to_canonical(Volume(hu=mask.astype(np.float32), grid=volume.grid), head) >= 0.5
-            for mask in (parenchymal, ventricular)
-        ]
-        x_cdhw = np.stack([ct, *blood]).astype(np.float32)
-        x_bcdhw = torch.from_numpy(x_cdhw)[None].to(self.device)
-        return head, x_bcdhw.contiguous(memory_format=torch.channels_last_3d)
-
     def _estimates(self, now_ml: float, later_ml: float, logits: FloatArray) -> tuple[Estimate, ...]:
-        """As ESTIMATES."""
+        """As `estimates`."""
         manifest = self.bundle.manifest
         size = later_ml ** (1 / 3)
         least, most = (max(0.0, size + error) ** 3 for error in manifest.size_error_cm)
@@ -119,6 +77,7 @@ class ExpansionPredictor:
                 value=probability,
                 low=lower,
                 high=upper,
+                category=_risk(probability, manifest.risk_percent),
                 note=f"growth of 6 mL or 33 % and more; of 3 mL and more: {small:.0f} %",
             ),
             Estimate(
@@ -136,16 +95,9 @@ class ExpansionPredictor:
         )
 
 
-def _parenchymal_and_ventricular(now: Prediction) -> tuple[Mask, Mask]:
-    """All of the hematoma is parenchymal where the model tells no types apart."""
-    if now.types is None:
-        return now.hematoma, np.zeros_like(now.hematoma)
-    numbers = {name: number for number, name in enumerate(now.classes, start=1)}
-    parenchymal, ventricular = (
-        now.hematoma & (now.types == numbers[name]) if name in numbers else np.zeros_like(now.hematoma)
-        for name in (HemorrhageType.IPH, HemorrhageType.IVH)
-    )
-    return parenchymal, ventricular
+def _risk(percent: float, moderate_and_high: tuple[float, float]) -> RiskClass:
+    moderate, high = moderate_and_high
+    return RiskClass.HIGH if percent >= high else RiskClass.MODERATE if percent >= moderate else RiskClass.LOW
 
 
 def _in_mm(displacement: FloatArray, grid: CanonicalGrid) -> FloatArray:

@@ -1,16 +1,16 @@
 """Manifest: what a bundle says about itself, one class for each kind of network, and the interface of each kind.
 
-Every network is built without arguments. `SegmenterManifest` and `ExpansionManifest` say what its `forward` reads and
-answers; a network that does otherwise is refused when its bundle is loaded.
+Every network is built without arguments. Each kind says what its `forward` reads and answers; a network that does
+otherwise is refused when its bundle is loaded.
 """
 
 from datetime import date
 from math import exp
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
-from torch import nn
+from torch import Tensor, nn
 
 from ichnode.domain.findings import HemorrhageType, ModelIdentity
 
@@ -127,23 +127,75 @@ class Calibration(BaseModel):
         return value, low, high
 
 
-class ExpansionManifest(Manifest):
-    """`forward(x_bcdhw, clinical_bn)` of a head in the middle of `shape`: see `models.expansion.DenseExpansion`."""
+class ForecasterManifest(Manifest):
+    """Of all that predict: they read a head in the middle of `shape`, and abstain from what they do not know.
+
+    Their networks answer with `features_bf`, and `familiarity` says how strange these are.
+    """
+
+    shape: tuple[Count, Count, Count]  # z, y, x
+    hematoma_ml: Interval  # of the patients it was measured on; others are outside what it knows
+    strangest: Positive  # of those patients; stranger heads are outside what it knows
+
+    @staticmethod
+    def strangeness(network: nn.Module, answer: Any) -> Tensor:
+        """(batch): of the heads that the network answers so."""
+        strangeness: Tensor = network.get_submodule("familiarity")(answer.features_bf)
+        return strangeness
+
+    def _head(self, channels: int) -> Tensor:
+        return torch.zeros(1, channels, *self.shape)
+
+    def _complaint(self, network: nn.Module, answer: Any, **wanted: tuple[int, ...]) -> str | None:
+        """Whether what it answers has the shapes that are wanted, and says how strange the head is."""
+        shapes = {name: tuple(getattr(answer, name).shape) for name in wanted}
+        shapes["strangeness"], wanted = tuple(self.strangeness(network, answer).shape), wanted | {"strangeness": (1,)}
+        return None if shapes == wanted else f"answers in the shapes {shapes}, not {wanted}"
+
+
+class ExpansionManifest(ForecasterManifest):
+    """`forward(x_bcdhw, clinical_bn)`: see `models.expansion.DenseExpansion`."""
 
     kind: Literal["expansion"]
-    shape: tuple[Count, Count, Count]  # z, y, x
     expands: Calibration  # of 6 mL or 33 %
     expands_3_ml: Calibration
+    risk_percent: Interval  # from here the risk of expansion is moderate, and high
     size_error_cm: Interval  # 5th and 95th percentile of true - predicted cube root of the volume
-    baseline_ml: Interval  # of the patients it was trained on; others are outside what it knows
 
     def complaint(self, network: nn.Module) -> str | None:
-        """Whether it answers in the shape it was shown."""
-        answer = network(torch.zeros(1, 3, *self.shape), torch.full((1, 6), torch.nan))
-        shape = tuple(answer.new_bcdhw.shape)
-        return None if shape == (1, 1, *self.shape) else f"answers in {shape} for {self.shape}"
+        """Whether it answers in the shape that it was shown."""
+        answer = network(self._head(3), torch.full((1, 6), torch.nan))
+        return self._complaint(network, answer, new_bcdhw=(1, 1, *self.shape), expands_bk=(1, 2))
+
+
+class PrognosisManifest(ForecasterManifest):
+    """`forward(hu_bcdhw)`: see `models.prognosis.Prognosis`."""
+
+    kind: Literal["prognosis"]
+    poor: Calibration  # of modified Rankin 3-6 after 90 days
+    low_gcs: Calibration  # of 8 or less
+    elderly: Calibration  # of 80 years or older
+
+    def complaint(self, network: nn.Module) -> str | None:
+        """Whether it gives its four answers."""
+        answer = network(self._head(1))
+        return self._complaint(network, answer, poor_b=(1,), gcs_bu=(1, 2), elderly_b=(1,))
+
+
+class VolumeSurvivalManifest(ForecasterManifest):
+    """`forward(hu_bcdhw)`: see `models.volume_survival.VolumeSurvival`."""
+
+    kind: Literal["volume-survival"]
+    died: Calibration  # within 30 days, of the difference of its two logits
+    size_error_cm: Interval  # 5th and 95th percentile of true - predicted cube root of the volume
+
+    def complaint(self, network: nn.Module) -> str | None:
+        """Whether it gives its three answers."""
+        return self._complaint(network, network(self._head(1)), size_b=(1,), died_bk=(1, 2))
 
 
 ANY_MANIFEST: TypeAdapter[Manifest] = TypeAdapter(
-    Annotated[SegmenterManifest | ExpansionManifest, Field(discriminator="kind")]
+    Annotated[
+        SegmenterManifest | ExpansionManifest | PrognosisManifest | VolumeSurvivalManifest, Field(discriminator="kind")
+    ]
 )

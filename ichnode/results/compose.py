@@ -57,15 +57,13 @@ def compose_results(
     `sources` are headers without pixels as received, one a slice in the order of `volume.grid`, or one Enhanced CT
     header. Without a frame of reference segmentations are left out, and the reports refer to the source alone.
     """
-    others = (findings.estimated_by, prediction.followup.model if prediction.followup else None)
-    models = tuple(dict.fromkeys((findings.model, *filter(None, others))))
     run = _Run(
         sources=sources,
         headers=slice_headers(sources, volume.grid),
         volume=volume,
         prediction=prediction,
         findings=findings,
-        provenance=_provenance(sources[0], volume.grid.sop_instance_uids, models, profile, context),
+        provenance=_provenance(sources[0], volume.grid.sop_instance_uids, findings.models, profile, context),
     )
     segmentation = _segmentation(run)
     segmentations = (*segmentation, *_predicted_segmentation(run))
@@ -185,11 +183,10 @@ def _reports(run: _Run, segmentation: tuple[Result, ...], segmentations: tuple[R
                 provenance=provenance,
             )
         )
-    if findings.estimates and run.writes(Role.PREDICTION_REPORT):
+    if findings.predictions and run.writes(Role.PREDICTION_REPORT):
         reports.append(
             compose_prediction_report(
-                findings.estimates,
-                model=findings.estimated_by or findings.model,
+                findings.predictions,
                 key_slices=[run.headers[largest_slice_index(run.prediction.hematoma)]],
                 evidence=evidence,
                 provenance=provenance,

@@ -3,7 +3,7 @@
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from ichnode.domain.findings import HemorrhageType
+from ichnode.domain.findings import GcsCategory, HemorrhageType, RiskClass
 from ichnode.domain.identity import derived_uid
 
 OWN_SCHEME = "99ICHNODE"
@@ -49,12 +49,24 @@ VOLUME_CHANGE = _own("VOLCHANGE", "Predicted change of hematoma volume within 24
 PREDICTED_VOLUME = _own("VOL24H", "Predicted hematoma volume at 24 h")
 POOR_OUTCOME_PROBABILITY = _own("MRS36P", "Probability of modified Rankin scale 3-6 at 90 days")
 DEATH_PROBABILITY = _own("DEATH30P", "Probability of death within 30 days")
-GLASGOW_COMA_SCORE = Code("9269-2", "LN", "Glasgow coma score total")
+VOLUME_WITHOUT_OUTLINE = _own("VOLNOOUTLINE", "Hematoma volume by a model that outlines nothing")
+LOW_GCS_PROBABILITY = _own("GCS8P", "Probability of a Glasgow coma score of 8 or less")
 AGE_80_PROBABILITY = _own("AGE80P", "Probability of an age of 80 years or more")
+EXPANSION_CLASS = _own("HECLASS", "Risk class of hematoma expansion within 24 h")
+GLASGOW_COMA_SCORE = Code("9269-2", "LN", "Glasgow coma score total")
+CATEGORIES: dict[RiskClass | GcsCategory, Code] = {
+    RiskClass.LOW: Code("75976002", "SCT", "Low risk"),
+    RiskClass.MODERATE: Code("25594002", "SCT", "Moderate risk"),
+    RiskClass.HIGH: Code("15508007", "SCT", "High risk"),
+    GcsCategory.MILD: _own("GCS13TO15", "Glasgow coma score 13 to 15"),
+    GcsCategory.MODERATE: _own("GCS9TO12", "Glasgow coma score 9 to 12"),
+    GcsCategory.SEVERE: _own("GCS3TO8", "Glasgow coma score 3 to 8"),
+}
 
 # how it was derived: the modifier of a NUM
 STRICT = _own("STRICT", "At the strict threshold of the model (lower)")
 LENIENT = _own("LENIENT", "At the lenient threshold of the model (upper)")
+DERIVATION = Code("121401", "DCM", "Derivation")
 PREDICTED = _own("PRED", "Predicted")
 PREDICTED_LOWER = _own("PREDLOWER", "Predicted, lower bound of the interval")
 PREDICTED_UPPER = _own("PREDUPPER", "Predicted, upper bound of the interval")
@@ -70,7 +82,6 @@ MILLILITER = Code("ml", "UCUM", "milliliter")
 MILLIMETER = Code("mm", "UCUM", "millimeter")
 SQUARE_MILLIMETER = Code("mm2", "UCUM", "square millimeter")
 PERCENT = Code("%", "UCUM", "percent")
-SCORE = Code("{score}", "UCUM", "score")
 NO_UNITS = Code("1", "UCUM", "no units")
 
 # what the reader must know about the model

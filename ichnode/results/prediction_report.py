@@ -1,15 +1,18 @@
-"""SR-B: patient-level predictions (TID 1501), one group for each point in time that they speak of.
+"""SR-B: patient-level predictions (TID 1501), one group for each model and point in time that they speak of.
 
-A value with an interval is three NUM items: the value, and the bounds under a derivation that says so. Where the model
-abstained, the NUM has no value but a qualifier (CID 42), and the reason as a comment.
+A value with an interval is three NUM items: the value, and the bounds under a derivation that says so; a category is a
+CODE beside it. Where the model abstained, the NUM has no value but a qualifier (CID 42), and the reason as a comment.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from highdicom.sr import (
+    CodeContentItem,
+    ContentSequence,
     Measurement,
     MeasurementsAndQualitativeEvaluations,
+    QualitativeEvaluation,
     TextContentItem,
     TimePointContext,
     TrackingIdentifier,
@@ -17,16 +20,20 @@ from highdicom.sr import (
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from ichnode.domain.findings import Estimate, EstimateName, ModelIdentity
+from ichnode.domain.findings import Estimate, EstimateName, ModelEstimates, ModelIdentity
 from ichnode.results.concepts import (
     AGE_80_PROBABILITY,
+    CATEGORIES,
     COMMENT,
     DEATH_PROBABILITY,
+    DERIVATION,
     ESTIMATED,
     ESTIMATED_LOWER,
     ESTIMATED_UPPER,
+    EXPANSION_CLASS,
     EXPANSION_PROBABILITY,
     GLASGOW_COMA_SCORE,
+    LOW_GCS_PROBABILITY,
     MILLILITER,
     NOT_ATTEMPTED,
     PERCENT,
@@ -35,8 +42,8 @@ from ichnode.results.concepts import (
     PREDICTED_LOWER,
     PREDICTED_UPPER,
     PREDICTED_VOLUME,
-    SCORE,
     VOLUME_CHANGE,
+    VOLUME_WITHOUT_OUTLINE,
 )
 from ichnode.results.measurement_report import finding_sites, source_images
 from ichnode.results.provenance import Provenance, Result, Role
@@ -44,6 +51,7 @@ from ichnode.results.structured_report import (
     algorithm,
     append_model_statements,
     compose_report,
+    evaluation,
     measurement,
     research_use,
 )
@@ -60,11 +68,12 @@ class Meaning:
     unit: Code
     time_point: str
     derivations: tuple[Code, Code, Code] = _PREDICTED  # of the value, the lower and the upper bound
+    category: Code | None = None  # what its category answers, where it may have one
 
 
 MEANINGS: dict[EstimateName, Meaning] = {
     EstimateName.EXPANSION_PROBABILITY: Meaning(
-        concept=EXPANSION_PROBABILITY, unit=PERCENT, time_point="24 h predicted"
+        concept=EXPANSION_PROBABILITY, unit=PERCENT, time_point="24 h predicted", category=EXPANSION_CLASS
     ),
     EstimateName.PREDICTED_VOLUME: Meaning(concept=PREDICTED_VOLUME, unit=MILLILITER, time_point="24 h predicted"),
     EstimateName.VOLUME_CHANGE: Meaning(concept=VOLUME_CHANGE, unit=MILLILITER, time_point="24 h predicted"),
@@ -72,8 +81,15 @@ MEANINGS: dict[EstimateName, Meaning] = {
         concept=POOR_OUTCOME_PROBABILITY, unit=PERCENT, time_point="90 d predicted"
     ),
     EstimateName.DEATH_PROBABILITY: Meaning(concept=DEATH_PROBABILITY, unit=PERCENT, time_point="30 d predicted"),
-    EstimateName.GCS: Meaning(
-        concept=GLASGOW_COMA_SCORE, unit=SCORE, time_point="time of the CT", derivations=_ESTIMATED
+    EstimateName.VOLUME_WITHOUT_OUTLINE: Meaning(
+        concept=VOLUME_WITHOUT_OUTLINE, unit=MILLILITER, time_point="time of the CT", derivations=_ESTIMATED
+    ),
+    EstimateName.LOW_GCS_PROBABILITY: Meaning(
+        concept=LOW_GCS_PROBABILITY,
+        unit=PERCENT,
+        time_point="time of the CT",
+        derivations=_ESTIMATED,
+        category=GLASGOW_COMA_SCORE,
     ),
     EstimateName.AGE_80_PROBABILITY: Meaning(
         concept=AGE_80_PROBABILITY, unit=PERCENT, time_point="time of the CT", derivations=_ESTIMATED
@@ -82,33 +98,33 @@ MEANINGS: dict[EstimateName, Meaning] = {
 
 
 def compose_prediction_report(
-    estimates: tuple[Estimate, ...],
+    predictions: Sequence[ModelEstimates],
     *,
-    model: ModelIdentity,
     key_slices: Sequence[Dataset],
     evidence: Sequence[Dataset],
     provenance: Provenance,
 ) -> Result:
-    """All `estimates` of `model`; `key_slices` are the headers that the Image Library lists."""
-    time_points = dict.fromkeys(MEANINGS[estimate.name].time_point for estimate in estimates)
+    """What all models predict; `key_slices` are the headers that the Image Library lists."""
     groups = [
-        _group(
-            time_point,
-            tuple(e for e in estimates if MEANINGS[e.name].time_point == time_point),
-            model=model,
-            key_slices=key_slices,
-            provenance=provenance,
-        )
-        for time_point in time_points
+        _group(time_point, estimates, model=said.model, key_slices=key_slices, provenance=provenance)
+        for said in predictions
+        for time_point, estimates in _by_time_point(said.estimates).items()
     ]
     return compose_report(
         groups, role=Role.PREDICTION_REPORT, library=key_slices, evidence=evidence, provenance=provenance
     )
 
 
+def _by_time_point(estimates: Sequence[Estimate]) -> dict[str, list[Estimate]]:
+    found: dict[str, list[Estimate]] = {}
+    for estimate in estimates:
+        found.setdefault(MEANINGS[estimate.name].time_point, []).append(estimate)
+    return found
+
+
 def _group(
     time_point: str,
-    estimates: tuple[Estimate, ...],
+    estimates: Sequence[Estimate],
     *,
     model: ModelIdentity,
     key_slices: Sequence[Dataset],
@@ -116,13 +132,14 @@ def _group(
 ) -> MeasurementsAndQualitativeEvaluations:
     group = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
-            uid=provenance.uid("tracking", "estimates", time_point), identifier=f"Estimates, {time_point}"
+            uid=provenance.uid("tracking", "estimates", model.name, time_point),
+            identifier=f"Estimates of {model.name}, {time_point}",
         ),
         time_point_context=TimePointContext(time_point=time_point),
         finding_sites=finding_sites(None),
         algorithm_id=algorithm(model),
         measurements=[item for estimate in estimates for item in _measurements(estimate, model)],
-        qualitative_evaluations=[research_use()],
+        qualitative_evaluations=[research_use(), *(_category(each) for each in estimates if each.category)],
         source_images=source_images(key_slices),
     )
     append_model_statements(group[0], model)
@@ -143,6 +160,16 @@ def _measurements(estimate: Estimate, model: ModelIdentity) -> list[Measurement]
         comment = TextContentItem(name=COMMENT, value=estimate.note, relationship_type="HAS PROPERTIES")
         stated[0][0].ContentSequence.append(comment)
     return stated
+
+
+def _category(estimate: Estimate) -> QualitativeEvaluation:
+    meaning = MEANINGS[estimate.name]
+    assert meaning.category is not None
+    assert estimate.category is not None
+    category = evaluation(meaning.category, CATEGORIES[estimate.category])
+    derived = CodeContentItem(name=DERIVATION, value=meaning.derivations[0], relationship_type="HAS CONCEPT MOD")
+    category[0].ContentSequence = ContentSequence([derived])
+    return category
 
 
 def _without_value(meaning: Meaning, model: ModelIdentity) -> Measurement:

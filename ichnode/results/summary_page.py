@@ -98,8 +98,7 @@ def render(
             font=ImageFont.load_default(16),
             anchor="rd",
         )
-    models = (findings.model, prediction.followup.model) if prediction.followup else (findings.model,)
-    _write(draw, summary_lines(findings, tuple(dict.fromkeys(models)), study))
+    _write(draw, summary_lines(findings, study))
     return np.asarray(page)
 
 

@@ -1,6 +1,8 @@
 """The words of the summary page: what was found and predicted, by which model, in which study."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 from pydicom.dataset import Dataset
 
@@ -30,8 +32,9 @@ _ESTIMATES: dict[EstimateName, tuple[str, str, int]] = {  # label, unit, decimal
     EstimateName.VOLUME_CHANGE: ("Volume change in 24 h", " mL", 1),
     EstimateName.POOR_OUTCOME_PROBABILITY: ("mRS 3-6 at 90 days", " %", 0),
     EstimateName.DEATH_PROBABILITY: ("Death within 30 days", " %", 0),
-    EstimateName.GCS: ("GCS estimated from image", "", 0),
-    EstimateName.AGE_80_PROBABILITY: ("Age 80 or more", " %", 0),
+    EstimateName.VOLUME_WITHOUT_OUTLINE: ("Volume, no outline", " mL", 1),
+    EstimateName.LOW_GCS_PROBABILITY: ("GCS 8 or less, from image", " %", 0),
+    EstimateName.AGE_80_PROBABILITY: ("Age 80 or more, from image", " %", 0),
 }
 
 
@@ -46,17 +49,17 @@ class Line:
     space_above: int = 0  # pixels
 
 
-def summary_lines(findings: Findings, models: tuple[ModelIdentity, ...], study: Dataset) -> list[Line]:
-    """The text column from top to bottom; `models` are all that contributed, `study` holds date and accession."""
+def summary_lines(findings: Findings, study: Dataset) -> list[Line]:
+    """The text column from top to bottom; `study` holds date and accession."""
     lines = _found(findings.hematoma) if findings.hematoma else _not_found()
     lines += [Line(text=caveat, colour=AMBER, space_above=16) for caveat in findings.caveats]
-    for position, estimate in enumerate(findings.estimates):
-        if position == 0:
-            lines.append(Line(text="AI prediction", size=22, colour=AMBER, space_above=22))
-        lines += _estimate(estimate)
-    for model in models:
-        lines += _model(model)
-    lines.append(Line(text="Study date", value=_date(study.get("StudyDate")), space_above=22))
+    if findings.predictions:
+        lines.append(Line(text="AI prediction", size=22, colour=AMBER, space_above=16))
+    for said in findings.predictions:
+        lines += _estimates(said.estimates)
+    for _, alike in groupby(findings.models, lambda model: (model.trained_on, model.intended_use)):
+        lines += _models(list(alike))
+    lines.append(Line(text="Study date", value=_date(study.get("StudyDate")), space_above=16))
     lines.append(Line(text="Accession", value=str(study.get("AccessionNumber") or "-")))
     return lines
 
@@ -87,23 +90,38 @@ def _not_found() -> list[Line]:
     ]
 
 
-def _estimate(estimate: Estimate) -> list[Line]:
+def _estimates(estimates: Sequence[Estimate]) -> list[Line]:
+    """A row for each, and below it what is said about it: of neighbours of whom the same is said, once."""
+    lines = list[Line]()
+    for said, alike in groupby(estimates, _said_about):
+        lines += map(_estimate, alike)
+        lines += [Line(text=said, size=15, colour=GREY)] if said else []
+    return lines
+
+
+def _said_about(estimate: Estimate) -> str:
+    return "; ".join(filter(None, (estimate.category, estimate.note)))
+
+
+def _estimate(estimate: Estimate) -> Line:
     label, unit, decimals = _ESTIMATES[estimate.name]
-    note = [Line(text=estimate.note, size=15, colour=GREY)] if estimate.note else []
     if estimate.value is None:
-        return [Line(text=label, value="not estimated"), *note]
+        return Line(text=label, value="not estimated")
     value = f"{estimate.value:.{decimals}f}{unit}"
     if estimate.low is not None and estimate.high is not None:
         value += f"  ({estimate.low:.{decimals}f} to {estimate.high:.{decimals}f})"
-    return [Line(text=label, value=value), *note]
+    return Line(text=label, value=value)
 
 
-def _model(model: ModelIdentity) -> list[Line]:
+def _models(models: Sequence[ModelIdentity]) -> list[Line]:
+    """Those that were trained on the same."""
+    first = models[0]
+    lines = [Line(text=f"{m.name} {m.version}", value=f"weights {m.weights_sha256[:12]}", size=15) for m in models]
     return [
-        Line(text=f"Model {model.name} {model.version}", space_above=22),
-        Line(text=f"Weights {model.weights_sha256[:12]}, {model.family}", size=15, colour=GREY),
-        Line(text=f"Trained on {model.trained_on}", colour=AMBER),
-        Line(text=model.intended_use, size=15, colour=GREY),
+        replace(lines[0], space_above=16),
+        *lines[1:],
+        Line(text=f"Trained on {first.trained_on}", colour=AMBER),
+        Line(text=first.intended_use, size=15, colour=GREY),
     ]
 
 

@@ -10,22 +10,30 @@ from typing import Any
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from ichnode.domain.findings import ModelEstimates
 from ichnode.domain.reasons import Reason
 from ichnode.domain.study import Series
 from ichnode.errors import InferenceError, RefusedSeries
-from ichnode.imaging.prediction import Prediction
 from ichnode.imaging.quality import check_head
 from ichnode.imaging.series_reader import read_volume
-from ichnode.imaging.volume import Volume
-from ichnode.inference.bundle import load_bundle
-from ichnode.inference.expansion import ExpansionPredictor, Forecast, abstained, growing_ml
-from ichnode.inference.manifest import ExpansionManifest, SegmenterManifest
+from ichnode.inference.bundle import KIND_OF_PIPELINE, load_bundle
+from ichnode.inference.expansion import ExpansionPredictor
+from ichnode.inference.forecaster import Forecast, Forecaster
+from ichnode.inference.head import Head
+from ichnode.inference.manifest import SegmenterManifest
 from ichnode.inference.predictor import Predictor, choose_device
+from ichnode.inference.prognosis import PrognosisPredictor
 from ichnode.inference.quantify import quantify
+from ichnode.inference.volume_survival import VolumeSurvivalPredictor
 from ichnode.results.compose import compose_not_analysed, compose_results
 from ichnode.results.provenance import Result, ResultProfile, RunContext
 
-LEAST_EXPANDING_ML = 0.5
+FORECASTERS: Mapping[str, type[Forecaster[Any]]] = {  # by pipeline, in the order of the results
+    "expansion": ExpansionPredictor,
+    "prognosis": PrognosisPredictor,
+    "volume_survival": VolumeSurvivalPredictor,
+}
+LEAST_ML = 0.5  # of parenchymal and ventricular blood, from which these run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +81,14 @@ class AnalyserSettings:
     def __call__(self) -> Callable[[AnalysisRequest], Analysis]:
         """Load the models once; the function that analyses with them."""
         device = choose_device(self.device)
-        models = Models(hematoma=Predictor(load_bundle(self.bundles["hematoma"], device, SegmenterManifest), device))
-        if "expansion" in self.bundles:
-            expansion = load_bundle(self.bundles["expansion"], device, ExpansionManifest)
-            models = replace(models, expansion=ExpansionPredictor(expansion, device))
+        models = Models(
+            hematoma=Predictor(load_bundle(self.bundles["hematoma"], device, SegmenterManifest), device),
+            forecasters={
+                pipeline: forecaster(load_bundle(self.bundles[pipeline], device, KIND_OF_PIPELINE[pipeline]), device)
+                for pipeline, forecaster in FORECASTERS.items()
+                if pipeline in self.bundles
+            },
+        )
         return lambda request: analyse(request, models=models, profile=self.profile)
 
 
@@ -85,7 +97,7 @@ class Models:
     """What is loaded."""
 
     hematoma: Predictor
-    expansion: ExpansionPredictor | None = None
+    forecasters: Mapping[str, Forecaster[Any]]  # by pipeline
 
 
 def analyse(request: AnalysisRequest, *, models: Models, profile: ResultProfile) -> Analysis:
@@ -104,10 +116,17 @@ def analyse(request: AnalysisRequest, *, models: Models, profile: ResultProfile)
     sources = _headers(request.series, volume.grid.sop_instance_uids)
     prediction = models.hematoma.predict(volume)
     findings = quantify(prediction, volume, models.hematoma.bundle.manifest.thresholds)
-    if "expansion" in request.run and models.expansion and growing_ml(prediction, volume) >= LEAST_EXPANDING_ML:
-        forecast = _forecast(models.expansion, volume, prediction, sources[0])
-        prediction = replace(prediction, followup=forecast.followup)
-        findings = replace(findings, estimates=forecast.estimates, estimated_by=models.expansion.bundle.identity)
+    head = Head(volume=volume, now=prediction, known=_known_of(sources[0]))
+    if head.growing_ml >= LEAST_ML:
+        asked = [each for pipeline, each in models.forecasters.items() if pipeline in request.run]
+        forecasts = [_forecast(forecaster, head) for forecaster in asked]
+        predictions = [
+            ModelEstimates(model=forecaster.bundle.identity, estimates=forecast.estimates)
+            for forecaster, forecast in zip(asked, forecasts, strict=True)
+        ]
+        findings = replace(findings, predictions=tuple(predictions))
+        pictures = (forecast.followup for forecast in forecasts if forecast.followup)
+        prediction = replace(prediction, followup=next(pictures, None))
     clock.step("infer")
     results = compose_results(
         sources=sources,
@@ -128,12 +147,12 @@ def analyse(request: AnalysisRequest, *, models: Models, profile: ResultProfile)
     )
 
 
-def _forecast(model: ExpansionPredictor, volume: Volume, now: Prediction, header: Dataset) -> Forecast:
+def _forecast(forecaster: Forecaster[Any], head: Head) -> Forecast:
     """What goes wrong here takes nothing from what was found."""
     try:
-        return model.predict(volume, now, _known_of(header))
+        return forecaster.predict(head)
     except InferenceError as failure:
-        return abstained(failure.detail)
+        return forecaster.abstain(failure.detail)
 
 
 def _known_of(header: Dataset) -> dict[str, float]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from pydicom import dcmread
 
-from ichnode.domain.findings import Estimate, EstimateName, Findings, Hematoma, ModelIdentity, Side
+from ichnode.domain.findings import Estimate, EstimateName, Findings, Hematoma, ModelEstimates, ModelIdentity, Side
 from ichnode.domain.study import Series
 from ichnode.imaging.header import instance_from_file
 from ichnode.imaging.prediction import PredictedFollowUp, Prediction
@@ -94,4 +94,6 @@ def _findings(hematoma: Mask, grid: AcquisitionGrid) -> Findings:
         short_axis_mm=36.0,
     )
     expansion = Estimate(name=EstimateName.EXPANSION_PROBABILITY, value=42.0, low=30.0, high=55.0)
-    return Findings(model=_MODEL, hematoma=measured, estimates=(expansion,))
+    return Findings(
+        model=_MODEL, hematoma=measured, predictions=(ModelEstimates(model=_MODEL, estimates=(expansion,)),)
+    )

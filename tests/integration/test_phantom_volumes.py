@@ -100,7 +100,7 @@ def analysed(predictor: RememberingPredictor, geometry: Geometry, hematoma_ml: f
     series = stored_series(phantom.datasets, folder)
     analysis = analyse(
         AnalysisRequest(series=series, run=("hematoma",), context=CONTEXT),
-        models=Models(hematoma=predictor),
+        models=Models(hematoma=predictor, forecasters={}),
         profile=EVERYTHING,
     )
     return Head(

@@ -5,12 +5,11 @@ import torch
 
 from models.prognosis import (
     PUBLISHED,
-    Consciousness,
     Prognosis,
-    consciousness,
     gcs_units,
     improved_sight,
     published_sight,
+    units_on,
 )
 
 
@@ -31,24 +30,18 @@ def test_the_coma_scale_is_an_ordinal_code_and_back() -> None:
     gcs = torch.tensor([15, 13, 12, 9, 8, 3])
     units = gcs_units(gcs)
     assert units.tolist() == [[0, 0], [0, 0], [1, 0], [1, 0], [1, 1], [1, 1]]
-    assert consciousness(units) == [Consciousness(n) for n in (0, 0, 1, 1, 2, 2)]
+    assert units_on(units - 0.5) == [0, 0, 1, 1, 2, 2]
 
 
 def test_units_out_of_order_are_counted() -> None:
-    assert consciousness(torch.tensor([[0.4, 0.6], [0.5, 0.5]])) == [
-        Consciousness.GCS_9_TO_12,
-        Consciousness.GCS_13_TO_15,
-    ]
+    assert units_on(torch.tensor([[-0.4, 0.6], [0.0, 0.0]])) == [1, 0]
 
 
-def test_it_answers_three_questions_with_probabilities_that_a_temperature_softens() -> None:
+def test_it_answers_three_questions_for_each_head() -> None:
     torch.manual_seed(0)
     network = Prognosis().eval()
-    hu = torch.full((2, 1, 32, 48, 48), 35.0)
     with torch.inference_mode():
-        sure, logits = network(hu), network.logits(hu)
-        network.temperature.fill_(4.0)
-        unsure = network(hu)
-    assert [answer.shape for answer in sure] == [(2,), (2, 2), (2,)]
-    assert torch.allclose(sure.gcs_bu, torch.sigmoid(logits.gcs_bu))
-    assert torch.all((unsure.gcs_bu - 0.5).abs() < (sure.gcs_bu - 0.5).abs())
+        answers = network(torch.rand(2, 1, 32, 48, 48) * 80)
+    assert [answer.shape for answer in answers[:3]] == [(2,), (2, 2), (2,)]
+    assert network.familiarity(answers.features_bf).shape == (2,)
+    assert isinstance(network.last_convolution, torch.nn.Conv3d)

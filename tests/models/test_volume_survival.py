@@ -25,14 +25,14 @@ def test_a_head_shrunk_to_a_fixed_shape_is_measured_in_its_own_voxels() -> None:
     assert float(true_ml) == pytest.approx(15.0, rel=1e-5)
 
 
-def test_it_answers_with_a_size_and_probabilities_of_survival() -> None:
+def test_it_answers_with_a_size_and_two_logits_for_each_head() -> None:
     torch.manual_seed(0)
     network = VolumeSurvival().eval()
     with torch.inference_mode():
-        size_b, died_bk = network(torch.rand(2, 1, 16, 48, 48) * 80)
-    assert size_b.shape == (2,)
-    assert died_bk.shape == (2, 2)
-    assert died_bk.sum(dim=1).tolist() == pytest.approx([1.0, 1.0])
+        answers = network(torch.rand(2, 1, 16, 48, 48) * 80)
+    assert answers.size_b.shape == (2,)
+    assert answers.died_bk.shape == (2, 2)
+    assert network.familiarity(answers.features_bf).shape == (2,)
 
 
 def test_only_40_to_110_hu_are_seen() -> None:

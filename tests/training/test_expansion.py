@@ -50,7 +50,9 @@ class Says(nn.Module):
 
     def forward(self, x_bcdhw: Tensor, clinical_bn: Tensor) -> DenseFollowup:
         still = torch.zeros(1, 3, *SHAPE[1:])
-        return DenseFollowup(x_bcdhw[:, :1], self.hematoma, still, still, still[:, :1], torch.zeros(1, 2))
+        return DenseFollowup(
+            x_bcdhw[:, :1], self.hematoma, still, still, still[:, :1], torch.zeros(1, 2), torch.zeros(1, 1)
+        )
 
 
 def test_it_reads_the_ct_and_both_kinds_of_blood_apart() -> None:

@@ -22,7 +22,11 @@ def said(hematoma: Tensor, ct: float = 0.5, field: Tensor = STILL) -> Followup:
 
 def said_dense(hematoma: Tensor, displacement: Tensor = STILL) -> DenseFollowup:
     return DenseFollowup(
-        *said(hematoma), displacement_bcdhw=displacement, new_bcdhw=hematoma, expands_bk=torch.zeros(1, 2)
+        *said(hematoma),
+        displacement_bcdhw=displacement,
+        new_bcdhw=hematoma,
+        expands_bk=torch.zeros(1, 2),
+        features_bf=torch.zeros(1, 1),
     )
 
 

@@ -10,7 +10,8 @@ from tests.training.patients_factory import patients
 from training.prognosis.system import PrognosisSystem, truth_of
 from training.prognosis.validation import mean_auc_of
 
-UNDECIDED = Answers(poor_b=torch.zeros(4), gcs_bu=torch.zeros(4, 2), elderly_b=torch.zeros(4))
+FEATURES = torch.zeros(4, 1)
+UNDECIDED = Answers(torch.zeros(4), torch.zeros(4, 2), torch.zeros(4), FEATURES)
 
 
 def test_the_truth_is_read_off_the_patients() -> None:
@@ -49,7 +50,7 @@ def test_the_score_is_the_mean_auc() -> None:
     class Says(torch.nn.Module):
         def forward(self, hu_bcdhw: torch.Tensor) -> Answers:
             rank = torch.tensor([0.1, 0.2, 0.3, 0.4])
-            return Answers(poor_b=rank, gcs_bu=torch.stack([rank, 1 - rank], dim=1), elderly_b=rank)
+            return Answers(rank, torch.stack([rank, 1 - rank], dim=1), rank, FEATURES)
 
     batch = patients(age=(60, 70, 85, 90), gcs=(15, 15, 6, 3), poor=(0, 1, 0, 1))
     assert mean_auc_of(Says(), [batch]) == pytest.approx((0.75 + 0 + 1) / 3)  # type: ignore[arg-type]

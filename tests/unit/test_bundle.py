@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from ichnode.errors import BundleError, ConfigError
 from ichnode.inference.bundle import find_bundles, load_bundle, pipeline_bundles, shipped_bundles, verify_bundle
 from ichnode.inference.manifest import SegmenterManifest
-from tests.bundle_factory import expansion_bundle
+from tests.bundle_factory import NETWORKS, forecaster_bundle
 
 NAME = "hematoma-baseline"
 
@@ -166,16 +166,28 @@ def test_a_loaded_bundle_runs_the_numbers_of_its_weights_file_and_names_them() -
     assert bundle.identity.trained_on == "nothing"
 
 
-def test_a_bundle_of_another_kind_verifies_by_its_own_interface(tmp_path: Path) -> None:
-    assert verify_bundle(expansion_bundle(tmp_path / "expansion")).kind == "expansion"
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_bundle_of_each_kind_verifies_by_its_own_interface(kind: str, tmp_path: Path) -> None:
+    assert verify_bundle(forecaster_bundle(tmp_path / "good", kind)).kind == kind
+    other = next(name for name in NETWORKS if name != kind)
+    folder = forecaster_bundle(tmp_path / "other", other)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    errors = NETWORKS[kind][1] | {key: None for key in NETWORKS[other][1] if key not in NETWORKS[kind][1]}
+    changed = {key: value for key, value in (manifest | errors).items() if value is not None}
+    (folder / "manifest.json").write_text(json.dumps(changed | {"kind": kind}))
     with pytest.raises(BundleError, match="does not read what it says"):
-        verify_bundle(expansion_bundle(tmp_path / "odd", shape=[16, 33, 32]))
+        verify_bundle(folder)
+
+
+def test_a_bundle_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="does not read what it says"):
+        verify_bundle(forecaster_bundle(tmp_path / "odd", "expansion", shape=[16, 33, 32]))
     with pytest.raises(BundleError, match="size_error_cm"):
-        verify_bundle(expansion_bundle(tmp_path / "turned", size_error_cm=[0.5, -0.5]))
+        verify_bundle(forecaster_bundle(tmp_path / "turned", "expansion", size_error_cm=[0.5, -0.5]))
 
 
 def test_a_bundle_of_another_kind_than_asked_for_is_refused(tmp_path: Path) -> None:
-    folder = expansion_bundle(tmp_path / "expansion")
+    folder = forecaster_bundle(tmp_path / "expansion", "expansion")
     with pytest.raises(BundleError, match="expansion is a bundle of the kind expansion, which is not asked for here"):
         load_bundle(folder, "cpu", SegmenterManifest)
     with pytest.raises(ConfigError, match=r"^inference\.hematoma_bundle: expansion is a bundle of the kind expansion"):

@@ -145,7 +145,10 @@ def test_the_page_keeps_the_proportions_of_oblong_pixels() -> None:
 def test_a_page_without_estimates_and_one_with_long_notes_are_drawn() -> None:
     case = phantom_case(30)
     plain = page(phantom_case(30, followup=False))
-    case.estimates = tuple(replace(e, note="a long reason " * 20) for e in case.estimates)
+    case.predictions = tuple(
+        replace(said, estimates=tuple(replace(e, note="a long reason " * 20) for e in said.estimates))
+        for said in case.predictions
+    )
     assert (page(case) != plain).any()
 
 
@@ -155,7 +158,7 @@ def test_the_page_has_a_line_for_each_type_of_hemorrhage_and_for_each_caveat() -
     hematoma = replace(measured(case.volume.grid, case.mask), parts=(part,))
     findings = Findings(model=case.model, hematoma=hematoma, caveats=(Caveat.LOST_OFFSET,))
 
-    lines = [(line.text, line.value) for line in summary_lines(findings, (case.model,), case.sources[0])]
+    lines = [(line.text, line.value) for line in summary_lines(findings, case.sources[0])]
 
     assert ("Intraventricular", "3.2 mL  (2.0 to 4.0)") in lines
     assert (Caveat.LOST_OFFSET.value, "") in lines

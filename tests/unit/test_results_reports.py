@@ -21,7 +21,17 @@ from ichnode.imaging.volume import Mask
 from ichnode.results.compose import compose_not_analysed
 from ichnode.results.outline_report import FREEHAND_TOOL, outer_contour, outlined_region
 from ichnode.results.provenance import PredecessorReport, Result, Role
-from tests.results_factory import CONTEXT, MODEL, PROFILE, Case, measured, phantom_case, save
+from tests.results_factory import (
+    CONTEXT,
+    FOLLOWUP_MODEL,
+    MODEL,
+    PROFILE,
+    PROGNOSIS_MODEL,
+    Case,
+    measured,
+    phantom_case,
+    save,
+)
 
 REPORTS = (Role.MEASUREMENT_REPORT, Role.OUTLINE_REPORT, Role.PREDICTION_REPORT)
 TEMPLATES = {Role.MEASUREMENT_REPORT: "1411", Role.OUTLINE_REPORT: "1410", Role.PREDICTION_REPORT: "1501"}
@@ -220,10 +230,24 @@ def test_an_interval_is_three_numbers_with_a_derivation_each(reports: dict[str, 
     assert derivations == ["PRED", "PREDLOWER", "PREDUPPER"]
 
 
-def test_the_glasgow_coma_score_is_marked_as_estimated_from_the_image(reports: dict[str, Dataset]) -> None:
-    number = below(reports[Role.PREDICTION_REPORT], "9269-2")[0]
-    assert below(number, "121401")[0].ConceptCodeSequence[0].CodeValue == "EST"
-    assert values(reports[Role.PREDICTION_REPORT], "9269-2")[0] == (11, "{score}")
+def test_the_glasgow_coma_score_is_a_category_that_is_marked_as_estimated_from_the_image(
+    reports: dict[str, Dataset],
+) -> None:
+    (category,) = below(reports[Role.PREDICTION_REPORT], "9269-2")
+    assert category.ConceptCodeSequence[0].CodeValue == "GCS9TO12"
+    assert below(category, "121401")[0].ConceptCodeSequence[0].CodeValue == "EST"
+    assert values(reports[Role.PREDICTION_REPORT], "GCS8P") == [(11, "%"), (8, "%"), (14, "%")]
+
+
+def test_the_risk_of_expansion_has_a_class(reports: dict[str, Dataset]) -> None:
+    (risk,) = below(reports[Role.PREDICTION_REPORT], "HECLASS")
+    assert risk.ConceptCodeSequence[0].CodeMeaning == "Moderate risk"
+
+
+def test_each_number_stands_under_the_model_that_said_it(reports: dict[str, Dataset]) -> None:
+    for group in groups(reports[Role.PREDICTION_REPORT]):
+        (name,) = {item.TextValue for item in below(group, "111001")}
+        assert name == (FOLLOWUP_MODEL.name if below(group, "HEPROB") else PROGNOSIS_MODEL.name)
 
 
 def test_an_abstention_has_no_value_but_a_reason(reports: dict[str, Dataset]) -> None:
@@ -240,7 +264,7 @@ def test_each_prediction_stands_under_its_own_point_in_time(reports: dict[str, D
     }
     assert time_points == {
         "24 h predicted": {"HEPROB", "VOL24H"},
-        "time of the CT": {"9269-2"},
+        "time of the CT": {"GCS8P"},
         "90 d predicted": {"MRS36P"},
     }
 

@@ -1,59 +1,49 @@
-"""Export of system D: its weights, and its errors on simulated patients that no training saw."""
+"""Export of system D: what its bundle says of its errors."""
 
-from datetime import date
-from pathlib import Path
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from ichnode.inference.manifest import ExpansionManifest
-from models.expansion import DenseExpansion
-from training.expansion.measure import measured
-from training.expansion.system import ExpansionSystem
-from training.fit.checkpoint import read
-from training.fit.export import INTENDED_USE, write_bundle
-from training.fit.source import Source
+from models.expansion import DEFINITIONS, DenseFollowup
+from training.expansion.system import ExpansionSystem, seen_of
 from training.patients.batch import Patients
+from training.patients.calibration import Floats, calibration, within
+from training.patients.export import Export
 
-ARCHITECTURE = "expansion:DenseExpansion"
-REFERENCE = "Abramova et al., Appl Sci 2024, 14(7) 2708; dense velocity field and clinical conditioning are ours"
+_CONVENTIONAL, _SMALL = range(len(DEFINITIONS))
+_RISKS = (0.5, 1.5)  # of the share who expand: where the risk begins to be moderate, and high
 
 
-def export_expansion(
-    checkpoint: Path,
-    folder: Path,
-    patients: Source[Patients],
-    count: int,
-    *,
-    system: ExpansionSystem,
-    version: str,
-    card: str,
-    trained_on: str,
-    created: date,
-) -> ExpansionManifest:
-    """Measured on the first `count` batches of `patients`. Raises what `measured` and `write_bundle` raise."""
-    weights = read(checkpoint, type(system))["average"]
-    network = DenseExpansion(system.config)
-    network.load_state_dict(weights)
-    errors = measured(network.eval(), map(patients.batch, range(count)), system.spacing_mm)
-    conventional, small = errors.expands
-    return write_bundle(
-        folder,
-        weights,
-        card,
-        lambda weights_sha256: ExpansionManifest(
-            kind="expansion",
-            name=folder.name,
-            version=version,
-            architecture=ARCHITECTURE,
-            weights_sha256=weights_sha256,
-            family="neural network",
-            trained_on=trained_on,
-            intended_use=INTENDED_USE,
-            grid_spacing_mm=system.spacing_mm,
-            shape=system.shape,
-            expands=conventional,
-            expands_3_ml=small,
-            size_error_cm=errors.size_error_cm,
-            baseline_ml=errors.baseline_ml,
-            created=created,
-            reference=REFERENCE,
-        ),
+def row(system: ExpansionSystem, answer: DenseFollowup, batch: Patients) -> Tensor:
+    """Logits and truth of both definitions, and true - predicted cube root of the volume."""
+    predicted, true = (
+        (share > 0.5).sum(dim=(1, 2, 3, 4)) * prod(system.spacing_mm) / 1000
+        for share in (answer.hematoma_bcdhw, seen_of(batch).later_hematoma_bcdhw)
     )
+    error_b = true ** (1 / 3) - predicted ** (1 / 3)
+    return torch.cat([answer.expands_bk, batch.became_bn[:, : len(DEFINITIONS)], error_b[:, None]], dim=1)
+
+
+def errors(rows: Floats) -> dict[str, Any]:
+    """By the fields of the manifest."""
+    logits, truth, error = rows[:, : len(DEFINITIONS)], rows[:, len(DEFINITIONS) : -1], rows[:, -1]
+    conventional, small = (calibration(logits[:, index], truth[:, index]) for index in (_CONVENTIONAL, _SMALL))
+    moderate, high = (100 * share * float(truth[:, _CONVENTIONAL].mean()) for share in _RISKS)
+    return {
+        "expands": conventional,
+        "expands_3_ml": small,
+        "risk_percent": (moderate, high),
+        "size_error_cm": within(error),
+    }
+
+
+EXPORT: Export[ExpansionSystem] = Export(
+    kind=ExpansionManifest,
+    architecture="expansion:DenseExpansion",
+    reference="Abramova et al., Appl Sci 2024, 14(7) 2708; dense velocity field and clinical conditioning are ours",
+    row=row,
+    errors=errors,
+)

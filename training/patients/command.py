@@ -1,8 +1,15 @@
-"""The commands `fit followup`, `prognosis`, `volume-survival` and `expansion`: parsing and printing."""
+"""The commands `fit` and `export` of the published systems: parsing and printing."""
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from ichnode.errors import BundleError
+from training.data.manifest import DataError, explained
 from training.fit.command import (
     DecaySteps,
     FirstPatient,
@@ -18,9 +25,13 @@ from training.fit.command import (
 )
 from training.fit.recipes import RecipeName
 from training.fit.validation import StyleScores
+from training.patients.export import Description, export
 from training.patients.plan import Plan
 from training.patients.simulated import validation_of
-from training.simulate.cohort import TRAINING_SEEDS
+from training.simulate.cohort import TRAINING_SEEDS, VALIDATION_SEEDS
+from training.simulate.styles import TRAINING
+
+_PASSED_OVER = 10_000  # patients: the first ones of the validation chose the checkpoint
 
 
 def fit_on_patients(plan: Plan) -> Callable[..., None]:
@@ -50,5 +61,38 @@ def fit_on_patients(plan: Plan) -> Callable[..., None]:
         validate = StyleScores(styles, plan.score, batches=plan.validation_patients, device=chosen.device)
         with problems_told():
             train(chosen, source, validate, tuple(styles), out, resume=resume, start_from=None)
+
+    return command
+
+
+def export_of(plan: Plan) -> Callable[..., None]:
+    """The command that makes a bundle of a checkpoint."""
+    way = plan.export
+    assert way is not None
+
+    def command(
+        checkpoint: Annotated[
+            Path, typer.Argument(help="best.pt or last.pt of a training", exists=True, dir_okay=False)
+        ],
+        out: Annotated[Path, typer.Option(help="Folder of the bundle; its name is the bundle's")],
+        version: Annotated[str, typer.Option()],
+        card: Annotated[Path, typer.Option(help="Text of CARD.md", exists=True, dir_okay=False)],
+        trained_on: Annotated[str, typer.Option(help="On whom, as reports and the summary page say it")],
+        patients: Annotated[int, typer.Option(min=20, help="Simulated, to measure its errors on")] = 200,
+        created: Annotated[str | None, typer.Option(help="YYYY-MM-DD; today")] = None,
+    ) -> None:
+        source = validation_of(plan.patients(VALIDATION_SEEDS), TRAINING, _PASSED_OVER)
+        try:
+            described = Description(
+                version=version,
+                card=card.read_text("utf-8"),
+                trained_on=trained_on,
+                created=date.fromisoformat(created) if created else date.today(),
+            )
+            manifest = export(way, checkpoint, out, source, patients, system=plan.system, described=described)
+        except (BundleError, DataError, ValueError) as problem:
+            typer.echo(explained(problem), err=True)
+            raise typer.Exit(2) from problem
+        typer.echo(f"{out}: {manifest.name} {manifest.version}, SHA-256 {manifest.weights_sha256}")
 
     return command

@@ -1,10 +1,12 @@
 """Plan: how one of the four published systems is trained on patients."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from training.fit.system import System
 from training.fit.validation import Score
 from training.patients.batch import Patients
+from training.patients.export import Export
 from training.patients.simulated import SimulatedPatients
 from training.simulate.styles import TRAINING
 
@@ -24,6 +26,7 @@ class Plan:
     least_batch: int = 1
     learning_rate: float
     validation_patients: int
+    export: Export[Any] | None = None
 
     def patients(self, first_seed: int, device: str = "cpu", heads: int = 1) -> SimulatedPatients:
         """Those it is trained on."""

@@ -2,13 +2,16 @@
 
 from functools import partial
 
+from training.expansion.export import EXPORT as EXPANSION_EXPORT
 from training.expansion.system import ExpansionSystem
 from training.expansion.validation import growth_dice_of
 from training.followup.system import FollowupSystem
 from training.followup.validation import change_and_hemorrhage_score
 from training.patients.plan import Plan
+from training.prognosis.export import EXPORT as PROGNOSIS_EXPORT
 from training.prognosis.system import PrognosisSystem
 from training.prognosis.validation import mean_auc_of
+from training.volume_survival.export import EXPORT as VOLUME_SURVIVAL_EXPORT
 from training.volume_survival.system import VolumeSurvivalSystem
 from training.volume_survival.validation import size_and_death_score
 
@@ -40,6 +43,7 @@ PLANS = {
         score=growth_dice_of,
         learning_rate=1.5e-3,
         validation_patients=24,
+        export=EXPANSION_EXPORT,
     ),
     "prognosis": Plan(
         about="Outcome, consciousness and age (system B), trained on simulated patients.",
@@ -50,6 +54,7 @@ PLANS = {
         least_batch=8,
         learning_rate=1e-3,
         validation_patients=64,
+        export=PROGNOSIS_EXPORT,
     ),
     "volume-survival": Plan(
         about="Volume and survival, without a mask (system C), trained on simulated patients.",
@@ -60,5 +65,6 @@ PLANS = {
         least_batch=8,
         learning_rate=1e-3,
         validation_patients=64,
+        export=VOLUME_SURVIVAL_EXPORT,
     ),
 }

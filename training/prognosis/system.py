@@ -1,6 +1,7 @@
 """Prognosis: three tasks on one trunk, and the rows of the paper's ablation as switches."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,7 +39,7 @@ class PrognosisSystem(System):
 
     def answer(self, network: Prognosis, batch: Patients) -> Answers:
         """Logits of the three tasks."""
-        return network.logits(batch.hu_bdhw[:, None])
+        return network(batch.hu_bdhw[:, None])  # type: ignore[no-any-return]
 
     def losses(self, answer: Answers, batch: Patients, *, late: bool) -> dict[str, Tensor]:
         """Binary cross-entropy of each task, over the patients of whom the truth is known."""
@@ -56,11 +57,19 @@ class PrognosisSystem(System):
         }
 
 
-def truth_of(batch: Patients) -> Answers:
+class Truth(NamedTuple):
     """0 or 1 for each answer; NaN where it is not known."""
+
+    poor_b: Tensor
+    gcs_bu: Tensor
+    elderly_b: Tensor
+
+
+def truth_of(batch: Patients) -> Truth:
+    """What the network should answer."""
     gcs_b, age_b = batch.known_bn[:, _GCS], batch.known_bn[:, _AGE]
     units_bu = gcs_units(gcs_b)
-    return Answers(
+    return Truth(
         poor_b=batch.became_bn[:, _POOR],
         gcs_bu=units_bu.where(gcs_b.isfinite()[:, None], torch.nan),
         elderly_b=(age_b >= _ELDERLY).float().where(age_b.isfinite(), torch.nan),

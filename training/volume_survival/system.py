@@ -37,7 +37,7 @@ class VolumeSurvivalSystem(System):
 
     def answer(self, network: VolumeSurvival, batch: Patients) -> Answers:
         """Size and logits of survival."""
-        return network.logits(batch.hu_bdhw[:, None])
+        return network(batch.hu_bdhw[:, None])  # type: ignore[no-any-return]
 
     def losses(self, answer: Answers, batch: Patients, *, late: bool) -> dict[str, Tensor]:
         """Squared error of the size in cm, and weighted cross-entropy of survival where it is known."""

@@ -1,4 +1,4 @@
-"""A rule that runs `expansion` gets the next day into its results, and one that does not is as it was."""
+"""A rule that runs forecasters gets what they say into its results, and one that does not is as it was."""
 
 from datetime import datetime
 from io import BytesIO
@@ -15,8 +15,8 @@ from ichnode.errors import ConfigError
 from ichnode.node import analyser_settings
 from ichnode.phantom import head_ct
 from ichnode.results.provenance import RunContext
-from ichnode.stages.analysis import Analysis, AnalysisRequest
-from tests.bundle_factory import expansion_bundle
+from ichnode.stages.analysis import FORECASTERS, Analysis, AnalysisRequest
+from tests.bundle_factory import forecaster_bundle
 from tests.series_factory import stored_series
 
 CONTEXT = RunContext(run_at=datetime(2026, 11, 27, 3, 0), config_sha256="0" * 64, rule="head-ct", predecessor=None)
@@ -44,7 +44,9 @@ run = {run}
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("expansion")
     (made / "bundles").mkdir()
-    expansion_bundle(made / "bundles" / "expansion", shape=[32, 112, 96])
+    for pipeline in FORECASTERS:
+        name = pipeline.replace("_", "-")
+        forecaster_bundle(made / "bundles" / name, name, shape=[32, 112, 96])
     return made
 
 
@@ -55,7 +57,7 @@ def series(folder: Path) -> Series:
 
 
 def analysed(folder: Path, series: Series, *, run: tuple[str, ...]) -> Analysis:
-    settings = load_settings(config(folder, '["hematoma", "expansion"]'), {})
+    settings = load_settings(config(folder, str(["hematoma", *FORECASTERS])), {})
     return analyser_settings(settings)()(AnalysisRequest(series=series, run=run, context=CONTEXT))
 
 
@@ -70,7 +72,8 @@ def test_the_next_day_is_in_the_results(folder: Path, series: Series) -> None:
     predicted = objects(analysis, "predicted_series")
 
     assert analysis.findings is not None
-    hematoma_ml, estimates = analysis.findings["hematoma"]["volume_ml"], analysis.findings["estimates"]
+    hematoma_ml, (said,) = analysis.findings["hematoma"]["volume_ml"], analysis.findings["predictions"]
+    estimates = said["estimates"]
     assert [estimate["name"] for estimate in estimates] == [
         "expansion_probability",
         "predicted_volume",
@@ -85,13 +88,26 @@ def test_the_next_day_is_in_the_results(folder: Path, series: Series) -> None:
         np.testing.assert_array_equal(dataset.pixel_array, received[int(dataset.InstanceNumber)].pixel_array)
 
 
+def test_all_models_speak_in_one_report_each_for_itself(folder: Path, series: Series) -> None:
+    analysis = analysed(folder, series, run=("hematoma", *FORECASTERS))
+    (report,) = objects(analysis, "prediction_report")
+    assert analysis.findings is not None
+    predictions = analysis.findings["predictions"]
+    assert [said["model"]["name"] for said in predictions] == ["expansion", "prognosis", "volume-survival"]
+    assert all(estimate["value"] is not None for said in predictions for estimate in said["estimates"])
+    for said in predictions:
+        assert f"weights_sha256={said['model']['weights_sha256']}" in report.to_json()
+    (page,) = objects(analysis, "summary_page")
+    assert not page.pixel_array[1000:, 700:].any()  # all lines have room
+
+
 def test_a_rule_that_does_not_run_it_gets_nothing_of_it(folder: Path, series: Series) -> None:
     analysis = analysed(folder, series, run=("hematoma",))
     assert {each.role for each in analysis.objects}.isdisjoint(
         {"prediction_report", "predicted_segmentation", "predicted_series"}
     )
     assert analysis.findings is not None
-    assert analysis.findings["estimates"] == ()
+    assert analysis.findings["predictions"] == ()
 
 
 def test_a_head_without_hematoma_has_no_next_day(folder: Path, tmp_path: Path) -> None:
@@ -99,7 +115,7 @@ def test_a_head_without_hematoma_has_no_next_day(folder: Path, tmp_path: Path) -
     analysis = analysed(folder, healthy, run=("hematoma", "expansion"))
     assert analysis.findings is not None
     assert analysis.findings["hematoma"] is None
-    assert analysis.findings["estimates"] == ()
+    assert analysis.findings["predictions"] == ()
 
 
 def test_a_pipeline_whose_bundle_is_not_there_is_told_by_its_key(tmp_path: Path) -> None:

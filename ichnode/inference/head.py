@@ -1,0 +1,57 @@
+"""Head: what all forecasters read of one patient, each grid made once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ichnode.domain.findings import HemorrhageType
+from ichnode.imaging.head_box import grid_in_the_middle, head_box
+from ichnode.imaging.prediction import Prediction
+from ichnode.imaging.resample import CanonicalGrid, canonical_grid_for, to_canonical
+from ichnode.imaging.volume import FloatArray, Mask, Volume
+from ichnode.inference.manifest import ForecasterManifest
+
+Wanted = tuple[tuple[float, float, float], tuple[int, int, int]]  # spacing in mm and shape, z, y, x
+Sight = tuple[CanonicalGrid, FloatArray]  # a grid, and HU on it (z, y, x)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Head:
+    """A head CT, the hematoma that was found in it, and what else is known of the patient."""
+
+    volume: Volume
+    now: Prediction
+    known: Mapping[str, float] = field(default_factory=dict)  # by the names of `inference.expansion.CLINICAL`
+    _sights: dict[Wanted, Sight] = field(init=False, default_factory=dict)
+
+    @property
+    def parenchymal(self) -> Mask:
+        """(slice, row, column). All of the hematoma is parenchymal where the model tells no types apart."""
+        return self.now.hematoma if self.now.types is None else self._of_type(HemorrhageType.IPH)
+
+    @property
+    def ventricular(self) -> Mask:
+        """(slice, row, column)."""
+        return self._of_type(HemorrhageType.IVH)
+
+    @property
+    def growing_ml(self) -> float:
+        """Parenchymal and ventricular blood."""
+        return self.volume.grid.volume_ml(self.parenchymal | self.ventricular)
+
+    def seen_by(self, manifest: ForecasterManifest) -> Sight:
+        """The head in the middle of a grid like that a network was trained on."""
+        wanted = (manifest.grid_spacing_mm, manifest.shape)
+        if wanted not in self._sights:
+            whole = canonical_grid_for(self.volume.grid, manifest.grid_spacing_mm)
+            box = head_box(to_canonical(self.volume, whole), whole.spacing_mm)
+            grid = grid_in_the_middle(whole, box, manifest.shape)
+            self._sights[wanted] = (grid, to_canonical(self.volume, grid))
+        return self._sights[wanted]
+
+    def _of_type(self, name: HemorrhageType) -> Mask:
+        if self.now.types is None or name not in self.now.classes:
+            return np.zeros_like(self.now.hematoma)
+        number = self.now.classes.index(name) + 1
+        return np.asarray(self.now.hematoma & (self.now.types == number), np.bool_)

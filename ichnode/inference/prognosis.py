@@ -1,0 +1,42 @@
+"""Prognosis: outcome, consciousness and age as a head CT tells them (system B)."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ichnode.domain.findings import Estimate, EstimateName, GcsCategory
+from ichnode.inference.forecaster import Forecast, Forecaster
+from ichnode.inference.head import Head
+from ichnode.inference.manifest import Calibration, PrognosisManifest
+
+
+class PrognosisPredictor(Forecaster[PrognosisManifest]):
+    """Three probabilities, and the category of the Glasgow Coma Scale."""
+
+    estimates = (
+        EstimateName.POOR_OUTCOME_PROBABILITY,
+        EstimateName.LOW_GCS_PROBABILITY,
+        EstimateName.AGE_80_PROBABILITY,
+    )
+
+    def read(self, head: Head) -> tuple[Tensor, ...]:
+        """HU."""
+        return (torch.from_numpy(head.seen_by(self.bundle.manifest)[1])[None, None],)
+
+    def forecast(self, head: Head, answer: Any) -> Forecast:
+        """Of `models.prognosis.Answers`. As many ordinal units as are on, so much worse is the category."""
+        manifest = self.bundle.manifest
+        at_most_12, at_most_8 = answer.gcs_bu[0].tolist()
+        logits = (float(answer.poor_b[0]), at_most_8, float(answer.elderly_b[0]))
+        poor, low_gcs, elderly = map(
+            _estimate, self.estimates, (manifest.poor, manifest.low_gcs, manifest.elderly), logits
+        )
+        category = tuple(GcsCategory)[(at_most_12 > 0) + (at_most_8 > 0)]
+        return Forecast(estimates=(poor, replace(low_gcs, category=category), elderly))
+
+
+def _estimate(name: EstimateName, calibration: Calibration, logit: float) -> Estimate:
+    value, low, high = calibration.percent(logit)
+    return Estimate(name=name, value=value, low=low, high=high)

@@ -1,0 +1,146 @@
+"""Prognosis, and volume with survival: what the networks of systems B and C say becomes estimates with intervals."""
+
+import json
+from math import exp
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ichnode.domain.findings import EstimateName, GcsCategory
+from ichnode.errors import InferenceError
+from ichnode.imaging.prediction import Prediction
+from ichnode.imaging.volume import Volume
+from ichnode.inference.bundle import Bundle, shipped_bundles
+from ichnode.inference.head import Head
+from ichnode.inference.manifest import ANY_MANIFEST, ForecasterManifest
+from ichnode.inference.prognosis import PrognosisPredictor
+from ichnode.inference.volume_survival import VolumeSurvivalPredictor
+from models import prognosis, volume_survival
+from models.familiarity import Familiarity
+from tests.bundle_factory import NETWORKS
+from tests.volume_factory import grid_of
+
+SHAPE = (16, 40, 40)
+MODEL = json.loads((shipped_bundles() / "hematoma-baseline" / "manifest.json").read_text())
+
+
+def manifest_of(kind: str, **values: Any) -> ForecasterManifest:
+    keys = ("version", "weights_sha256", "trained_on", "intended_use", "created", "reference", "architecture", "family")
+    said = {key: MODEL[key] for key in keys} | {
+        "kind": kind,
+        "name": kind,
+        "grid_spacing_mm": [4.0, 4.0, 4.0],
+        "shape": SHAPE,
+        "hematoma_ml": [0.5, 100.0],
+        "strangest": 2.0,
+    }
+    manifest = ANY_MANIFEST.validate_python(said | NETWORKS[kind][1] | values)
+    assert isinstance(manifest, ForecasterManifest)
+    return manifest
+
+
+class Says(nn.Module):
+    """A network that answers what it is told to, and remembers what it read."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__()
+        self.answer, self.familiarity = answer, Familiarity(1)
+
+    def forward(self, hu_bcdhw: Tensor) -> Any:
+        self.seen = hu_bcdhw
+        return self.answer
+
+
+def prognosis_of(poor: float = 0.0, gcs: tuple[float, float] = (0.0, 0.0), elderly: float = 0.0) -> Says:
+    one = torch.tensor
+    return Says(prognosis.Answers(one([poor]), one([gcs]), one([elderly]), torch.zeros(1, 1)))
+
+
+def bundle_of(network: nn.Module, kind: str, **values: Any) -> Bundle[Any]:
+    manifest = manifest_of(kind, **values)
+    return Bundle(manifest=manifest, network=network, identity=manifest.identity)
+
+
+@pytest.fixture
+def head() -> Head:
+    """A round head of 38 HU, 4 mm voxels, and 13.8 mL of blood of 65 HU beside its middle."""
+    _, y, x = np.mgrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
+    hematoma = np.zeros(SHAPE, bool)
+    hematoma[6:12, 16:22, 14:20] = True
+    hu = np.where(((y - 19.5) ** 2 + (x - 19.5) ** 2) < 17**2, 38, -1000)
+    volume = Volume(
+        hu=np.where(hematoma, 65, hu).astype(np.float32),
+        grid=grid_of(SHAPE, slice_mm=4.0, pixel_spacing_mm=(4.0, 4.0)),
+    )
+    probability = hematoma.astype(np.float32)
+    now = Prediction(model=manifest_of("prognosis").identity, probability=probability, hematoma=hematoma)
+    return Head(volume=volume, now=now)
+
+
+def test_the_network_reads_hu_of_the_head_in_the_middle(head: Head) -> None:
+    network = prognosis_of()
+    PrognosisPredictor(bundle_of(network, "prognosis"), "cpu").predict(head)
+    assert network.seen.shape == (1, 1, *SHAPE)
+    assert sorted(network.seen.unique().tolist()) == [-1000, 38, 65]
+
+
+def test_each_answer_is_calibrated_by_itself(head: Head) -> None:
+    network = prognosis_of(poor=1.0, gcs=(3.0, 2.0), elderly=-1.0)
+    twice = {"scale": 2.0, "shift": 0.5, "spread": 0.0}
+    bundle = bundle_of(network, "prognosis", poor=twice)
+    poor, low_gcs, elderly = PrognosisPredictor(bundle, "cpu").predict(head).estimates
+    assert poor.name == EstimateName.POOR_OUTCOME_PROBABILITY
+    assert (poor.value, poor.low, poor.high) == pytest.approx((100 / (1 + exp(-2.5)),) * 3)
+    assert low_gcs.value == pytest.approx(100 / (1 + exp(-2.0)))
+    assert (elderly.low, elderly.high) == pytest.approx((100 / (1 + exp(1.5)), 100 / (1 + exp(0.5))))
+
+
+@pytest.mark.parametrize(
+    ("units", "category"),
+    [
+        ((-1.0, -1.0), GcsCategory.MILD),
+        ((1.0, -1.0), GcsCategory.MODERATE),
+        ((-1.0, 1.0), GcsCategory.MODERATE),
+        ((1.0, 1.0), GcsCategory.SEVERE),
+    ],
+)
+def test_as_many_units_as_are_on_so_much_worse_is_the_category(
+    head: Head, units: tuple[float, float], category: GcsCategory
+) -> None:
+    network = prognosis_of(gcs=units)
+    assert PrognosisPredictor(bundle_of(network, "prognosis"), "cpu").predict(head).estimates[1].category == category
+
+
+def test_a_size_is_a_volume_and_the_difference_of_two_logits_a_probability(head: Head) -> None:
+    answer = volume_survival.Answers(torch.tensor([2.0]), torch.tensor([[1.0, 4.0]]), torch.zeros(1, 1))
+    bundle = bundle_of(Says(answer), "volume-survival", size_error_cm=(-0.5, 1.0))
+    volume, death = VolumeSurvivalPredictor(bundle, "cpu").predict(head).estimates
+    assert (volume.value, volume.low, volume.high) == pytest.approx((8.0, 1.5**3, 27.0))
+    assert death.value == pytest.approx(100 / (1 + exp(-3.0)))
+
+
+def test_a_size_below_nothing_is_no_volume(head: Head) -> None:
+    answer = volume_survival.Answers(torch.tensor([-1.0]), torch.zeros(1, 2), torch.zeros(1, 1))
+    volume, _ = VolumeSurvivalPredictor(bundle_of(Says(answer), "volume-survival"), "cpu").predict(head).estimates
+    assert (volume.value, volume.low, volume.high) == (0.0, 0.0, 0.0)
+
+
+def test_hematomas_and_heads_that_it_does_not_know_make_it_abstain_and_say_why(head: Head) -> None:
+    small = bundle_of(prognosis_of(), "prognosis", hematoma_ml=(0.5, 10.0))
+    estimates = PrognosisPredictor(small, "cpu").predict(head).estimates
+    assert [estimate.value for estimate in estimates] == [None] * 3
+    assert "13.8 mL; the model was trained on 0.5 to 10 mL" in estimates[0].note
+
+    strange = prognosis_of()
+    strange.answer = strange.answer._replace(features_bf=torch.full((1, 1), 7.0))
+    estimates = PrognosisPredictor(bundle_of(strange, "prognosis"), "cpu").predict(head).estimates
+    assert [estimate.value for estimate in estimates] == [None] * 3
+    assert "unlike those" in estimates[0].note
+
+
+def test_answers_that_are_no_numbers_are_an_error(head: Head) -> None:
+    with pytest.raises(InferenceError, match="not numbers"):
+        PrognosisPredictor(bundle_of(prognosis_of(elderly=float("inf")), "prognosis"), "cpu").predict(head)

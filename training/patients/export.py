@@ -1,0 +1,105 @@
+"""Export of the published systems: their weights, and their errors on simulated patients that no training saw."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from math import prod
+from pathlib import Path
+from typing import Any, Generic, TypeVar, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ichnode.inference.manifest import ForecasterManifest
+from training.data.manifest import LABEL_VALUES
+from training.fit.checkpoint import read
+from training.fit.export import INTENDED_USE, write_bundle
+from training.fit.source import Source
+from training.fit.system import System
+from training.patients.batch import Patients
+from training.patients.calibration import Floats
+
+_STRANGER = 1.5  # so many times as strange as nearly all of the patients that it is measured on
+_NEARLY_ALL = 99  # percent
+
+S = TypeVar("S", bound=System)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export(Generic[S]):
+    """How one of the systems becomes a bundle."""
+
+    kind: type[ForecasterManifest]
+    architecture: str  # module:class in models
+    reference: str
+    row: Callable[[S, Any, Patients], Tensor]  # (patient, value): of an answer and what is true, all that errors need
+    errors: Callable[[Floats], dict[str, Any]]  # those rows to what the manifest says; raises ValueError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What people say of a bundle."""
+
+    version: str
+    card: str  # text of CARD.md
+    trained_on: str
+    created: date
+
+
+def export(
+    way: Export[S],
+    checkpoint: Path,
+    folder: Path,
+    patients: Source[Patients],
+    count: int,
+    *,
+    system: S,
+    described: Description,
+) -> ForecasterManifest:
+    """Measured on the first `count` batches of `patients`. Raises DataError, ValueError, BundleError, OSError."""
+    network = system.network()
+    weights = network.state_dict() | read(checkpoint, type(system))["average"]  # familiarity is fitted below
+    network.load_state_dict(weights)
+    network.eval()
+    rows, features, volumes = [], [], []
+    for batch in map(patients.batch, range(count)):
+        with torch.inference_mode():
+            answer = system.answer(network, batch)
+            rows.append(way.row(system, answer, batch))
+        features.append(answer.features_bf)
+        volumes.append(growing_ml(batch, system.spacing_mm))
+    familiarity = network.get_submodule("familiarity")
+    familiarity.fit(torch.cat(features))  # type: ignore[operator]
+    strangest = float(np.percentile(familiarity(torch.cat(features)).numpy(), _NEARLY_ALL))
+    volume_ml = torch.cat(volumes)
+    errors = way.errors(torch.cat(rows).double().numpy())
+    weights = network.state_dict()
+    return write_bundle(
+        folder,
+        weights,
+        described.card,
+        lambda weights_sha256: way.kind(
+            kind=get_args(way.kind.model_fields["kind"].annotation)[0],
+            name=folder.name,
+            version=described.version,
+            architecture=way.architecture,
+            weights_sha256=weights_sha256,
+            family="neural network",
+            trained_on=described.trained_on,
+            intended_use=INTENDED_USE,
+            grid_spacing_mm=system.spacing_mm,
+            shape=system.shape,
+            hematoma_ml=(float(volume_ml.min()), float(volume_ml.max())),
+            strangest=_STRANGER * strangest,
+            created=described.created,
+            reference=way.reference,
+            **errors,
+        ),
+    )
+
+
+def growing_ml(batch: Patients, spacing_mm: tuple[float, float, float]) -> Tensor:
+    """Parenchymal and ventricular blood of each patient on the first CT."""
+    growing = (batch.labels_bdhw == LABEL_VALUES["IPH"]) | (batch.labels_bdhw == LABEL_VALUES["IVH"])
+    return growing.sum(dim=(1, 2, 3)) * prod(spacing_mm) / 1000
