@@ -23,7 +23,10 @@ NETWORKS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {  # by kind: the 
             "size_error_cm": [-0.5, 0.5],
         },
     ),
-    "prognosis": (Prognosis, {"poor": CALIBRATION, "low_gcs": CALIBRATION, "elderly": CALIBRATION}),
+    "prognosis": (
+        Prognosis,
+        {"outcome": "mRS 4-6", "poor": CALIBRATION, "low_gcs": CALIBRATION, "elderly": CALIBRATION},
+    ),
     "volume-survival": (VolumeSurvival, {"died": CALIBRATION, "size_error_cm": [-0.5, 0.5]}),
 }
 

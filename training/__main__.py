@@ -5,9 +5,8 @@ import typer
 from training.data.command import import_data
 from training.evaluate.command import calibrate_segmenter
 from training.evaluate.command import segmenter as evaluate_segmenter
-from training.expansion.command import evaluate_expansion
 from training.fit.command import curves
-from training.patients.command import export_of, fit_on_patients
+from training.patients.command import evaluate_of, export_of, fit_on_patients
 from training.patients.plans import PLANS
 from training.segmentation.command import export_segmenter, fit_segmenter
 from training.simulate.command import demo_patient, simulate
@@ -27,10 +26,11 @@ for system, plan in PLANS.items():
     fit.command(system, help=plan.about)(fit_on_patients(plan))
     if plan.export:
         export.command(system, help=f"Make a bundle of a checkpoint. {plan.about}")(export_of(plan))
+    if plan.evaluate:
+        evaluate.command(system, help=f"Measure bundles. {plan.about}")(evaluate_of(system, plan))
 export.command("segmenter")(export_segmenter)
 calibrate.command("segmenter")(calibrate_segmenter)
 evaluate.command("segmenter")(evaluate_segmenter)
-evaluate.command("expansion")(evaluate_expansion)
 for name, group in (("fit", fit), ("export", export), ("calibrate", calibrate), ("evaluate", evaluate)):
     app.add_typer(group, name=name)
 

@@ -172,7 +172,8 @@ class PrognosisManifest(ForecasterManifest):
     """`forward(hu_bcdhw)`: see `models.prognosis.Prognosis`."""
 
     kind: Literal["prognosis"]
-    poor: Calibration  # of modified Rankin 3-6 after 90 days
+    outcome: Annotated[str, Field(min_length=1)]  # what counts as poor, as results say it
+    poor: Calibration
     low_gcs: Calibration  # of 8 or less
     elderly: Calibration  # of 80 years or older
 

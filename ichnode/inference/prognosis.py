@@ -34,7 +34,7 @@ class PrognosisPredictor(Forecaster[PrognosisManifest]):
             _estimate, self.estimates, (manifest.poor, manifest.low_gcs, manifest.elderly), logits
         )
         category = tuple(GcsCategory)[(at_most_12 > 0) + (at_most_8 > 0)]
-        return Forecast(estimates=(poor, replace(low_gcs, category=category), elderly))
+        return Forecast(estimates=(replace(poor, note=manifest.outcome), replace(low_gcs, category=category), elderly))
 
 
 def _estimate(name: EstimateName, calibration: Calibration, logit: float) -> Estimate:

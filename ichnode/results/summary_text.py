@@ -30,7 +30,7 @@ _ESTIMATES: dict[EstimateName, tuple[str, str, int]] = {  # label, unit, decimal
     EstimateName.EXPANSION_PROBABILITY: ("Expansion within 24 h", " %", 0),
     EstimateName.PREDICTED_VOLUME: ("Volume at 24 h", " mL", 1),
     EstimateName.VOLUME_CHANGE: ("Volume change in 24 h", " mL", 1),
-    EstimateName.POOR_OUTCOME_PROBABILITY: ("mRS 3-6 at 90 days", " %", 0),
+    EstimateName.POOR_OUTCOME_PROBABILITY: ("Poor outcome at 90 days", " %", 0),
     EstimateName.DEATH_PROBABILITY: ("Death within 30 days", " %", 0),
     EstimateName.VOLUME_WITHOUT_OUTLINE: ("Volume, no outline", " mL", 1),
     EstimateName.LOW_GCS_PROBABILITY: ("GCS 8 or less, from image", " %", 0),

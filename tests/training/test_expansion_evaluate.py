@@ -1,6 +1,7 @@
 """System D is measured beside ways that need no network, and these come out as they must."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,6 @@ from tests.training.test_expansion import Pair
 from training.__main__ import app
 from training.expansion.evaluate import (
     AS_IT_WAS,
-    FROM_NUMBERS,
     ORACLE,
     Answer,
     Case,
@@ -21,6 +21,7 @@ from training.expansion.evaluate import (
     figures,
 )
 from training.patients.batch import KNOWN, Patients
+from training.patients.evaluation import FROM_NUMBERS
 
 SPACING_MM = (5.0, 10.0, 10.0)  # half a mL a voxel
 
@@ -74,16 +75,20 @@ def test_false_growth_is_that_of_those_who_do_not_expand() -> None:
     assert (figures(cases)["false growth mL"].patients, figures(cases)["growth Dice"].patients) == (1, 2)
 
 
-def test_the_command_prints_a_table_and_what_was_published(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_prints_a_table_and_what_was_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "training.patients.simulated.SimulatedPatients.batch", lambda self, number: Cohort().batch(number)
     )
     torch.manual_seed(0)
-    outcome = CliRunner().invoke(app, ["evaluate", "expansion", "--patients", "20"], env={"COLUMNS": "200"})
+    file = tmp_path / "evaluation.md"
+    said = ["evaluate", "expansion", "--patients", "20", "--out", str(file)]
+    outcome = CliRunner().invoke(app, said, env={"COLUMNS": "200"})
     assert outcome.exit_code == 0, outcome.output
-    assert "20 simulated patients, 10 of whom expand" in outcome.stdout
+    assert "20 simulated patients from seed 950000000" in outcome.stdout
     assert "published, real data: growth Dice 0.506" in outcome.stdout
     assert re.search(r"as it was +. +0\.00", outcome.stdout)
+    assert re.search(r"^expansion: AUC 0\.\d\d by all numbers", outcome.stdout, re.MULTILINE)
+    assert re.search(r"^\| as it was \| 0\.00", file.read_text(), re.MULTILINE)
 
 
 def test_a_bundle_that_is_not_there_is_named() -> None:

@@ -92,7 +92,7 @@ def test_each_answer_is_calibrated_by_itself(head: Head) -> None:
     twice = {"scale": 2.0, "shift": 0.5, "spread": 0.0}
     bundle = bundle_of(network, "prognosis", poor=twice)
     poor, low_gcs, elderly = PrognosisPredictor(bundle, "cpu").predict(head).estimates
-    assert poor.name == EstimateName.POOR_OUTCOME_PROBABILITY
+    assert (poor.name, poor.note) == (EstimateName.POOR_OUTCOME_PROBABILITY, "mRS 4-6")
     assert (poor.value, poor.low, poor.high) == pytest.approx((100 / (1 + exp(-2.5)),) * 3)
     assert low_gcs.value == pytest.approx(100 / (1 + exp(-2.0)))
     assert (elderly.low, elderly.high) == pytest.approx((100 / (1 + exp(1.5)), 100 / (1 + exp(0.5))))

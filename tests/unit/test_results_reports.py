@@ -251,7 +251,7 @@ def test_each_number_stands_under_the_model_that_said_it(reports: dict[str, Data
 
 
 def test_an_abstention_has_no_value_but_a_reason(reports: dict[str, Dataset]) -> None:
-    (number,) = below(reports[Role.PREDICTION_REPORT], "MRS36P")
+    (number,) = below(reports[Role.PREDICTION_REPORT], "POOR90P")
     assert not number.MeasuredValueSequence
     assert number.NumericValueQualifierCodeSequence[0].CodeValue == "114007"
     assert below(number, "121106")[0].TextValue == "no cohort to calibrate on"
@@ -265,7 +265,7 @@ def test_each_prediction_stands_under_its_own_point_in_time(reports: dict[str, D
     assert time_points == {
         "24 h predicted": {"HEPROB", "VOL24H"},
         "time of the CT": {"GCS8P"},
-        "90 d predicted": {"MRS36P"},
+        "90 d predicted": {"POOR90P"},
     }
 
 

@@ -12,24 +12,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
-from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
-from sklearn.model_selection import cross_val_predict  # type: ignore[import-untyped]
-from sklearn.pipeline import make_pipeline  # type: ignore[import-untyped]
-from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]
 
 from ichnode.inference.bundle import Bundle
 from ichnode.inference.manifest import ExpansionManifest
-from training.evaluate.bootstrap import Figure, Values, figure
-from training.expansion.system import Seen, seen_of
-from training.patients.batch import BECAME, KNOWN, Patients
+from training.evaluate.bootstrap import Figure
+from training.expansion.system import ExpansionSystem, Seen, seen_of
+from training.patients.batch import BECAME, Patients
+from training.patients.evaluation import FROM_NUMBERS, Evaluate, Rows, auc, from_numbers, mean
 
 CONVENTIONAL, SMALL = BECAME.index("conventional expansion"), BECAME.index("3 mL expansion")
-PUBLISHED = "published, real data: growth Dice 0.506, mean volume error -3.44 mL (30 patients, leave one out)"
+_PUBLISHED = (
+    "published, real data: growth Dice 0.506, mean volume error -3.44 mL (Abramova 2024, 30 patients, leave one out)"
+)
 AS_IT_WAS, ORACLE = "as it was", "oracle dilation"
-FROM_NUMBERS = "volume, age and GCS"  # logistic regression, out of five folds
-_ASKED = [KNOWN.index(name) for name in ("baseline_ml", "age", "gcs")]
-_FOLDS = 5
 
 Mask = NDArray[np.bool_]
 
@@ -101,28 +96,34 @@ def dilated_to(spacing_mm: tuple[float, float, float]) -> Contender:
     return answer
 
 
+def rows(bundles: Mapping[str, Bundle[ExpansionManifest]], batches: Iterable[Patients]) -> Rows:
+    """Of each contender: bundles, trivial pictures, and `FROM_NUMBERS`, which says no picture."""
+    contenders = {name: of_bundle(bundle) for name, bundle in bundles.items()}
+    contenders |= {AS_IT_WAS: as_it_was, ORACLE: dilated_to(ExpansionSystem().spacing_mm)}
+    return {name: figures(cases) for name, cases in cases_of(contenders, batches, ExpansionSystem().spacing_mm).items()}
+
+
 def cases_of(
     contenders: Mapping[str, Contender], batches: Iterable[Patients], spacing_mm: tuple[float, float, float]
 ) -> dict[str, list[Case]]:
-    """Each contender on each patient (batches of one), and `FROM_NUMBERS`, which says no picture.
-
-    The last is left out where fewer than five patients expand, or do not.
-    """
+    """Each contender on each patient (batches of one), and `FROM_NUMBERS` where there are patients enough for it."""
     found: dict[str, list[Case]] = {name: [] for name in contenders}
-    known, truths = [], list[list[bool]]()
-    for batch in batches:
+    patients, truths = list(batches), list[list[bool]]()
+    for batch in patients:
         seen = seen_of(batch)
         first, later = (share[0, 0].numpy() > 0.5 for share in (seen.baseline_bcdhw, seen.later_hematoma_bcdhw))
-        known.append(batch.known_bn[0, _ASKED].tolist())
         truths.append(batch.became_bn[0, [CONVENTIONAL, SMALL]].bool().tolist())
         for name, contender in contenders.items():
             answer = contender(seen, first, later)
             picture = _picture(answer.later, first, later, prod(spacing_mm) / 1000)
             found[name].append(_case(truths[-1], answer.conventional, answer.small, picture=picture))
-    if any(min(sum(each), len(each) - sum(each)) < _FOLDS for each in zip(*truths, strict=True)):
-        return found  # too few of one kind for folds
-    said = zip(*(_from_numbers(np.array(known), truth) for truth in np.array(truths).T), strict=True)
-    by_numbers = [_case(truth, *percents, picture=None) for truth, percents in zip(truths, said, strict=True)]
+    conventional, small = (from_numbers(patients, truth) for truth in zip(*truths, strict=True))
+    if conventional is None or small is None:
+        return found
+    by_numbers = [
+        _case(truth, 100 * first, 100 * second, picture=None)
+        for truth, first, second in zip(truths, conventional, small, strict=True)
+    ]
     return found | {FROM_NUMBERS: by_numbers}
 
 
@@ -140,34 +141,20 @@ def _picture(said: Mask, first: Mask, later: Mask, voxel_ml: float) -> Picture:
     )
 
 
-def _from_numbers(known: Values, truth: NDArray[np.bool_]) -> list[float]:
-    """Percent by logistic regression, each patient by a model that did not see it."""
-    model = make_pipeline(StandardScaler(), LogisticRegression())
-    said = cross_val_predict(model, known, truth, cv=_FOLDS, method="predict_proba")
-    return [100 * float(probability) for probability in said[:, 1]]
-
-
 def figures(cases: Sequence[Case]) -> dict[str, Figure]:
     """Of one contender, by name."""
     pictured = [(case.expands, case.picture) for case in cases if case.picture]
     said = [(case.conventional / 100, case.expands) for case in cases if case.conventional is not None]
     small = [(case.small / 100, case.expands_3_ml) for case in cases if case.small is not None]
     return {
-        "growth Dice": _mean([picture.growth_dice for expands, picture in pictured if expands]),
-        "volume error mL": _mean([picture.volume_error_ml for _, picture in pictured]),
-        "absolute error mL": _mean([abs(picture.volume_error_ml) for _, picture in pictured]),
-        "false growth mL": _mean([picture.false_growth_ml for expands, picture in pictured if not expands]),
-        "AUC 6 mL or 33 %": figure([np.array([pair]) for pair in said], _auc),
-        "AUC 3 mL": figure([np.array([pair]) for pair in small], _auc),
-        "Brier": _mean([(probability - expands) ** 2 for probability, expands in said]),
+        "growth Dice": mean([picture.growth_dice for expands, picture in pictured if expands]),
+        "volume error mL": mean([picture.volume_error_ml for _, picture in pictured]),
+        "absolute error mL": mean([abs(picture.volume_error_ml) for _, picture in pictured]),
+        "false growth mL": mean([picture.false_growth_ml for expands, picture in pictured if not expands]),
+        "AUC 6 mL or 33 %": auc([probability for probability, _ in said], [expands for _, expands in said]),
+        "AUC 3 mL": auc([probability for probability, _ in small], [expands for _, expands in small]),
+        "Brier": mean([(probability - expands) ** 2 for probability, expands in said]),
     }
 
 
-def _mean(values: Sequence[float]) -> Figure:
-    return figure([np.array([value]) for value in values], lambda every: float(every.mean()))
-
-
-def _auc(pairs: Values) -> float:
-    """Of (patient, score and truth)."""
-    truth = pairs[:, 1] > 0
-    return float(roc_auc_score(truth, pairs[:, 0])) if 0 < truth.sum() < len(truth) else float("nan")
+EVALUATE = Evaluate(kind=ExpansionManifest, rows=rows, published=_PUBLISHED, labels=("expansion",))

@@ -1,4 +1,4 @@
-"""The commands `fit` and `export` of the published systems: parsing and printing."""
+"""The commands `fit`, `export` and `evaluate` of the published systems: parsing and printing."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
 
 from ichnode.errors import BundleError
+from ichnode.inference.bundle import bundle_named
 from training.data.manifest import DataError, explained
 from training.fit.command import (
     DecaySteps,
@@ -17,6 +21,7 @@ from training.fit.command import (
     LearningRate,
     Out,
     Resume,
+    StartFrom,
     Steps,
     held_out_styles,
     problems_told,
@@ -25,10 +30,11 @@ from training.fit.command import (
 )
 from training.fit.recipes import RecipeName
 from training.fit.validation import StyleScores
+from training.patients.evaluation import SIMULATED, Evaluation, evaluated, limited, write_section
 from training.patients.export import Description, export
 from training.patients.plan import Plan
 from training.patients.simulated import validation_of
-from training.simulate.cohort import TRAINING_SEEDS, VALIDATION_SEEDS
+from training.simulate.cohort import EVALUATION_SEEDS, TRAINING_SEEDS, VALIDATION_SEEDS
 from training.simulate.styles import TRAINING
 
 _PASSED_OVER = 10_000  # patients: the first ones of the validation chose the checkpoint
@@ -45,6 +51,7 @@ def fit_on_patients(plan: Plan) -> Callable[..., None]:
         learning_rate: LearningRate = None,
         hours: Hours = None,
         first_patient: FirstPatient = 0,
+        start_from: StartFrom = None,
         resume: Resume = True,
     ) -> None:
         chosen = recipe_of(
@@ -60,7 +67,7 @@ def fit_on_patients(plan: Plan) -> Callable[..., None]:
         styles = {style.name: validation_of(source, style) for style in held_out_styles() if style.scanner == "wide"}
         validate = StyleScores(styles, plan.score, batches=plan.validation_patients, device=chosen.device)
         with problems_told():
-            train(chosen, source, validate, tuple(styles), out, resume=resume, start_from=None)
+            train(chosen, source, validate, tuple(styles), out, resume=resume, start_from=start_from)
 
     return command
 
@@ -96,3 +103,45 @@ def export_of(plan: Plan) -> Callable[..., None]:
         typer.echo(f"{out}: {manifest.name} {manifest.version}, SHA-256 {manifest.weights_sha256}")
 
     return command
+
+
+def evaluate_of(name: str, plan: Plan) -> Callable[..., None]:
+    """The command that measures bundles of that system."""
+    way = plan.evaluate
+    assert way is not None
+
+    def command(
+        bundle: Annotated[list[str] | None, typer.Option(help="Bundle by name or folder; may be repeated.")] = None,
+        patients: Annotated[int, typer.Option(min=20, help="Simulated, that no training saw.")] = 100,
+        seed: Annotated[int, typer.Option(min=0, help="Of the patients.")] = 0,
+        out: Annotated[Path | None, typer.Option(help="Markdown file to put the tables into", dir_okay=False)] = None,
+    ) -> None:
+        console, errors = Console(), Console(stderr=True)
+        try:
+            bundles = {named: bundle_named(named, "cpu", way.kind) for named in bundle or []}
+        except BundleError as problem:
+            errors.print(str(problem), style="red", markup=False)
+            raise typer.Exit(2) from problem
+        first_seed = EVALUATION_SEEDS + 100_000 * seed
+        source = replace(validation_of(plan.patients(VALIDATION_SEEDS), TRAINING), first_seed=first_seed)
+        versions = {f"{each.manifest.name} {each.manifest.version}": each for each in bundles.values()}
+        batches = map(source.batch, track(range(patients), "evaluating", console=errors))
+        found = evaluated(way, versions, batches, f"{patients} simulated patients from seed {first_seed}")
+        console.print(_table(found))
+        for limit in found.limits:
+            console.print(f"{limit.label}: AUC {limited(limit)}")
+        console.print(found.published)
+        if out:
+            write_section(out, name, found.markdown())
+
+    return command
+
+
+def _table(found: Evaluation) -> Table:
+    table = Table(title=f"{found.title} [95 % interval over patients]")
+    table.add_column(SIMULATED)
+    for heading in next(iter(found.rows.values())):
+        table.add_column(heading, justify="right")
+    for name, row in found.rows.items():
+        table.add_row(name, *(each.text(".2f") for each in row.values()))
+    return table

@@ -6,6 +6,7 @@ from typing import Any
 from training.fit.system import System
 from training.fit.validation import Score
 from training.patients.batch import Patients
+from training.patients.evaluation import Evaluate
 from training.patients.export import Export
 from training.patients.simulated import SimulatedPatients
 from training.simulate.styles import TRAINING
@@ -26,7 +27,10 @@ class Plan:
     least_batch: int = 1
     learning_rate: float
     validation_patients: int
+    showings: int = 3  # of each patient, on average
+    recent: int = 100  # patients that are kept to be shown again
     export: Export[Any] | None = None
+    evaluate: Evaluate | None = None
 
     def patients(self, first_seed: int, device: str = "cpu", heads: int = 1) -> SimulatedPatients:
         """Those it is trained on."""
@@ -38,6 +42,8 @@ class Plan:
             stripped=self.stripped,
             unknown=self.unknown,
             header_alone=self.header_alone,
+            showings=self.showings,
+            recent=self.recent,
             first_seed=first_seed,
             device=device,
             heads=heads,

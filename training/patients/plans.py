@@ -2,15 +2,18 @@
 
 from functools import partial
 
+from training.expansion.evaluate import EVALUATE as EXPANSION_EVALUATE
 from training.expansion.export import EXPORT as EXPANSION_EXPORT
 from training.expansion.system import ExpansionSystem
 from training.expansion.validation import growth_dice_of
 from training.followup.system import FollowupSystem
 from training.followup.validation import change_and_hemorrhage_score
 from training.patients.plan import Plan
+from training.prognosis.evaluate import EVALUATE as PROGNOSIS_EVALUATE
 from training.prognosis.export import EXPORT as PROGNOSIS_EXPORT
 from training.prognosis.system import PrognosisSystem
 from training.prognosis.validation import mean_auc_of
+from training.volume_survival.evaluate import EVALUATE as VOLUME_SURVIVAL_EVALUATE
 from training.volume_survival.export import EXPORT as VOLUME_SURVIVAL_EXPORT
 from training.volume_survival.system import VolumeSurvivalSystem
 from training.volume_survival.validation import size_and_death_score
@@ -44,6 +47,7 @@ PLANS = {
         learning_rate=1.5e-3,
         validation_patients=24,
         export=EXPANSION_EXPORT,
+        evaluate=EXPANSION_EVALUATE,
     ),
     "prognosis": Plan(
         about="Outcome, consciousness and age (system B), trained on simulated patients.",
@@ -54,7 +58,10 @@ PLANS = {
         least_batch=8,
         learning_rate=1e-3,
         validation_patients=64,
+        showings=8,
+        recent=400,
         export=PROGNOSIS_EXPORT,
+        evaluate=PROGNOSIS_EVALUATE,
     ),
     "volume-survival": Plan(
         about="Volume and survival, without a mask (system C), trained on simulated patients.",
@@ -65,6 +72,9 @@ PLANS = {
         least_batch=8,
         learning_rate=1e-3,
         validation_patients=64,
+        showings=8,
+        recent=400,
         export=VOLUME_SURVIVAL_EXPORT,
+        evaluate=VOLUME_SURVIVAL_EVALUATE,
     ),
 }

@@ -13,6 +13,7 @@ from training.patients.export import Export
 from training.prognosis.system import PrognosisSystem, Truth, truth_of
 
 LOW_GCS = 1  # ordinal unit: 8 or less
+_POOR = "modified Rankin scale 4-6"  # of simulated patients: see training/simulate/clinical.py
 _TASKS = ("poor", "low_gcs", "elderly")
 
 
@@ -29,7 +30,8 @@ def row(system: PrognosisSystem, answer: Answers, batch: Patients) -> Tensor:
 def errors(rows: Floats) -> dict[str, Any]:
     """By the fields of the manifest."""
     said, true = rows[:, : len(_TASKS)], rows[:, len(_TASKS) :]
-    return {task: calibration(said[:, index], true[:, index]) for index, task in enumerate(_TASKS)}
+    calibrations = {task: calibration(said[:, index], true[:, index]) for index, task in enumerate(_TASKS)}
+    return {"outcome": _POOR, **calibrations}
 
 
 EXPORT: Export[PrognosisSystem] = Export(

@@ -1,0 +1,93 @@
+"""Systems B and C are measured as their papers do, and the page of all evaluations is kept section by section."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ichnode.inference.bundle import Bundle
+from models import prognosis, volume_survival
+from tests.training.patients_factory import patients
+from tests.unit.test_forecasters import manifest_of
+from training.patients.batch import KNOWN, Patients
+from training.patients.evaluation import FROM_NUMBERS, write_section
+from training.prognosis import evaluate as of_prognosis
+from training.volume_survival import evaluate as of_volume_survival
+
+OUTCOMES = ((0, 0), (1, 0), (0, 1), (1, 1), (1, 1), (1, 1), (0, 0), (0, 0), (0, 0), (1, 1))  # said, true
+
+
+class Says(nn.Module):
+    """A network with one answer after another."""
+
+    def __init__(self, answers: list[Any]) -> None:
+        super().__init__()
+        self.answers = iter(answers)
+
+    def forward(self, hu_bcdhw: Tensor) -> Any:
+        return next(self.answers)
+
+
+def bundle_of(answers: list[Any], kind: str) -> Bundle[Any]:
+    manifest = manifest_of(kind)
+    return Bundle(manifest=manifest, network=Says(answers), identity=manifest.identity)
+
+
+def alone(truth: float, gcs: float = 15, volume_ml: float = 0.0) -> Patients:
+    """One patient of the factory."""
+    four = patients(poor=(truth,) * 4, died=(truth,) * 4, gcs=(gcs,) * 4)
+    one = Patients(**{name: tensor[:1] for name, tensor in four.tensors().items()})
+    one.known_bn[0, KNOWN.index("baseline_ml")] = volume_ml
+    return one
+
+
+def test_poor_outcome_is_measured_as_in_the_paper() -> None:
+    one = torch.tensor
+    answers = [
+        prognosis.Answers(one([2.0 * said - 1]), one([[1.0, -1.0]]), one([0.0]), torch.zeros(1, 1))
+        for said, _ in OUTCOMES
+    ]
+    batches = [alone(true, gcs=10, volume_ml=30.0 * true) for _, true in OUTCOMES]
+    rows = of_prognosis.rows({"it": bundle_of(answers, "prognosis")}, batches)
+    values = {name: figure.value for name, figure in rows["it"].items()}
+    assert values["accuracy"] == pytest.approx(0.8)
+    assert (values["recall"], values["specificity"]) == pytest.approx((4 / 5, 4 / 5))
+    assert (values["precision"], values["NPV"], values["F1"]) == pytest.approx((4 / 5, 4 / 5, 4 / 5))
+    assert values["AUC"] == pytest.approx(0.8)
+    assert values["GCS category right"] == 1
+    assert rows[FROM_NUMBERS]["AUC"].value == 1
+    assert rows[of_prognosis.MAJORITY]["accuracy"].value == pytest.approx(0.5)
+    assert rows[of_prognosis.MAJORITY]["AUC GCS 8 or less"].value is None
+
+
+def test_a_volume_is_measured_in_ml_and_death_by_its_risk() -> None:
+    true_ml = 54 * 5 * 2 * 2 / 1000  # voxels of the factory, on the grid of the system
+    answers = [
+        volume_survival.Answers(
+            torch.tensor([(2 * true_ml) ** (1 / 3)]), torch.tensor([[0.0, 2.0 * said - 1]]), torch.zeros(1, 1)
+        )
+        for said, _ in OUTCOMES
+    ]
+    batches = [alone(true) for _, true in OUTCOMES]
+    rows = of_volume_survival.rows({"it": bundle_of(answers, "volume-survival")}, batches)
+    values = {name: figure.value for name, figure in rows["it"].items()}
+    assert (values["MAE mL"], values["bias mL"], values["MAPE %"]) == pytest.approx((true_ml, true_ml, 100), rel=1e-4)
+    assert values["MSE mL2"] == pytest.approx(true_ml**2, rel=1e-4)
+    assert (values["accuracy"], values["sensitivity"], values["AUC"]) == pytest.approx((0.8, 0.8, 0.8))
+    assert rows[of_volume_survival.MAJORITY]["MAE mL"].value == pytest.approx(0, abs=1e-6)
+    assert rows[of_volume_survival.MAJORITY]["sensitivity"].value == 0
+    assert rows[FROM_NUMBERS]["MAE mL"].value is None
+
+
+def test_a_section_replaces_the_one_of_its_name_and_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "evaluation.md"
+    write_section(file, "prognosis", "first")
+    write_section(file, "expansion", "second")
+    write_section(file, "prognosis", "third")
+    text = file.read_text()
+    assert text.startswith("# Evaluation")
+    assert "first" not in text
+    assert text.index("## expansion\n\nsecond\n") < text.index("## prognosis\n\nthird\n")
+    assert text.count("SIMULATED PATIENTS - RESEARCH USE ONLY") == 1

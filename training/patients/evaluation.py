@@ -1,0 +1,122 @@
+"""Evaluation of the published systems on simulated patients that no training saw: a table each, and docs/evaluation.md.
+
+Beside a bundle stand ways that need no network, what can be known at all, and what the paper published.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
+from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
+from sklearn.model_selection import cross_val_predict  # type: ignore[import-untyped]
+from sklearn.pipeline import make_pipeline  # type: ignore[import-untyped]
+from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]
+
+from ichnode.inference.bundle import Bundle
+from ichnode.inference.manifest import ForecasterManifest
+from training.evaluate.bootstrap import Figure, Values, figure
+from training.patients.batch import KNOWN, Patients
+from training.simulate.bayes import Limit, bayes_limits
+
+FROM_NUMBERS = "volume, age and GCS"  # logistic regression, each patient by one of five folds that did not see it
+SIMULATED = "SIMULATED PATIENTS - RESEARCH USE ONLY"
+_ASKED = [KNOWN.index(name) for name in ("baseline_ml", "age", "gcs")]
+_FOLDS = 5
+_LIMIT_PATIENTS = 2000
+
+Rows = dict[str, dict[str, Figure]]  # by contender and measure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluate:
+    """How one of the systems is measured."""
+
+    kind: type[ForecasterManifest]
+    rows: Callable[[Mapping[str, Bundle[Any]], Iterable[Patients]], Rows]  # bundles by name, batches of one
+    published: str
+    labels: tuple[str, ...]  # of `training.simulate.bayes`, whose limits stand beside
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What was found."""
+
+    title: str
+    rows: Rows
+    limits: Sequence[Limit]
+    published: str
+
+    def markdown(self) -> str:
+        """A section of docs/evaluation.md."""
+        headings = list(next(iter(self.rows.values())))
+        table = [["", *headings], ["---"] * (1 + len(headings))]
+        table += [[name, *(row[heading].text(".2f") for heading in headings)] for name, row in self.rows.items()]
+        lines = ["| " + " | ".join(cells) + " |" for cells in table]
+        known = [f"- {limit.label}: {limited(limit)}" for limit in self.limits]
+        return "\n".join(
+            [f"{self.title}.", "", *lines, "", "What can be known at all (AUC):", "", *known, "", self.published]
+        )
+
+
+def limited(limit: Limit) -> str:
+    """The AUC that is possible, in words."""
+    all_known = "" if limit.auc is None else f"{limit.auc:.2f} by all numbers of the simulator, "
+    return f"{all_known}{limit.picture_auc:.2f} by what the first CT shows of the lesions"
+
+
+def evaluated(way: Evaluate, bundles: Mapping[str, Bundle[Any]], batches: Iterable[Patients], title: str) -> Evaluation:
+    """Each bundle and each way beside it on the same patients."""
+    limits = [limit for limit in bayes_limits(_LIMIT_PATIENTS, seed=1) if limit.label in way.labels]
+    return Evaluation(title=title, rows=way.rows(bundles, batches), limits=limits, published=way.published)
+
+
+def write_section(file: Path, heading: str, text: str) -> None:
+    """Put a section into a file of such sections, in place of the one of that heading."""
+    before = file.read_text("utf-8") if file.exists() else ""
+    sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", before, re.MULTILINE | re.DOTALL))
+    sections[heading] = f"\n{text}\n\n"
+    written = "".join(f"## {name}\n{sections[name]}" for name in sorted(sections))
+    file.write_text(f"{_HEAD}\n\n{written.rstrip()}\n", "utf-8")
+
+
+_HEAD = f"""# Evaluation of the published systems
+
+{SIMULATED}. Written by `python -m training evaluate`, not by hand: what it measured, on whom, and what the papers
+published for real patients. Numbers are followed by 95 % intervals over patients. Simulated and real patients do not
+compare: the columns of a paper and of a bundle stand beside each other to show what was measured, not who is better."""
+
+
+def mean(values: Sequence[float]) -> Figure:
+    """With its interval over patients."""
+    return figure([np.array([value], np.float64) for value in values], lambda every: float(every.mean()))
+
+
+def auc(said: Sequence[float], true: Sequence[float]) -> Figure:
+    """Area under the ROC curve; none where all are alike."""
+    return of_pairs(said, true, _auc)
+
+
+def of_pairs(said: Sequence[float], true: Sequence[float], statistic: Callable[[Values, Values], float]) -> Figure:
+    """`statistic` of what is said and what is true, over the patients of whom this is known."""
+    pairs = [np.array([pair], np.float64) for pair in zip(said, true, strict=True) if np.isfinite(pair).all()]
+    return figure(pairs, lambda every: statistic(every[:, 0], every[:, 1]))
+
+
+def from_numbers(batches: Sequence[Patients], truth: Sequence[float]) -> list[float] | None:
+    """Probabilities by `FROM_NUMBERS`; None where too few patients are of one kind."""
+    true = np.array(truth) > 0
+    if min(int(true.sum()), int((~true).sum())) < _FOLDS:
+        return None
+    known: NDArray[np.float64] = np.array([batch.known_bn[0, _ASKED].tolist() for batch in batches])
+    model = make_pipeline(StandardScaler(), LogisticRegression())
+    return [float(p) for p in cross_val_predict(model, known, true, cv=_FOLDS, method="predict_proba")[:, 1]]
+
+
+def _auc(said: Values, true: Values) -> float:
+    truth = true > 0
+    return float(roc_auc_score(truth, said)) if 0 < truth.sum() < len(truth) else float("nan")

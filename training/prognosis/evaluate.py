@@ -1,0 +1,96 @@
+"""System B measured beside ways that need no network."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import torch
+
+from ichnode.inference.bundle import Bundle
+from ichnode.inference.manifest import PrognosisManifest
+from models.prognosis import units_on
+from training.evaluate.bootstrap import Figure, Values
+from training.patients.batch import Patients
+from training.patients.evaluation import FROM_NUMBERS, Evaluate, Rows, auc, from_numbers, mean, of_pairs
+from training.prognosis.export import columns
+from training.prognosis.system import truth_of
+
+MAJORITY = "the more frequent outcome"
+_PUBLISHED = (
+    "published, real data: AUC 0.716, accuracy 0.672, balanced accuracy 0.668, specificity 0.657, NPV 0.569, precision "
+    "0.777, recall 0.680, F1 0.712 (Cobo 2024, 261 patients, ten folds, their notebook's bars read by pixel)"
+)
+
+
+def rows(bundles: Mapping[str, Bundle[PrognosisManifest]], batches: Iterable[Patients]) -> Rows:
+    """Of poor outcome as the paper's table has it, and of the other tasks."""
+    patients = list(batches)
+    truth = torch.cat([columns(truth_of(batch)) for batch in patients]).numpy()
+    poor = truth[:, 0].tolist()
+    found = {name: _of_bundle(bundle, patients, truth) for name, bundle in bundles.items()}
+    by_numbers = from_numbers(patients, poor)
+    always = [float(np.nanmean(truth[:, 0]) > 0.5)] * len(patients)
+    nothing = mean([])
+    for name, said in ((FROM_NUMBERS, by_numbers), (MAJORITY, always)):
+        if said is not None:
+            found[name] = _of_poor(said, poor) | dict.fromkeys(_OTHERS, nothing)
+    return found
+
+
+_OTHERS = ("AUC GCS 8 or less", "GCS category right", "AUC 80 years")
+
+
+def _of_bundle(bundle: Bundle[PrognosisManifest], patients: Sequence[Patients], truth: Values) -> dict[str, Figure]:
+    with torch.inference_mode():
+        answers = [bundle.network(batch.hu_bdhw[:, None]) for batch in patients]
+    said = torch.cat([columns(answer) for answer in answers]).double().numpy()
+    manifest = bundle.manifest
+    calibrated = [
+        [calibration.percent(logit)[0] / 100 for logit in said[:, index]]
+        for index, calibration in enumerate((manifest.poor, manifest.low_gcs, manifest.elderly))
+    ]
+    categories = [
+        float(units_on(answer.gcs_bu) == units_on(truth_of(batch).gcs_bu - 0.5))
+        for answer, batch in zip(answers, patients, strict=True)
+    ]
+    others = (auc(calibrated[1], truth[:, 1].tolist()), mean(categories), auc(calibrated[2], truth[:, 2].tolist()))
+    return _of_poor(calibrated[0], truth[:, 0].tolist()) | dict(zip(_OTHERS, others, strict=True))
+
+
+def _of_poor(probability: Sequence[float], poor: Sequence[float]) -> dict[str, Figure]:
+    """At a threshold of one half."""
+    return {
+        "AUC": auc(probability, poor),
+        "Brier": of_pairs(probability, poor, lambda said, true: float(np.mean((said - true) ** 2))),
+        **{name: of_pairs(probability, poor, statistic) for name, statistic in _STATISTICS.items()},
+    }
+
+
+def _shares(of: Callable[[int, int, int, int], tuple[float, float]]) -> Callable[[Values, Values], float]:
+    def statistic(said: Values, true: Values) -> float:
+        yes, poor = said > 0.5, true > 0.5
+        part, whole = of(
+            int((yes & poor).sum()), int((yes & ~poor).sum()), int((~yes & poor).sum()), int((~yes & ~poor).sum())
+        )
+        return part / whole if whole else float("nan")
+
+    return statistic
+
+
+_recall = _shares(lambda tp, fp, fn, tn: (tp, tp + fn))
+_specificity = _shares(lambda tp, fp, fn, tn: (tn, tn + fp))
+_STATISTICS: dict[str, Callable[[Values, Values], float]] = {
+    "accuracy": _shares(lambda tp, fp, fn, tn: (tp + tn, tp + fp + fn + tn)),
+    "balanced accuracy": lambda said, true: (_recall(said, true) + _specificity(said, true)) / 2,
+    "specificity": _specificity,
+    "NPV": _shares(lambda tp, fp, fn, tn: (tn, tn + fn)),
+    "precision": _shares(lambda tp, fp, fn, tn: (tp, tp + fp)),
+    "recall": _recall,
+    "F1": _shares(lambda tp, fp, fn, tn: (2 * tp, 2 * tp + fp + fn)),
+}
+
+EVALUATE = Evaluate(
+    kind=PrognosisManifest,
+    rows=rows,
+    published=_PUBLISHED,
+    labels=("90-day mRS 4-6", "GCS 8 or less", "age 80 and over"),
+)

@@ -1,0 +1,75 @@
+"""System C measured beside ways that need no network."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import torch
+from sklearn.metrics import average_precision_score  # type: ignore[import-untyped]
+
+from ichnode.inference.bundle import Bundle
+from ichnode.inference.manifest import VolumeSurvivalManifest
+from models.volume_survival import volume_ml_of
+from training.evaluate.bootstrap import Figure, Values
+from training.patients.batch import Patients
+from training.patients.evaluation import FROM_NUMBERS, Evaluate, Rows, auc, from_numbers, mean, of_pairs
+from training.volume_survival.system import DIED, VolumeSurvivalSystem
+
+MAJORITY = "median volume; all live"
+_PUBLISHED = (
+    "published, real data: MAE 4.91 mL, MSE 51.92 mL2, MAPE 43.00 %; accuracy and AUC of survival above 0.90, by "
+    "0.0566 and 0.0568 above one task alone (Gong 2023, 258 patients, 88 % of whom lived)"
+)
+
+
+def rows(bundles: Mapping[str, Bundle[VolumeSurvivalManifest]], batches: Iterable[Patients]) -> Rows:
+    """Errors of the volume, and how well death is told."""
+    patients = list(batches)
+    died = [float(batch.became_bn[0, DIED]) for batch in patients]
+    system = VolumeSurvivalSystem()
+    true_ml = [float(system.volume_ml(batch)[0]) for batch in patients]
+    found = {}
+    for name, bundle in bundles.items():
+        with torch.inference_mode():
+            answers = [bundle.network(batch.hu_bdhw[:, None]) for batch in patients]
+        said_ml = [float(volume_ml_of(answer.size_b)[0]) for answer in answers]
+        logits = [float(answer.died_bk[0, 1] - answer.died_bk[0, 0]) for answer in answers]
+        risk = [bundle.manifest.died.percent(logit)[0] / 100 for logit in logits]
+        found[name] = _of_volume(said_ml, true_ml) | _of_death(risk, died)
+    if by_numbers := from_numbers(patients, died):
+        found[FROM_NUMBERS] = _of_volume([], []) | _of_death(by_numbers, died)
+    median_ml = [float(np.median(true_ml))] * len(patients)
+    return found | {MAJORITY: _of_volume(median_ml, true_ml) | _of_death([0.0] * len(patients), died)}
+
+
+def _of_volume(said_ml: Sequence[float], true_ml: Sequence[float]) -> dict[str, Figure]:
+    errors = np.array(said_ml) - np.array(true_ml)
+    bleeding = [index for index, ml in enumerate(true_ml) if ml > 0]
+    return {
+        "MAE mL": mean(np.abs(errors).tolist()),
+        "MSE mL2": mean((errors**2).tolist()),
+        "MAPE %": mean([100 * abs(errors[index]) / true_ml[index] for index in bleeding]),
+        "bias mL": mean(errors.tolist()),
+    }
+
+
+def _of_death(risk: Sequence[float], died: Sequence[float]) -> dict[str, Figure]:
+    """At a threshold of one half."""
+    return {
+        "AUC": auc(risk, died),
+        "PR-AUC": of_pairs(risk, died, _average_precision),
+        "accuracy": of_pairs(risk, died, lambda said, true: float(np.mean((said > 0.5) == (true > 0.5)))),
+        "sensitivity": of_pairs(risk, died, _sensitivity),
+        "Brier": of_pairs(risk, died, lambda said, true: float(np.mean((said - true) ** 2))),
+    }
+
+
+def _average_precision(said: Values, true: Values) -> float:
+    return float(average_precision_score(true > 0.5, said)) if (true > 0.5).any() else float("nan")
+
+
+def _sensitivity(said: Values, true: Values) -> float:
+    dead = true > 0.5
+    return float(np.mean(said[dead] > 0.5)) if dead.any() else float("nan")
+
+
+EVALUATE = Evaluate(kind=VolumeSurvivalManifest, rows=rows, published=_PUBLISHED, labels=("30-day death",))
