@@ -32,6 +32,9 @@ ResultRole = Literal[
     "predicted_segmentation",
     "predicted_series",
     "prediction_report",
+    "expansion_saliency",
+    "prognosis_saliency",
+    "volume_survival_saliency",
 ]
 DATA_DIR = "{data_dir}"  # the one placeholder of database.url
 
@@ -176,6 +179,9 @@ class Results(_Section):
     summary_page_series_number: int = 9105
     predicted_series_series_number: int = 9106
     prediction_report_series_number: int = 9107
+    expansion_saliency_series_number: int = 9108
+    prognosis_saliency_series_number: int = 9109
+    volume_survival_saliency_series_number: int = 9110
     followup_sop: Literal["sc", "ct"] = "sc"
     report_sop: Literal["comprehensive_3d", "comprehensive", "enhanced"] = "comprehensive_3d"
     device_serial_number: str = "ichnode-1"

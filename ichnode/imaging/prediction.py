@@ -19,8 +19,18 @@ class PredictedFollowUp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Saliency:
+    """Where in the head an answer of a model comes from."""
+
+    model: ModelIdentity
+    pipeline: str
+    about: str  # which answer
+    heat: FloatArray  # (slice, row, column), 0-1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Prediction:
-    """Where the hematoma is, and optionally where it is likely to be."""
+    """Where the hematoma is, optionally where it is likely to be, and why models say what they say."""
 
     model: ModelIdentity
     probability: FloatArray  # (slice, row, column), 0-1
@@ -30,3 +40,4 @@ class Prediction:
         None  # (slice, row, column): most probable class from the lenient threshold, else 0
     )
     followup: PredictedFollowUp | None = None
+    saliency: tuple[Saliency, ...] = ()

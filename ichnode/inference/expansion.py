@@ -4,6 +4,7 @@ The network says how the head moves and where blood is new. The CT itself is mov
 where nothing moves and nothing is new it stays as it is.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from ichnode.imaging.volume import FloatArray, Volume
 from ichnode.inference.forecaster import Forecast, Forecaster
 from ichnode.inference.head import Head
 from ichnode.inference.manifest import ExpansionManifest
+from ichnode.inference.saliency import grad_cam
 
 CLINICAL = ("onset_to_ct_h", "baseline_ml", "anticoagulant", "systolic_mmhg", "age", "gcs")  # as the network reads them
 _SEEN_HU = 100.0  # 0 to this is 0 to 1
@@ -29,6 +31,8 @@ class ExpansionPredictor(Forecaster[ExpansionManifest]):
 
     estimates = (EstimateName.EXPANSION_PROBABILITY, EstimateName.PREDICTED_VOLUME, EstimateName.VOLUME_CHANGE)
 
+    explained = "what speaks for expansion, Grad-CAM"
+
     def read(self, head: Head) -> tuple[Tensor, ...]:
         """CT, parenchymal and ventricular blood (1, 3, z, y, x), and what is known of the patient."""
         grid, hu = head.seen_by(self.bundle.manifest)
@@ -40,6 +44,12 @@ class ExpansionPredictor(Forecaster[ExpansionManifest]):
         x_bcdhw = torch.from_numpy(x_cdhw)[None].contiguous(memory_format=torch.channels_last_3d)
         values = {**head.known, "baseline_ml": head.volume.grid.volume_ml(head.parenchymal)}
         return x_bcdhw, torch.tensor([[values.get(name, torch.nan) for name in CLINICAL]])
+
+    def heat(self, read: Sequence[Tensor]) -> Tensor:
+        """Of the logit of 6 mL or 33 %, at the deepest features."""
+        x_bcdhw, clinical_bn = read
+        network: Any = self.bundle.network
+        return grad_cam(lambda x: network(x, clinical_bn).expands_bk[:, 0], network.last_convolution, x_bcdhw)
 
     def forecast(self, head: Head, answer: Any) -> Forecast:
         """Parenchymal and ventricular blood grows as `models.expansion.DenseFollowup` says; all other blood stays."""

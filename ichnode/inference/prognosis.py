@@ -1,5 +1,6 @@
 """Prognosis: outcome, consciousness and age as a head CT tells them (system B)."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from ichnode.domain.findings import Estimate, EstimateName, GcsCategory
 from ichnode.inference.forecaster import Forecast, Forecaster
 from ichnode.inference.head import Head
 from ichnode.inference.manifest import Calibration, PrognosisManifest
+from ichnode.inference.saliency import guided_grad_cam
 
 
 class PrognosisPredictor(Forecaster[PrognosisManifest]):
@@ -21,9 +23,16 @@ class PrognosisPredictor(Forecaster[PrognosisManifest]):
         EstimateName.AGE_80_PROBABILITY,
     )
 
+    explained = "what speaks for a poor outcome, guided Grad-CAM"
+
     def read(self, head: Head) -> tuple[Tensor, ...]:
         """HU."""
         return (torch.from_numpy(head.seen_by(self.bundle.manifest)[1])[None, None],)
+
+    def heat(self, read: Sequence[Tensor]) -> Tensor:
+        """Of the logit of a poor outcome, where the paper's program looks for it."""
+        network: Any = self.bundle.network
+        return guided_grad_cam(lambda hu: network(hu).poor_b, network, network.last_convolution, read[0])
 
     def forecast(self, head: Head, answer: Any) -> Forecast:
         """Of `models.prognosis.Answers`. As many ordinal units as are on, so much worse is the category."""

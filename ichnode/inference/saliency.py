@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-Answer = Callable[[Tensor], Tensor]  # HU (1, 1, z, y, x) through the network to one number
+Answer = Callable[[Tensor], Tensor]  # what a network reads (1, channel, z, y, x) to one number
 
 
 def grad_cam(answer: Answer, layer: nn.Module, hu_bcdhw: Tensor) -> Tensor:

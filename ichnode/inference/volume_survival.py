@@ -1,5 +1,6 @@
 """Volume and survival: how large a hematoma is and whether its patient lives, without an outline (system C)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from ichnode.domain.findings import Estimate, EstimateName
 from ichnode.inference.forecaster import Forecast, Forecaster
 from ichnode.inference.head import Head
 from ichnode.inference.manifest import VolumeSurvivalManifest
+from ichnode.inference.saliency import grad_cam
 
 
 class VolumeSurvivalPredictor(Forecaster[VolumeSurvivalManifest]):
@@ -16,9 +18,16 @@ class VolumeSurvivalPredictor(Forecaster[VolumeSurvivalManifest]):
 
     estimates = (EstimateName.VOLUME_WITHOUT_OUTLINE, EstimateName.DEATH_PROBABILITY)
 
+    explained = "what speaks for the volume, Grad-CAM"
+
     def read(self, head: Head) -> tuple[Tensor, ...]:
         """HU."""
         return (torch.from_numpy(head.seen_by(self.bundle.manifest)[1])[None, None],)
+
+    def heat(self, read: Sequence[Tensor]) -> Tensor:
+        """Of the size, at the last convolutions, as in the paper."""
+        network: Any = self.bundle.network
+        return grad_cam(lambda hu: network(hu).size_b, network.last_convolution, read[0])
 
     def forecast(self, head: Head, answer: Any) -> Forecast:
         """Of `models.volume_survival.Answers`."""

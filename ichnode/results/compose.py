@@ -18,6 +18,7 @@ from ichnode.results.outline_report import compose_outline_report
 from ichnode.results.predicted_series import compose_predicted_series
 from ichnode.results.prediction_report import compose_prediction_report
 from ichnode.results.provenance import Provenance, Result, ResultProfile, Role, RunContext
+from ichnode.results.saliency_series import compose_saliency_series, saliency_role
 from ichnode.results.segmentation import GROWTH_RGB, HEMATOMA_RGB, PREDICTED_RGB, Segment, compose_segmentation
 from ichnode.results.source_headers import patient_and_study, slice_headers
 from ichnode.results.summary_page import compose_summary_page
@@ -196,7 +197,7 @@ def _reports(run: _Run, segmentation: tuple[Result, ...], segmentations: tuple[R
 
 
 def _images(run: _Run) -> tuple[Result, ...]:
-    """The summary page and the predicted series."""
+    """The summary page, the predicted series, and where answers come from."""
     images = list[Result]()
     if run.writes(Role.SUMMARY_PAGE):
         images.append(
@@ -214,4 +215,14 @@ def _images(run: _Run) -> tuple[Result, ...]:
                 provenance=run.provenance,
             )
         )
+    for saliency in run.prediction.saliency:
+        if run.writes(saliency_role(saliency)):
+            images += compose_saliency_series(
+                saliency,
+                run.volume.hu,
+                run.prediction.hematoma,
+                headers=run.headers,
+                frame_numbers=run.volume.grid.frame_numbers,
+                provenance=run.provenance,
+            )
     return tuple(images)

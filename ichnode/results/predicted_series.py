@@ -16,7 +16,7 @@ from ichnode.results.source_headers import is_enhanced
 
 DERIVATION = "AI-predicted 24 h follow-up CT. SYNTHETIC IMAGE - RESEARCH USE ONLY - NOT ACQUIRED"
 _SOP_CLASSES = {"sc": SecondaryCaptureImageStorage, "ct": CTImageStorage}
-_PLANE_KEYWORDS = (
+PLANE_KEYWORDS = (
     "FrameOfReferenceUID",
     "PositionReferenceIndicator",
     "ImageOrientationPatient",
@@ -90,7 +90,7 @@ def _place(dataset: Dataset, header: Dataset, index: int, grid: AcquisitionGrid,
     """Identity, plane and source of slice `index`."""
     dataset.SOPInstanceUID = provenance.instance_uid(Role.PREDICTED_SERIES, index)
     dataset.InstanceNumber = index + 1
-    for keyword in _PLANE_KEYWORDS:
+    for keyword in PLANE_KEYWORDS:
         if keyword in header:
             dataset.add(header[keyword])
     source, instance, series = Dataset(), Dataset(), Dataset()

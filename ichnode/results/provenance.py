@@ -44,6 +44,9 @@ class Role(StrEnum):
     SUMMARY_PAGE = "summary_page"
     PREDICTED_SERIES = "predicted_series"
     PREDICTION_REPORT = "prediction_report"
+    EXPANSION_SALIENCY = "expansion_saliency"
+    PROGNOSIS_SALIENCY = "prognosis_saliency"
+    VOLUME_SURVIVAL_SALIENCY = "volume_survival_saliency"
 
 
 SERIES_DESCRIPTIONS: Mapping[Role, str] = {
@@ -54,6 +57,9 @@ SERIES_DESCRIPTIONS: Mapping[Role, str] = {
     Role.SUMMARY_PAGE: "AI RESEARCH: Summary page",
     Role.PREDICTED_SERIES: "AI RESEARCH: Predicted 24h CT (SYNTHETIC)",
     Role.PREDICTION_REPORT: "AI RESEARCH: Predictions",
+    Role.EXPANSION_SALIENCY: "AI RESEARCH: What speaks for expansion",
+    Role.PROGNOSIS_SALIENCY: "AI RESEARCH: What speaks for a poor outcome",
+    Role.VOLUME_SURVIVAL_SALIENCY: "AI RESEARCH: What speaks for the volume",
 }
 
 
@@ -118,7 +124,7 @@ class Provenance:
         return self.uid(role, "series")
 
     def instance_uid(self, role: Role, index: int = 0) -> str:
-        """SOP Instance UID of the object of one role; `index` counts the slices of the predicted series."""
+        """SOP Instance UID of the object of one role; `index` counts the slices of a series of images."""
         return self.uid(role, "instance", str(index))
 
     def series_number(self, role: Role) -> int:

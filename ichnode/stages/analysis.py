@@ -10,15 +10,16 @@ from typing import Any
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from ichnode.domain.findings import ModelEstimates
+from ichnode.domain.findings import Findings, ModelEstimates
 from ichnode.domain.reasons import Reason
 from ichnode.domain.study import Series
 from ichnode.errors import InferenceError, RefusedSeries
+from ichnode.imaging.prediction import Prediction, Saliency
 from ichnode.imaging.quality import check_head
 from ichnode.imaging.series_reader import read_volume
 from ichnode.inference.bundle import KIND_OF_PIPELINE, load_bundle
 from ichnode.inference.expansion import ExpansionPredictor
-from ichnode.inference.forecaster import Forecast, Forecaster
+from ichnode.inference.forecaster import Forecaster
 from ichnode.inference.head import Head
 from ichnode.inference.manifest import SegmenterManifest
 from ichnode.inference.predictor import Predictor, choose_device
@@ -118,15 +119,7 @@ def analyse(request: AnalysisRequest, *, models: Models, profile: ResultProfile)
     findings = quantify(prediction, volume, models.hematoma.bundle.manifest.thresholds)
     head = Head(volume=volume, now=prediction, known=_known_of(sources[0]))
     if head.growing_ml >= LEAST_ML:
-        asked = [each for pipeline, each in models.forecasters.items() if pipeline in request.run]
-        forecasts = [_forecast(forecaster, head) for forecaster in asked]
-        predictions = [
-            ModelEstimates(model=forecaster.bundle.identity, estimates=forecast.estimates)
-            for forecaster, forecast in zip(asked, forecasts, strict=True)
-        ]
-        findings = replace(findings, predictions=tuple(predictions))
-        pictures = (forecast.followup for forecast in forecasts if forecast.followup)
-        prediction = replace(prediction, followup=next(pictures, None))
+        prediction, findings = _forecast(head, findings, request.run, models.forecasters, profile)
     clock.step("infer")
     results = compose_results(
         sources=sources,
@@ -147,12 +140,30 @@ def analyse(request: AnalysisRequest, *, models: Models, profile: ResultProfile)
     )
 
 
-def _forecast(forecaster: Forecaster[Any], head: Head) -> Forecast:
-    """What goes wrong here takes nothing from what was found."""
-    try:
-        return forecaster.predict(head)
-    except InferenceError as failure:
-        return forecaster.abstain(failure.detail)
+def _forecast(
+    head: Head,
+    findings: Findings,
+    run: tuple[str, ...],
+    forecasters: Mapping[str, Forecaster[Any]],
+    profile: ResultProfile,
+) -> tuple[Prediction, Findings]:
+    """What was found, and what all forecasters that the rule runs say of it. The first picture counts."""
+    prediction = head.now
+    for pipeline, forecaster in forecasters.items():
+        if pipeline not in run:
+            continue
+        identity = forecaster.bundle.identity
+        try:
+            forecast = forecaster.predict(head, explain=f"{pipeline}_saliency" in profile.objects)
+        except InferenceError as failure:  # takes nothing from what was found
+            forecast = forecaster.abstain(failure.detail)
+        said = ModelEstimates(model=identity, estimates=forecast.estimates)
+        findings = replace(findings, predictions=(*findings.predictions, said))
+        prediction = replace(prediction, followup=prediction.followup or forecast.followup)
+        if forecast.heat is not None:
+            why = Saliency(model=identity, pipeline=pipeline, about=forecaster.explained, heat=forecast.heat)
+            prediction = replace(prediction, saliency=(*prediction.saliency, why))
+    return prediction, findings
 
 
 def _known_of(header: Dataset) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """A rule that runs forecasters gets what they say into its results, and one that does not is as it was."""
 
+from dataclasses import replace
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -99,6 +100,33 @@ def test_all_models_speak_in_one_report_each_for_itself(folder: Path, series: Se
         assert f"weights_sha256={said['model']['weights_sha256']}" in report.to_json()
     (page,) = objects(analysis, "summary_page")
     assert not page.pixel_array[1000:, 700:].any()  # all lines have room
+
+
+def test_where_answers_come_from_is_shown_over_the_ct(folder: Path, series: Series) -> None:
+    analysis = analysed(folder, series, run=("hematoma", *FORECASTERS))
+    (segmentation,) = objects(analysis, "segmentation")
+    for pipeline in FORECASTERS:
+        shown = objects(analysis, f"{pipeline}_saliency")
+        assert {each.SeriesInstanceUID for each in shown} == {shown[0].SeriesInstanceUID}
+        numbers = {int(each.InstanceNumber) for each in shown}
+        assert len(numbers) == len(shown) <= len(series.instances)
+        positions = {tuple(map(float, each.ImagePositionPatient)) for each in shown}
+        assert positions >= {
+            tuple(map(float, frame.PlanePositionSequence[0].ImagePositionPatient))
+            for frame in segmentation.PerFrameFunctionalGroupsSequence
+        }
+        colour = np.stack([each.pixel_array for each in shown]).astype(int)
+        assert ((colour[..., 0] - colour[..., 2])[:, 30:-30] > 100).any()
+
+
+def test_what_a_site_does_not_want_is_not_worked_out(folder: Path, series: Series) -> None:
+    settings = load_settings(config(folder, str(["hematoma", *FORECASTERS])), {})
+    analyser = analyser_settings(settings)
+    profile = replace(analyser.profile, objects=frozenset(["summary_page"]))
+    analysis = replace(analyser, profile=profile)()(
+        AnalysisRequest(series=series, run=("hematoma", *FORECASTERS), context=CONTEXT)
+    )
+    assert [each.role for each in analysis.objects] == ["summary_page"]
 
 
 def test_a_rule_that_does_not_run_it_gets_nothing_of_it(folder: Path, series: Series) -> None:

@@ -1,0 +1,93 @@
+"""Where in the head an answer of a model comes from: its heat over the CT in colour, one instance a slice, RGB.
+
+Slices are shown that hold hematoma or heat, so that heat in a wrong place is seen too. They lie where the CT lies.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from pydicom.dataset import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage
+
+from ichnode.imaging.prediction import Saliency
+from ichnode.imaging.volume import FloatArray, Mask
+from ichnode.imaging.windows import BRAIN, apply
+from ichnode.results.concepts import SOURCE_IMAGE, code_item
+from ichnode.results.predicted_series import PLANE_KEYWORDS
+from ichnode.results.provenance import MANUFACTURER, RESEARCH_BANNER, SOFTWARE_VERSION, Provenance, Result, Role, finish
+from ichnode.results.source_headers import is_enhanced
+from ichnode.results.summary_text import AMBER
+
+_HOT = 0.5  # of the highest heat
+_STRONGEST = 0.7  # share of the colour where it is hottest
+_LINE = 0.027  # height of a letter, of the width of the image
+
+Pixels = NDArray[np.uint8]
+
+
+def saliency_role(saliency: Saliency) -> Role:
+    """The role of its series."""
+    return Role(f"{saliency.pipeline}_saliency")
+
+
+def compose_saliency_series(
+    saliency: Saliency,
+    hu: FloatArray,
+    hematoma: Mask,
+    *,
+    headers: tuple[Dataset, ...],
+    frame_numbers: tuple[int, ...] | None,
+    provenance: Provenance,
+) -> tuple[Result, ...]:
+    """One instance for each slice with hematoma or heat; `hu` and `hematoma` are (slice, row, column)."""
+    shown = hematoma.any(axis=(1, 2)) | (saliency.heat.max(axis=(1, 2)) >= _HOT)
+    role = saliency_role(saliency)
+    results = []
+    for index in np.flatnonzero(shown):
+        pixels = render(hu[index], saliency.heat[index], f"{saliency.about} ({saliency.model.name})")
+        dataset = _instance(pixels, headers[index], saliency.about)
+        if is_enhanced(headers[index]) and frame_numbers:
+            dataset.SourceImageSequence[0].ReferencedFrameNumber = frame_numbers[index]
+        results.append(finish(dataset, role, provenance, index=int(index)))
+    return tuple(results)
+
+
+def render(hu: FloatArray, heat: FloatArray, about: str) -> Pixels:
+    """(row, column, RGB): gray in a brain window, red to yellow where it is hot, the warning above, `about` below."""
+    gray = apply(hu, BRAIN)[..., None].repeat(3, axis=2).astype(np.float32)
+    colour = np.stack([np.full_like(heat, 255), 255 * heat, np.zeros_like(heat)], axis=2)
+    share = _STRONGEST * heat[..., None]
+    image = Image.fromarray(np.rint(gray * (1 - share) + colour * share).astype(np.uint8))
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(max(8, _LINE * image.width))
+    draw.text((image.width / 2, 2), RESEARCH_BANNER, fill=AMBER, font=font, anchor="mt")
+    draw.text((image.width / 2, image.height - 3), about, fill=AMBER, font=font, anchor="mb")
+    return np.asarray(image)
+
+
+def _instance(pixels: Pixels, header: Dataset, about: str) -> Dataset:
+    dataset = Dataset()
+    dataset.SOPClassUID = SecondaryCaptureImageStorage
+    dataset.Modality = "OT"
+    dataset.ConversionType = "WSD"
+    dataset.ImageType = ["DERIVED", "SECONDARY"]
+    dataset.BodyPartExamined = "HEAD"
+    dataset.DerivationDescription = f"Saliency: {about}. {RESEARCH_BANNER}"
+    dataset.ImageComments = RESEARCH_BANNER
+    dataset.BurnedInAnnotation, dataset.RecognizableVisualFeatures = "YES", "YES"
+    dataset.SecondaryCaptureDeviceManufacturer = MANUFACTURER
+    dataset.SecondaryCaptureDeviceManufacturerModelName = MANUFACTURER
+    dataset.SecondaryCaptureDeviceSoftwareVersions = SOFTWARE_VERSION
+    for keyword in PLANE_KEYWORDS:
+        if keyword in header:
+            dataset.add(header[keyword])
+    dataset.setdefault("PatientOrientation", None)
+    source = Dataset()
+    source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+    source.PurposeOfReferenceCodeSequence = [code_item(SOURCE_IMAGE)]
+    source.SpatialLocationsPreserved = "YES"
+    dataset.SourceImageSequence = [source]
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
+    dataset.Rows, dataset.Columns = pixels.shape[:2]
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
+    dataset.PixelData = pixels.tobytes()
+    return dataset
