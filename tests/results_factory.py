@@ -22,7 +22,7 @@ from ichnode.domain.findings import (
     RiskClass,
     Side,
 )
-from ichnode.imaging.prediction import PredictedFollowUp, Prediction
+from ichnode.imaging.prediction import PredictedFollowUp, Prediction, Saliency
 from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Mask, Volume
 from ichnode.phantom import REGULAR, Geometry, head_ct
 from ichnode.results.compose import compose_results
@@ -68,6 +68,7 @@ PROGNOSIS = (
         note="simulated",
     ),
 )
+EXPLAINED = {"expansion": FOLLOWUP_MODEL, "prognosis": PROGNOSIS_MODEL, "volume_survival": PROGNOSIS_MODEL}
 PREDICTIONS = (
     ModelEstimates(model=FOLLOWUP_MODEL, estimates=ESTIMATES),
     ModelEstimates(model=PROGNOSIS_MODEL, estimates=PROGNOSIS),
@@ -97,7 +98,14 @@ class Case:
             hu, grown = grow(self.volume.hu, self.mask, self.grow_by_pixels)
             followup = PredictedFollowUp(model=FOLLOWUP_MODEL, hu=hu, hematoma=grown)
         probability = np.where(self.mask, 0.9, 0.05).astype(np.float32)
-        return Prediction(model=self.model, probability=probability, hematoma=self.mask, followup=followup)
+        saliency = tuple(
+            Saliency(model=model, pipeline=pipeline, about="what speaks for it", heat=probability)
+            for pipeline, model in EXPLAINED.items()
+            if self.followup
+        )
+        return Prediction(
+            model=self.model, probability=probability, hematoma=self.mask, followup=followup, saliency=saliency
+        )
 
     @property
     def findings(self) -> Findings:

@@ -36,7 +36,7 @@ def compose_saliency_series(
     hematoma: Mask,
     *,
     headers: tuple[Dataset, ...],
-    frame_numbers: tuple[int, ...] | None,
+    frame_numbers: tuple[int, ...],
     provenance: Provenance,
 ) -> tuple[Result, ...]:
     """One instance for each slice with hematoma or heat; `hu` and `hematoma` are (slice, row, column)."""
@@ -46,7 +46,7 @@ def compose_saliency_series(
     for index in np.flatnonzero(shown):
         pixels = render(hu[index], saliency.heat[index], f"{saliency.about} ({saliency.model.name})")
         dataset = _instance(pixels, headers[index], saliency.about)
-        if is_enhanced(headers[index]) and frame_numbers:
+        if is_enhanced(headers[index]):
             dataset.SourceImageSequence[0].ReferencedFrameNumber = frame_numbers[index]
         results.append(finish(dataset, role, provenance, index=int(index)))
     return tuple(results)

@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 from ichnode.domain.findings import Caveat, Findings, HematomaPart, HemorrhageType
 from ichnode.phantom import IRREGULAR, TILTED, Geometry
 from ichnode.results.provenance import Role
+from ichnode.results.saliency_series import render as render_heat
 from ichnode.results.summary_page import BANNER_HEIGHT
 from ichnode.results.summary_text import summary_lines
 from tests.results_factory import PROFILE, SMALL, Case, measured, phantom_case, shared_data
@@ -170,3 +171,30 @@ def test_the_number_of_a_slice_stands_clear_of_the_corners_of_the_page_where_vie
         assert pixels[top_left].max() < 200
     for caption in (np.s_[655:680, 560:632], np.s_[970:996, 250:316], np.s_[970:996, 560:632]):
         assert pixels[caption].max() > 200
+
+
+def test_heat_is_shown_where_it_is_or_hematoma_is_in_the_place_of_the_ct() -> None:
+    case = phantom_case(30)
+    series = [result.dataset for result in case.results() if result.role == Role.EXPANSION_SALIENCY]
+    bleeding = np.flatnonzero(case.mask.any(axis=(1, 2)))  # 0.9 inside, elsewhere 0.05
+    assert [int(dataset.InstanceNumber) for dataset in series] == [int(index) + 1 for index in bleeding]
+    headers = {header.SOPInstanceUID: header for header in case.sources}
+    for dataset in series:
+        (source,) = dataset.SourceImageSequence
+        header = headers[source.ReferencedSOPInstanceUID]
+        assert dataset.ImagePositionPatient == header.ImagePositionPatient
+        assert dataset.FrameOfReferenceUID == header.FrameOfReferenceUID
+        assert (dataset.BurnedInAnnotation, dataset.PhotometricInterpretation) == ("YES", "RGB")
+
+
+def test_heat_is_red_to_yellow_and_leaves_the_rest_gray_under_the_warning() -> None:
+    heat = np.zeros((200, 200), np.float32)
+    heat[80:90, 80:90], heat[100:110, 100:110] = 1.0, 0.5
+    pixels = render_heat(np.full((200, 200), 40, np.float32), heat, "what speaks for it").astype(int)
+    (red, green, blue), (red_half, green_half, _) = pixels[85, 85], pixels[105, 105]
+    assert red > 200 > 2 * blue
+    assert green > green_half
+    assert red > red_half > 127
+    assert (pixels[40:70] == 128).all()
+    assert (pixels[:12].max(axis=2) > 200).any()
+    assert (pixels[-12:].max(axis=2) > 200).any()
