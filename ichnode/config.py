@@ -32,6 +32,7 @@ ResultRole = Literal[
     "predicted_segmentation",
     "predicted_series",
     "prediction_report",
+    "followup_saliency",
     "expansion_saliency",
     "prognosis_saliency",
     "volume_survival_saliency",
@@ -99,7 +100,7 @@ class Completeness(_Section):
     max_wait_s: Seconds = 600
 
 
-Pipeline = Literal["hematoma", "expansion", "prognosis", "volume_survival"]
+Pipeline = Literal["hematoma", "expansion", "prognosis", "volume_survival", "followup", "followup_after_thrombectomy"]
 
 
 class RuleSettings(_Section):
@@ -124,6 +125,8 @@ class RuleSettings(_Section):
     def _check_run(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if "hematoma" not in value:
             raise ValueError("needs hematoma, which the others begin from")
+        if {"followup", "followup_after_thrombectomy"} <= set(value):
+            raise ValueError("followup and followup_after_thrombectomy are for different patients")
         return value
 
     def as_rule(self, destinations: tuple[str, ...]) -> Rule:
@@ -165,6 +168,8 @@ class Inference(_Section):
     expansion_bundle: str = "expansion"  # these for rules that run them
     prognosis_bundle: str = "prognosis"
     volume_survival_bundle: str = "volume-survival"
+    followup_bundle: str = "followup"  # spontaneous hemorrhage
+    followup_after_thrombectomy_bundle: str = "followup"
     bundles_dir: Path | None = None  # its bundles win over those of the same name that come with ichnode
 
 
@@ -179,9 +184,10 @@ class Results(_Section):
     summary_page_series_number: int = 9105
     predicted_series_series_number: int = 9106
     prediction_report_series_number: int = 9107
-    expansion_saliency_series_number: int = 9108
-    prognosis_saliency_series_number: int = 9109
-    volume_survival_saliency_series_number: int = 9110
+    followup_saliency_series_number: int = 9108
+    expansion_saliency_series_number: int = 9109
+    prognosis_saliency_series_number: int = 9110
+    volume_survival_saliency_series_number: int = 9111
     followup_sop: Literal["sc", "ct"] = "sc"
     report_sop: Literal["comprehensive_3d", "comprehensive", "enhanced"] = "comprehensive_3d"
     device_serial_number: str = "ichnode-1"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.blocks import ALL_AXES, IN_PLANE, Conv, Size, Stage, decoded, decoder_of, encoded, encoder_of, fast, say
+from models.familiarity import Familiarity
 
 _DENSE, _STEEPNESS = 0.5, 20.0  # of 0-100 HU as 0-1: from 50 HU on, over about 5 HU
 _HEMORRHAGE_CLASSES = 2
@@ -22,8 +23,10 @@ class Prediction(NamedTuple):
     """What is said of the next CT."""
 
     ct_bcdhw: Tensor  # 0-1
+    change_bcdhw: Tensor  # what is added to get there
     logits_bk: Tensor  # no hemorrhage, hemorrhage
     attention_bdhw: Tensor  # of the class token to each token's place, sums to less than 1
+    features_bf: Tensor  # mean of the tokens that both streams begin from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +83,7 @@ class Followup(nn.Module):
         self.classifier = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, _HEMORRHAGE_CLASSES)
         )
+        self.familiarity = Familiarity(width)
         self.config = config
 
     @property
@@ -95,6 +99,7 @@ class Followup(nn.Module):
             density_bt = self._density(x_bcdhw)
             for block in self.shared:
                 tokens, _ = block(tokens, density_bt)
+            features_bf = tokens.mean(dim=1)
             g, c = tokens, torch.cat([self.class_token.expand(len(tokens), -1, -1), self.projected(tokens)], dim=1)
             weights = c.new_zeros(())
             for stream in self.streams:
@@ -106,8 +111,10 @@ class Followup(nn.Module):
         attention_bt = weights[:, :, 0, 1:].float().mean(dim=1)
         return Prediction(
             ct_bcdhw=(x_bcdhw + change.float()).clamp(0, 1),
+            change_bcdhw=change.float(),
             logits_bk=logits_bk.float(),
             attention_bdhw=attention_bt.reshape(-1, *self.tokens),
+            features_bf=features_bf.float(),
         )
 
     def _density(self, x_bcdhw: Tensor) -> Tensor:

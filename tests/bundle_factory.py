@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from models.expansion import DenseExpansion
+from models.followup import Followup
 from models.prognosis import Prognosis
 from models.volume_survival import VolumeSurvival
 
@@ -23,6 +24,7 @@ NETWORKS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {  # by kind: the 
             "size_error_cm": [-0.5, 0.5],
         },
     ),
+    "followup": (Followup, {"after_thrombectomy": CALIBRATION, "spontaneous": CALIBRATION}),
     "prognosis": (
         Prognosis,
         {"outcome": "mRS 4-6", "poor": CALIBRATION, "low_gcs": CALIBRATION, "elderly": CALIBRATION},
@@ -47,7 +49,7 @@ def forecaster_bundle(folder: Path, kind: str, **values: Any) -> Path:
         "trained_on": "nothing",
         "intended_use": "Research use only - not for clinical use",
         "grid_spacing_mm": [5.0, 2.0, 2.0],
-        "shape": [32, 32, 32],
+        "shape": [32, 112, 96] if kind == "followup" else [32, 32, 32],
         "hematoma_ml": [0.5, 150.0],
         "strangest": 1e6,
         "created": "2026-11-27",

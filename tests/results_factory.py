@@ -68,7 +68,12 @@ PROGNOSIS = (
         note="simulated",
     ),
 )
-EXPLAINED = {"expansion": FOLLOWUP_MODEL, "prognosis": PROGNOSIS_MODEL, "volume_survival": PROGNOSIS_MODEL}
+EXPLAINED = {
+    Role.FOLLOWUP_SALIENCY: FOLLOWUP_MODEL,
+    Role.EXPANSION_SALIENCY: FOLLOWUP_MODEL,
+    Role.PROGNOSIS_SALIENCY: PROGNOSIS_MODEL,
+    Role.VOLUME_SURVIVAL_SALIENCY: PROGNOSIS_MODEL,
+}
 PREDICTIONS = (
     ModelEstimates(model=FOLLOWUP_MODEL, estimates=ESTIMATES),
     ModelEstimates(model=PROGNOSIS_MODEL, estimates=PROGNOSIS),
@@ -99,8 +104,8 @@ class Case:
             followup = PredictedFollowUp(model=FOLLOWUP_MODEL, hu=hu, hematoma=grown)
         probability = np.where(self.mask, 0.9, 0.05).astype(np.float32)
         saliency = tuple(
-            Saliency(model=model, pipeline=pipeline, about="what speaks for it", heat=probability)
-            for pipeline, model in EXPLAINED.items()
+            Saliency(model=model, role=role, about="what speaks for it", heat=probability)
+            for role, model in EXPLAINED.items()
             if self.followup
         )
         return Prediction(

@@ -35,7 +35,7 @@ TRAINED = [
     ["training", name]
     for name in ("fit", "segmentation", "patients", "followup", "expansion", "prognosis", "volume_survival", "evaluate")
 ]
-USE_BUNDLES = ("fit", "segmentation", "patients", "expansion", "prognosis", "volume_survival", "evaluate")
+USE_BUNDLES = ("fit", "segmentation", "patients", "followup", "expansion", "prognosis", "volume_survival", "evaluate")
 EXPORT_AND_EVALUATE = {f"ichnode.inference.{name}" for name in ("bundle", "manifest", "predictor", "quantify")}
 
 

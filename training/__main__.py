@@ -24,10 +24,8 @@ app.command()(curves)
 fit.command("segmenter")(fit_segmenter)
 for system, plan in PLANS.items():
     fit.command(system, help=plan.about)(fit_on_patients(plan))
-    if plan.export:
-        export.command(system, help=f"Make a bundle of a checkpoint. {plan.about}")(export_of(plan))
-    if plan.evaluate:
-        evaluate.command(system, help=f"Measure bundles. {plan.about}")(evaluate_of(system, plan))
+    export.command(system, help=f"Make a bundle of a checkpoint. {plan.about}")(export_of(plan))
+    evaluate.command(system, help=f"Measure bundles. {plan.about}")(evaluate_of(system, plan))
 export.command("segmenter")(export_segmenter)
 calibrate.command("segmenter")(calibrate_segmenter)
 evaluate.command("segmenter")(evaluate_segmenter)

@@ -76,6 +76,7 @@ class EstimateName(StrEnum):
     EXPANSION_PROBABILITY = "expansion_probability"  # percent, within 24 h
     PREDICTED_VOLUME = "predicted_volume"  # mL at 24 h
     VOLUME_CHANGE = "volume_change"  # mL, predicted minus now
+    LATE_HEMORRHAGE_PROBABILITY = "late_hemorrhage_probability"  # percent, on the next CT; its note says what counts
     POOR_OUTCOME_PROBABILITY = "poor_outcome_probability"  # percent, at 90 days; its note says what is poor
     DEATH_PROBABILITY = "death_probability"  # percent, 30 days
     VOLUME_WITHOUT_OUTLINE = "volume_without_outline"  # mL now, of a network that outlines nothing

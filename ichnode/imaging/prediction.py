@@ -23,7 +23,7 @@ class Saliency:
     """Where in the head an answer of a model comes from."""
 
     model: ModelIdentity
-    pipeline: str
+    role: str  # of the result that shows it
     about: str  # which answer
     heat: FloatArray  # (slice, row, column), 0-1
 

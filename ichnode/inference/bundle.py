@@ -20,6 +20,7 @@ from ichnode.errors import BundleError, ConfigError
 from ichnode.inference.manifest import (
     ANY_MANIFEST,
     ExpansionManifest,
+    FollowupManifest,
     Manifest,
     PrognosisManifest,
     SegmenterManifest,
@@ -33,6 +34,8 @@ KIND_OF_PIPELINE: dict[str, type[Manifest]] = {
     "expansion": ExpansionManifest,
     "prognosis": PrognosisManifest,
     "volume_survival": VolumeSurvivalManifest,
+    "followup": FollowupManifest,
+    "followup_after_thrombectomy": FollowupManifest,
 }
 
 M = TypeVar("M", bound=Manifest)

@@ -32,6 +32,7 @@ class ExpansionPredictor(Forecaster[ExpansionManifest]):
     estimates = (EstimateName.EXPANSION_PROBABILITY, EstimateName.PREDICTED_VOLUME, EstimateName.VOLUME_CHANGE)
 
     explained = "what speaks for expansion, Grad-CAM"
+    saliency = "expansion_saliency"
 
     def read(self, head: Head) -> tuple[Tensor, ...]:
         """CT, parenchymal and ventricular blood (1, 3, z, y, x), and what is known of the patient."""

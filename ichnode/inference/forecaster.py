@@ -37,6 +37,8 @@ class Forecaster(ABC, Generic[F]):
 
     estimates: ClassVar[tuple[EstimateName, ...]]  # that it makes, in the order of the results
     explained: ClassVar[str]  # which answer `heat` explains, in the words of the results
+    saliency: ClassVar[str]  # the role of the result that shows it
+    least_ml: ClassVar[float] = 0.5  # of parenchymal and ventricular blood, from which it is asked
 
     def __init__(self, bundle: Bundle[F], device: str) -> None:
         self.bundle, self.device = bundle, device

@@ -1,6 +1,6 @@
 """Head: what all forecasters read of one patient, each grid made once."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +22,7 @@ class Head:
 
     volume: Volume
     now: Prediction
+    find: Callable[[Volume], Prediction]  # as the hematoma of this one was found
     known: Mapping[str, float] = field(default_factory=dict)  # by the names of `inference.expansion.CLINICAL`
     _sights: dict[Wanted, Sight] = field(init=False, default_factory=dict)
 

@@ -168,6 +168,18 @@ class ExpansionManifest(ForecasterManifest):
         return self._complaint(network, answer, new_bcdhw=(1, 1, *self.shape), expands_bk=(1, 2))
 
 
+class FollowupManifest(ForecasterManifest):
+    """`forward(x_bcdhw)`: see `models.followup.Followup`."""
+
+    kind: Literal["followup"]
+    after_thrombectomy: Calibration  # of hemorrhage on the next CT, of the difference of its two logits
+    spontaneous: Calibration  # of 6 mL or 33 %
+
+    def complaint(self, network: nn.Module) -> str | None:
+        """Whether it gives its answers."""
+        return self._complaint(network, network(self._head(1)), change_bcdhw=(1, 1, *self.shape), logits_bk=(1, 2))
+
+
 class PrognosisManifest(ForecasterManifest):
     """`forward(hu_bcdhw)`: see `models.prognosis.Prognosis`."""
 
@@ -197,6 +209,7 @@ class VolumeSurvivalManifest(ForecasterManifest):
 
 ANY_MANIFEST: TypeAdapter[Manifest] = TypeAdapter(
     Annotated[
-        SegmenterManifest | ExpansionManifest | PrognosisManifest | VolumeSurvivalManifest, Field(discriminator="kind")
+        SegmenterManifest | FollowupManifest | ExpansionManifest | PrognosisManifest | VolumeSurvivalManifest,
+        Field(discriminator="kind"),
     ]
 )

@@ -24,6 +24,7 @@ class PrognosisPredictor(Forecaster[PrognosisManifest]):
     )
 
     explained = "what speaks for a poor outcome, guided Grad-CAM"
+    saliency = "prognosis_saliency"
 
     def read(self, head: Head) -> tuple[Tensor, ...]:
         """HU."""

@@ -19,6 +19,7 @@ class VolumeSurvivalPredictor(Forecaster[VolumeSurvivalManifest]):
     estimates = (EstimateName.VOLUME_WITHOUT_OUTLINE, EstimateName.DEATH_PROBABILITY)
 
     explained = "what speaks for the volume, Grad-CAM"
+    saliency = "volume_survival_saliency"
 
     def read(self, head: Head) -> tuple[Tensor, ...]:
         """HU."""

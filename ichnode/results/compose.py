@@ -18,7 +18,7 @@ from ichnode.results.outline_report import compose_outline_report
 from ichnode.results.predicted_series import compose_predicted_series
 from ichnode.results.prediction_report import compose_prediction_report
 from ichnode.results.provenance import Provenance, Result, ResultProfile, Role, RunContext
-from ichnode.results.saliency_series import compose_saliency_series, saliency_role
+from ichnode.results.saliency_series import compose_saliency_series
 from ichnode.results.segmentation import GROWTH_RGB, HEMATOMA_RGB, PREDICTED_RGB, Segment, compose_segmentation
 from ichnode.results.source_headers import patient_and_study, slice_headers
 from ichnode.results.summary_page import compose_summary_page
@@ -216,7 +216,7 @@ def _images(run: _Run) -> tuple[Result, ...]:
             )
         )
     for saliency in run.prediction.saliency:
-        if run.writes(saliency_role(saliency)):
+        if run.writes(Role(saliency.role)):
             images += compose_saliency_series(
                 saliency,
                 run.volume.hu,

@@ -33,6 +33,7 @@ from ichnode.results.concepts import (
     EXPANSION_CLASS,
     EXPANSION_PROBABILITY,
     GLASGOW_COMA_SCORE,
+    LATE_HEMORRHAGE_PROBABILITY,
     LOW_GCS_PROBABILITY,
     MILLILITER,
     NOT_ATTEMPTED,
@@ -77,6 +78,9 @@ MEANINGS: dict[EstimateName, Meaning] = {
     ),
     EstimateName.PREDICTED_VOLUME: Meaning(concept=PREDICTED_VOLUME, unit=MILLILITER, time_point="24 h predicted"),
     EstimateName.VOLUME_CHANGE: Meaning(concept=VOLUME_CHANGE, unit=MILLILITER, time_point="24 h predicted"),
+    EstimateName.LATE_HEMORRHAGE_PROBABILITY: Meaning(
+        concept=LATE_HEMORRHAGE_PROBABILITY, unit=PERCENT, time_point="24 h predicted"
+    ),
     EstimateName.POOR_OUTCOME_PROBABILITY: Meaning(
         concept=POOR_OUTCOME_PROBABILITY, unit=PERCENT, time_point="90 d predicted"
     ),

@@ -44,6 +44,7 @@ class Role(StrEnum):
     SUMMARY_PAGE = "summary_page"
     PREDICTED_SERIES = "predicted_series"
     PREDICTION_REPORT = "prediction_report"
+    FOLLOWUP_SALIENCY = "followup_saliency"
     EXPANSION_SALIENCY = "expansion_saliency"
     PROGNOSIS_SALIENCY = "prognosis_saliency"
     VOLUME_SURVIVAL_SALIENCY = "volume_survival_saliency"
@@ -57,6 +58,7 @@ SERIES_DESCRIPTIONS: Mapping[Role, str] = {
     Role.SUMMARY_PAGE: "AI RESEARCH: Summary page",
     Role.PREDICTED_SERIES: "AI RESEARCH: Predicted 24h CT (SYNTHETIC)",
     Role.PREDICTION_REPORT: "AI RESEARCH: Predictions",
+    Role.FOLLOWUP_SALIENCY: "AI RESEARCH: Where the follow-up model looks",
     Role.EXPANSION_SALIENCY: "AI RESEARCH: What speaks for expansion",
     Role.PROGNOSIS_SALIENCY: "AI RESEARCH: What speaks for a poor outcome",
     Role.VOLUME_SURVIVAL_SALIENCY: "AI RESEARCH: What speaks for the volume",

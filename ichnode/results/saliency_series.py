@@ -25,11 +25,6 @@ _LINE = 0.027  # height of a letter, of the width of the image
 Pixels = NDArray[np.uint8]
 
 
-def saliency_role(saliency: Saliency) -> Role:
-    """The role of its series."""
-    return Role(f"{saliency.pipeline}_saliency")
-
-
 def compose_saliency_series(
     saliency: Saliency,
     hu: FloatArray,
@@ -41,14 +36,13 @@ def compose_saliency_series(
 ) -> tuple[Result, ...]:
     """One instance for each slice with hematoma or heat; `hu` and `hematoma` are (slice, row, column)."""
     shown = hematoma.any(axis=(1, 2)) | (saliency.heat.max(axis=(1, 2)) >= _HOT)
-    role = saliency_role(saliency)
     results = []
     for index in np.flatnonzero(shown):
         pixels = render(hu[index], saliency.heat[index], f"{saliency.about} ({saliency.model.name})")
         dataset = _instance(pixels, headers[index], saliency.about)
         if is_enhanced(headers[index]):
             dataset.SourceImageSequence[0].ReferencedFrameNumber = frame_numbers[index]
-        results.append(finish(dataset, role, provenance, index=int(index)))
+        results.append(finish(dataset, Role(saliency.role), provenance, index=int(index)))
     return tuple(results)
 
 

@@ -30,6 +30,7 @@ _ESTIMATES: dict[EstimateName, tuple[str, str, int]] = {  # label, unit, decimal
     EstimateName.EXPANSION_PROBABILITY: ("Expansion within 24 h", " %", 0),
     EstimateName.PREDICTED_VOLUME: ("Volume at 24 h", " mL", 1),
     EstimateName.VOLUME_CHANGE: ("Volume change in 24 h", " mL", 1),
+    EstimateName.LATE_HEMORRHAGE_PROBABILITY: ("Bleeding on the next CT", " %", 0),
     EstimateName.POOR_OUTCOME_PROBABILITY: ("Poor outcome at 90 days", " %", 0),
     EstimateName.DEATH_PROBABILITY: ("Death within 30 days", " %", 0),
     EstimateName.VOLUME_WITHOUT_OUTLINE: ("Volume, no outline", " mL", 1),

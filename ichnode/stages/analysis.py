@@ -19,6 +19,7 @@ from ichnode.imaging.quality import check_head
 from ichnode.imaging.series_reader import read_volume
 from ichnode.inference.bundle import KIND_OF_PIPELINE, load_bundle
 from ichnode.inference.expansion import ExpansionPredictor
+from ichnode.inference.followup import AfterThrombectomyPredictor, SpontaneousPredictor
 from ichnode.inference.forecaster import Forecaster
 from ichnode.inference.head import Head
 from ichnode.inference.manifest import SegmenterManifest
@@ -33,8 +34,9 @@ FORECASTERS: Mapping[str, type[Forecaster[Any]]] = {  # by pipeline, in the orde
     "expansion": ExpansionPredictor,
     "prognosis": PrognosisPredictor,
     "volume_survival": VolumeSurvivalPredictor,
+    "followup": SpontaneousPredictor,
+    "followup_after_thrombectomy": AfterThrombectomyPredictor,
 }
-LEAST_ML = 0.5  # of parenchymal and ventricular blood, from which these run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,9 +119,8 @@ def analyse(request: AnalysisRequest, *, models: Models, profile: ResultProfile)
     sources = _headers(request.series, volume.grid.sop_instance_uids)
     prediction = models.hematoma.predict(volume)
     findings = quantify(prediction, volume, models.hematoma.bundle.manifest.thresholds)
-    head = Head(volume=volume, now=prediction, known=_known_of(sources[0]))
-    if head.growing_ml >= LEAST_ML:
-        prediction, findings = _forecast(head, findings, request.run, models.forecasters, profile)
+    head = Head(volume=volume, now=prediction, find=models.hematoma.predict, known=_known_of(sources[0]))
+    prediction, findings = _forecast(head, findings, request.run, models.forecasters, profile)
     clock.step("infer")
     results = compose_results(
         sources=sources,
@@ -150,18 +151,18 @@ def _forecast(
     """What was found, and what all forecasters that the rule runs say of it. The first picture counts."""
     prediction = head.now
     for pipeline, forecaster in forecasters.items():
-        if pipeline not in run:
+        if pipeline not in run or head.growing_ml < forecaster.least_ml:
             continue
         identity = forecaster.bundle.identity
         try:
-            forecast = forecaster.predict(head, explain=f"{pipeline}_saliency" in profile.objects)
+            forecast = forecaster.predict(head, explain=forecaster.saliency in profile.objects)
         except InferenceError as failure:  # takes nothing from what was found
             forecast = forecaster.abstain(failure.detail)
         said = ModelEstimates(model=identity, estimates=forecast.estimates)
         findings = replace(findings, predictions=(*findings.predictions, said))
         prediction = replace(prediction, followup=prediction.followup or forecast.followup)
         if forecast.heat is not None:
-            why = Saliency(model=identity, pipeline=pipeline, about=forecaster.explained, heat=forecast.heat)
+            why = Saliency(model=identity, role=forecaster.saliency, about=forecaster.explained, heat=forecast.heat)
             prediction = replace(prediction, saliency=(*prediction.saliency, why))
     return prediction, findings
 

@@ -17,9 +17,10 @@ from ichnode.node import analyser_settings
 from ichnode.phantom import head_ct
 from ichnode.results.provenance import RunContext
 from ichnode.stages.analysis import FORECASTERS, Analysis, AnalysisRequest
-from tests.bundle_factory import forecaster_bundle
+from tests.bundle_factory import NETWORKS, forecaster_bundle
 from tests.series_factory import stored_series
 
+SPONTANEOUS = tuple(pipeline for pipeline in FORECASTERS if pipeline != "followup_after_thrombectomy")
 CONTEXT = RunContext(run_at=datetime(2026, 11, 27, 3, 0), config_sha256="0" * 64, rule="head-ct", predecessor=None)
 
 
@@ -45,8 +46,7 @@ run = {run}
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("expansion")
     (made / "bundles").mkdir()
-    for pipeline in FORECASTERS:
-        name = pipeline.replace("_", "-")
+    for name in NETWORKS:
         forecaster_bundle(made / "bundles" / name, name, shape=[32, 112, 96])
     return made
 
@@ -58,7 +58,7 @@ def series(folder: Path) -> Series:
 
 
 def analysed(folder: Path, series: Series, *, run: tuple[str, ...]) -> Analysis:
-    settings = load_settings(config(folder, str(["hematoma", *FORECASTERS])), {})
+    settings = load_settings(config(folder, str(["hematoma", *SPONTANEOUS])), {})
     return analyser_settings(settings)()(AnalysisRequest(series=series, run=run, context=CONTEXT))
 
 
@@ -90,11 +90,11 @@ def test_the_next_day_is_in_the_results(folder: Path, series: Series) -> None:
 
 
 def test_all_models_speak_in_one_report_each_for_itself(folder: Path, series: Series) -> None:
-    analysis = analysed(folder, series, run=("hematoma", *FORECASTERS))
+    analysis = analysed(folder, series, run=("hematoma", *SPONTANEOUS))
     (report,) = objects(analysis, "prediction_report")
     assert analysis.findings is not None
     predictions = analysis.findings["predictions"]
-    assert [said["model"]["name"] for said in predictions] == ["expansion", "prognosis", "volume-survival"]
+    assert [said["model"]["name"] for said in predictions] == ["expansion", "prognosis", "volume-survival", "followup"]
     assert all(estimate["value"] is not None for said in predictions for estimate in said["estimates"])
     for said in predictions:
         assert f"weights_sha256={said['model']['weights_sha256']}" in report.to_json()
@@ -103,9 +103,9 @@ def test_all_models_speak_in_one_report_each_for_itself(folder: Path, series: Se
 
 
 def test_where_answers_come_from_is_shown_over_the_ct(folder: Path, series: Series) -> None:
-    analysis = analysed(folder, series, run=("hematoma", *FORECASTERS))
+    analysis = analysed(folder, series, run=("hematoma", *SPONTANEOUS))
     (segmentation,) = objects(analysis, "segmentation")
-    for pipeline in FORECASTERS:
+    for pipeline in SPONTANEOUS:
         shown = objects(analysis, f"{pipeline}_saliency")
         assert {each.SeriesInstanceUID for each in shown} == {shown[0].SeriesInstanceUID}
         numbers = {int(each.InstanceNumber) for each in shown}
@@ -120,11 +120,11 @@ def test_where_answers_come_from_is_shown_over_the_ct(folder: Path, series: Seri
 
 
 def test_what_a_site_does_not_want_is_not_worked_out(folder: Path, series: Series) -> None:
-    settings = load_settings(config(folder, str(["hematoma", *FORECASTERS])), {})
+    settings = load_settings(config(folder, str(["hematoma", *SPONTANEOUS])), {})
     analyser = analyser_settings(settings)
     profile = replace(analyser.profile, objects=frozenset(["summary_page"]))
     analysis = replace(analyser, profile=profile)()(
-        AnalysisRequest(series=series, run=("hematoma", *FORECASTERS), context=CONTEXT)
+        AnalysisRequest(series=series, run=("hematoma", *SPONTANEOUS), context=CONTEXT)
     )
     assert [each.role for each in analysis.objects] == ["summary_page"]
 
@@ -157,3 +157,23 @@ def test_what_begins_from_the_hematoma_needs_it(tmp_path: Path) -> None:
     (tmp_path / "bundles").mkdir()
     with pytest.raises(ConfigError, match=r"rules\.0\.run: .*needs hematoma"):
         load_settings(config(tmp_path, '["expansion"]'), {})
+
+
+def test_after_thrombectomy_heads_without_hematoma_are_asked_about(folder: Path, tmp_path: Path) -> None:
+    healthy = stored_series(head_ct(hematoma_ml=0).datasets, tmp_path)
+    settings = load_settings(config(folder, '["hematoma", "followup_after_thrombectomy"]'), {})
+    request = AnalysisRequest(series=healthy, run=("hematoma", "followup_after_thrombectomy"), context=CONTEXT)
+    analysis = analyser_settings(settings)()(request)
+    assert analysis.findings is not None
+    (said,) = analysis.findings["predictions"]
+    (estimate,) = said["estimates"]
+    assert (estimate["name"], estimate["note"]) == (
+        "late_hemorrhage_probability",
+        "the hematoma has 0.0 mL; the model was trained on 0.5 to 150 mL",
+    )
+
+
+def test_the_two_uses_of_the_followup_model_do_not_go_together(tmp_path: Path) -> None:
+    (tmp_path / "bundles").mkdir()
+    with pytest.raises(ConfigError, match=r"rules\.0\.run: .*different patients"):
+        load_settings(config(tmp_path, '["hematoma", "followup", "followup_after_thrombectomy"]'), {})

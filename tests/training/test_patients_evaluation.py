@@ -1,5 +1,7 @@
 """Systems B and C are measured as their papers do, and the page of all evaluations is kept section by section."""
 
+from dataclasses import replace
+from math import log10
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ichnode.inference.bundle import Bundle
-from models import prognosis, volume_survival
+from models import followup, prognosis, volume_survival
 from tests.training.patients_factory import patients
 from tests.unit.test_forecasters import manifest_of
+from training.followup import evaluate as of_followup
 from training.patients.batch import KNOWN, Patients
 from training.patients.evaluation import FROM_NUMBERS, write_section
 from training.prognosis import evaluate as of_prognosis
@@ -79,6 +82,32 @@ def test_a_volume_is_measured_in_ml_and_death_by_its_risk() -> None:
     assert rows[of_volume_survival.MAJORITY]["MAE mL"].value == pytest.approx(0, abs=1e-6)
     assert rows[of_volume_survival.MAJORITY]["sensitivity"].value == 0
     assert rows[FROM_NUMBERS]["MAE mL"].value is None
+
+
+def test_the_next_ct_is_measured_beside_a_copy_and_hemorrhage_by_its_use() -> None:
+    batches, answers = [], []
+    for number, (said, true) in enumerate(OUTCOMES):
+        batch = alone(0)
+        batch = replace(
+            batch, hu_bdhw=batch.hu_bdhw.repeat(1, 2, 2, 2), labels_bdhw=batch.labels_bdhw.repeat(1, 2, 2, 2)
+        )
+        later_hu = batch.hu_bdhw + 10 * (batch.labels_bdhw > 0)
+        batch = replace(batch, later_hu_bdhw=later_hu, later_labels_bdhw=batch.labels_bdhw)
+        batch.became_bn[0, of_followup.LATE] = float(true)
+        x = batch.hu_bdhw[:, None] / 100
+        better = x + 0.05 * (batch.labels_bdhw > 0)[:, None]
+        logits = torch.tensor([[0.0, 2.0 * said - 1]])
+        answers.append(followup.Prediction(better, better - x, logits, x[:, 0] * number, torch.zeros(1, 1)))
+        batches.append(batch)
+    rows = of_followup.rows({"it": bundle_of(answers, "followup")}, batches)
+    found, copied = (
+        {name: figure.value for name, figure in rows[contender].items()} for contender in ("it", of_followup.AS_IT_WAS)
+    )
+    assert (found["PSNR at blood"] or 0) - (copied["PSNR at blood"] or 0) == pytest.approx(10 * log10(4))  # half as far
+    assert (found["SSIM"] or 0) > (copied["SSIM"] or 0)
+    assert (found["accuracy"], found["sensitivity"], found["specificity"]) == pytest.approx((0.8, 0.8, 0.8))
+    assert (copied["sensitivity"], copied["specificity"]) == (0, 1)
+    assert found["AUC growth, spontaneous"] is None  # all alike
 
 
 def test_a_section_replaces_the_one_of_its_name_and_no_other(tmp_path: Path) -> None:

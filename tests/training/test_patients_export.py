@@ -18,10 +18,8 @@ from training.patients.simulated import validation_of
 from training.simulate.cohort import VALIDATION_SEEDS
 from training.simulate.styles import TRAINING
 
-EXPORTED = [name for name, plan in PLANS.items() if plan.export]
 
-
-@pytest.mark.parametrize("name", EXPORTED)
+@pytest.mark.parametrize("name", PLANS)
 def test_the_bundle_loads_and_knows_its_patients(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.patients.calibration._platt", lambda logits, truth: (1.0, 0.0))  # untrained
     recipe = cpu(PLANS[name].system)

@@ -1,6 +1,7 @@
 """The predicted next day: what does not change stays as it is, blood moves and grows in place, and numbers say so."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -94,6 +95,13 @@ def head() -> tuple[Volume, Prediction]:
     return Volume(hu=hu, grid=grid), prediction_of(hematoma)
 
 
+def head_of(volume: Volume, now: Prediction, known: Mapping[str, float] | None = None) -> Head:
+    def find(volume: Volume) -> Prediction:
+        raise AssertionError("the next day is not looked for, it is made")
+
+    return Head(volume=volume, now=now, find=find, known=known or {})
+
+
 def prediction_of(hematoma: Mask, kind: int = 1) -> Prediction:
     return Prediction(
         model=MANIFEST.identity,
@@ -106,7 +114,7 @@ def prediction_of(hematoma: Mask, kind: int = 1) -> Prediction:
 
 def test_where_nothing_changes_the_next_day_is_today_to_the_last_bit(head: tuple[Volume, Prediction]) -> None:
     volume, now = head
-    forecast = predictor(Says(new=0.01)).predict(Head(volume=volume, now=now))
+    forecast = predictor(Says(new=0.01)).predict(head_of(volume, now))
     assert forecast.followup is not None
     assert np.array_equal(forecast.followup.hu, volume.hu)
     assert np.array_equal(forecast.followup.hematoma, now.hematoma)
@@ -116,7 +124,7 @@ def test_where_nothing_changes_the_next_day_is_today_to_the_last_bit(head: tuple
 
 def test_all_is_read_so_far_from_its_place_as_the_network_says(head: tuple[Volume, Prediction]) -> None:
     volume, now = head
-    forecast = predictor(Says(move=(0, 1, -2))).predict(Head(volume=volume, now=now))  # voxels of 4 mm along z, y, x
+    forecast = predictor(Says(move=(0, 1, -2))).predict(head_of(volume, now))  # voxels of 4 mm along z, y, x
     assert forecast.followup is not None
     within = np.s_[4:12, 12:28, 12:28]
     np.testing.assert_allclose(forecast.followup.hu[within], np.roll(volume.hu, (-1, 2), (1, 2))[within], atol=0.01)
@@ -125,7 +133,7 @@ def test_all_is_read_so_far_from_its_place_as_the_network_says(head: tuple[Volum
 
 def test_new_blood_is_as_dense_as_the_old_and_all_else_is_untouched(head: tuple[Volume, Prediction]) -> None:
     volume, now = head
-    forecast = predictor(Says(new=1.0)).predict(Head(volume=volume, now=now))
+    forecast = predictor(Says(new=1.0)).predict(head_of(volume, now))
     assert forecast.followup is not None
     new = forecast.followup.hematoma & ~now.hematoma
     assert volume.grid.volume_ml(new) == pytest.approx(4 * 4 * 4 * 0.064, rel=0.3)
@@ -137,7 +145,7 @@ def test_new_blood_is_as_dense_as_the_old_and_all_else_is_untouched(head: tuple[
 def test_the_network_sees_the_head_in_the_middle_and_both_kinds_of_blood(head: tuple[Volume, Prediction]) -> None:
     volume, now = head
     network = Says()
-    predictor(network).predict(Head(volume=volume, now=now, known={"age": 71.0, "gcs": 9.0}))
+    predictor(network).predict(head_of(volume, now, known={"age": 71.0, "gcs": 9.0}))
     assert network.seen.shape == (1, 3, *SHAPE)
     assert float(network.seen[:, 0].max()) == pytest.approx(0.65, abs=0.01)
     assert float(network.seen[:, 1].sum()) * 0.064 == pytest.approx(volume.grid.volume_ml(now.hematoma), rel=0.05)
@@ -146,21 +154,21 @@ def test_the_network_sees_the_head_in_the_middle_and_both_kinds_of_blood(head: t
     assert known["baseline_ml"] == pytest.approx(volume.grid.volume_ml(now.hematoma))
     assert known["systolic_mmhg"] != known["systolic_mmhg"]
 
-    predictor(network).predict(Head(volume=volume, now=prediction_of(now.hematoma, kind=2)))
+    predictor(network).predict(head_of(volume, prediction_of(now.hematoma, kind=2)))
     assert float(network.seen[:, 1].sum()) == 0
     assert float(network.seen[:, 2].sum()) > 0
 
 
 def test_blood_that_does_not_grow_by_this_model_stays(head: tuple[Volume, Prediction]) -> None:
     volume, now = head
-    forecast = predictor(Says(move=(0, 0, 3))).predict(Head(volume=volume, now=prediction_of(now.hematoma, kind=3)))
+    forecast = predictor(Says(move=(0, 0, 3))).predict(head_of(volume, prediction_of(now.hematoma, kind=3)))
     assert forecast.followup is None  # nothing that it knows of
     assert all(estimate.value is None for estimate in forecast.estimates)
 
 
 def test_the_numbers_have_intervals(head: tuple[Volume, Prediction]) -> None:
     volume, now = head
-    estimates = predictor(Says(new=1.0, logit=0.0)).predict(Head(volume=volume, now=now)).estimates
+    estimates = predictor(Says(new=1.0, logit=0.0)).predict(head_of(volume, now)).estimates
     probability, predicted, change = estimates
     assert (probability.value, probability.low, probability.high) == pytest.approx((50, 26.9, 73.1), abs=0.1)
     assert "3 mL and more: 73 %" in probability.note
@@ -172,14 +180,14 @@ def test_the_numbers_have_intervals(head: tuple[Volume, Prediction]) -> None:
 
 def test_beyond_what_it_was_trained_on_it_abstains_and_says_why(head: tuple[Volume, Prediction]) -> None:
     volume, now = head
-    forecast = predictor(Says(), hematoma_ml=(0.5, 10.0)).predict(Head(volume=volume, now=now))
+    forecast = predictor(Says(), hematoma_ml=(0.5, 10.0)).predict(head_of(volume, now))
     assert forecast.followup is None
     assert [estimate.value for estimate in forecast.estimates] == [None] * 3
     assert "13.8 mL; the model was trained on 0.5 to 10 mL" in forecast.estimates[0].note
 
 
 def test_a_head_unlike_those_it_was_trained_on_makes_it_abstain(head: tuple[Volume, Prediction]) -> None:
-    seen = Head(volume=head[0], now=head[1])
+    seen = head_of(*head)
     assert predictor(Says(feature=-2.0)).predict(seen).followup is not None
     forecast = predictor(Says(feature=-2.1)).predict(seen)
     assert forecast.followup is None
@@ -190,13 +198,13 @@ def test_a_head_unlike_those_it_was_trained_on_makes_it_abstain(head: tuple[Volu
 
 @pytest.mark.parametrize(("logit", "risk"), [(-2.3, RiskClass.LOW), (-2.1, RiskClass.MODERATE), (-0.8, RiskClass.HIGH)])
 def test_the_risk_has_a_class(head: tuple[Volume, Prediction], logit: float, risk: RiskClass) -> None:
-    forecast = predictor(Says(logit=logit)).predict(Head(volume=head[0], now=head[1]))
+    forecast = predictor(Says(logit=logit)).predict(head_of(*head))
     assert forecast.estimates[0].category == risk
 
 
 def test_beyond_the_edge_the_nearest_voxel_is_read(head: tuple[Volume, Prediction]) -> None:
     volume, now = head
-    forecast = predictor(Says(move=(-2, 0, 0))).predict(Head(volume=volume, now=now))
+    forecast = predictor(Says(move=(-2, 0, 0))).predict(head_of(volume, now))
     assert forecast.followup is not None
     inside = np.s_[:, 12:28, 12:28]
     assert forecast.followup.hu[inside].min() > 0
@@ -205,13 +213,13 @@ def test_beyond_the_edge_the_nearest_voxel_is_read(head: tuple[Volume, Predictio
 
 def test_answers_that_are_no_numbers_are_an_error(head: tuple[Volume, Prediction]) -> None:
     with pytest.raises(InferenceError, match="not numbers"):
-        predictor(Says(logit=float("nan"))).predict(Head(volume=head[0], now=head[1]))
+        predictor(Says(logit=float("nan"))).predict(head_of(*head))
 
 
 def test_a_model_that_tells_no_types_apart_has_parenchymal_blood_alone(head: tuple[Volume, Prediction]) -> None:
     volume, now = head
     network = Says()
-    predictor(network).predict(Head(volume=volume, now=replace(now, types=None)))
+    predictor(network).predict(head_of(volume, replace(now, types=None)))
     assert float(network.seen[:, 1].sum()) > 0
 
 

@@ -1,12 +1,14 @@
 """Prognosis, and volume with survival: what the networks of systems B and C say becomes estimates with intervals."""
 
 import json
+from dataclasses import replace
 from math import exp
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import binary_erosion
 from torch import Tensor, nn
 
 from ichnode.domain.findings import EstimateName, GcsCategory
@@ -14,13 +16,14 @@ from ichnode.errors import InferenceError
 from ichnode.imaging.prediction import Prediction
 from ichnode.imaging.volume import Volume
 from ichnode.inference.bundle import Bundle, shipped_bundles
+from ichnode.inference.followup import AfterThrombectomyPredictor, SpontaneousPredictor
 from ichnode.inference.head import Head
 from ichnode.inference.manifest import ANY_MANIFEST, ForecasterManifest
 from ichnode.inference.prognosis import PrognosisPredictor
 from ichnode.inference.volume_survival import VolumeSurvivalPredictor
-from models import prognosis, volume_survival
+from models import followup, prognosis, volume_survival
 from models.familiarity import Familiarity
-from tests.bundle_factory import NETWORKS
+from tests.bundle_factory import CALIBRATION, NETWORKS
 from tests.volume_factory import grid_of
 
 SHAPE = (16, 40, 40)
@@ -77,7 +80,13 @@ def head() -> Head:
     )
     probability = hematoma.astype(np.float32)
     now = Prediction(model=manifest_of("prognosis").identity, probability=probability, hematoma=hematoma)
-    return Head(volume=volume, now=now)
+    return Head(volume=volume, now=now, find=above_60_hu)
+
+
+def above_60_hu(volume: Volume) -> Prediction:
+    """What is denser, as hematoma."""
+    found = volume.hu > 60
+    return Prediction(model=manifest_of("prognosis").identity, probability=found.astype(np.float32), hematoma=found)
 
 
 def test_the_network_reads_hu_of_the_head_in_the_middle(head: Head) -> None:
@@ -126,6 +135,58 @@ def test_a_size_below_nothing_is_no_volume(head: Head) -> None:
     answer = volume_survival.Answers(torch.tensor([-1.0]), torch.zeros(1, 2), torch.zeros(1, 1))
     volume, _ = VolumeSurvivalPredictor(bundle_of(Says(answer), "volume-survival"), "cpu").predict(head).estimates
     assert (volume.value, volume.low, volume.high) == (0.0, 0.0, 0.0)
+
+
+def followup_of(change: Tensor, logits: tuple[float, float] = (0.0, 0.0)) -> Says:
+    attention = torch.zeros(1, 4, 10, 10)
+    attention[:, 2, 3, 4] = 0.5
+    return Says(followup.Prediction(change, change, torch.tensor([logits]), attention, torch.zeros(1, 1)))
+
+
+def test_the_next_ct_is_this_one_and_what_the_network_adds(head: Head) -> None:
+    change = torch.zeros(1, 1, *SHAPE)
+    change[..., 4:8, 24:28, 24:28] = 0.3  # 30 HU
+    change[..., 10:, :, :] = 0.009  # below 1 HU
+    bundle = bundle_of(followup_of(change, (1.0, 3.0)), "followup", after_thrombectomy=CALIBRATION | {"shift": 1.0})
+    spontaneous, after_thrombectomy = (
+        predictor(bundle, "cpu").predict(head, explain=True)
+        for predictor in (SpontaneousPredictor, AfterThrombectomyPredictor)
+    )
+    assert spontaneous.followup is not None
+    added = spontaneous.followup.hu - head.volume.hu
+    assert head.volume.grid.volume_ml(added > 29) == pytest.approx(4 * 4 * 4 * 0.064, rel=0.3)
+    assert added[12:].max() == 0
+    new = spontaneous.followup.hematoma & ~head.now.hematoma
+    np.testing.assert_array_equal(new, (head.volume.hu + added > 60) & ~head.now.hematoma)
+    assert new.any()
+    ((growth,), (late,)) = (forecast.estimates for forecast in (spontaneous, after_thrombectomy))
+    assert growth.value == pytest.approx(100 / (1 + exp(-2.0)))
+    assert late.value == pytest.approx(100 / (1 + exp(-3.0)))
+    assert "an adaptation" in growth.note
+    assert late.note == "after thrombectomy"
+    assert spontaneous.heat is not None
+    assert spontaneous.heat.max() == 1
+
+
+def test_after_thrombectomy_a_head_without_hematoma_is_asked_about_too(head: Head) -> None:
+    clear = replace(head, now=replace(head.now, hematoma=np.zeros(SHAPE, bool)))
+    assert AfterThrombectomyPredictor.least_ml <= clear.growing_ml < SpontaneousPredictor.least_ml
+    bundle = bundle_of(followup_of(torch.zeros(1, 1, *SHAPE)), "followup", hematoma_ml=(0.0, 100.0))
+    assert AfterThrombectomyPredictor(bundle, "cpu").predict(clear).estimates[0].value == 50
+
+
+def test_nothing_outside_the_skull_is_shown_to_the_followup_network(head: Head) -> None:
+    hu = head.volume.hu.copy()
+    shell = (hu > -1000) & ~binary_erosion(hu > -1000, iterations=2)
+    hu[shell] = 1000
+    hu[:, :2, :2] = 50  # beside the head
+    network = followup_of(torch.zeros(1, 1, *SHAPE))
+    volume = replace(head.volume, hu=hu)
+    AfterThrombectomyPredictor(bundle_of(network, "followup"), "cpu").predict(replace(head, volume=volume))
+    seen = network.seen[0, 0]
+    assert (seen[:, :4, :4] == 0).all()
+    assert float(seen.max()) == pytest.approx(0.65)
+    assert float(seen[8, 20, 20]) == pytest.approx(0.38)
 
 
 def test_hematomas_and_heads_that_it_does_not_know_make_it_abstain_and_say_why(head: Head) -> None:

@@ -16,8 +16,18 @@ from pydicom.dataset import Dataset
 from ichnode.domain.findings import Caveat, HematomaPart, HemorrhageType
 from ichnode.domain.identity import is_uid
 from ichnode.results.provenance import Result, Role
-from ichnode.results.saliency_series import saliency_role
-from tests.results_factory import CONTEXT, MODEL, PROFILE, SMALL, Case, measured, phantom_case, save, shared_data
+from tests.results_factory import (
+    CONTEXT,
+    EXPLAINED,
+    MODEL,
+    PROFILE,
+    SMALL,
+    Case,
+    measured,
+    phantom_case,
+    save,
+    shared_data,
+)
 
 # dciodvfy of 2022 does not know Synthetic Data (0008,001C)
 KNOWN_ERRORS = re.compile(r"</\(0008,001c\)> - Attribute with an even group number is not a recognized standard")
@@ -100,7 +110,7 @@ def test_roles_have_a_series_and_a_number_each() -> None:
     series = {(result.role, result.dataset.SeriesInstanceUID, result.dataset.SeriesNumber) for result in results}
     assert len(series) == len(Role) == len({uid for _, uid, _ in series}) == len({number for _, _, number in series})
     assert {(role, number) for role, _, number in series} == set(PROFILE.series_numbers.items())
-    of_slices = {Role.PREDICTED_SERIES, *(saliency_role(each) for each in phantom_case(30).prediction.saliency)}
+    of_slices = {Role.PREDICTED_SERIES, *EXPLAINED}
     single = [result.role for result in results if result.role not in of_slices]
     assert len(single) == len(set(single))
     assert len({result.dataset.SOPInstanceUID for result in results}) == len(results)

@@ -16,7 +16,7 @@ from training.losses.gradnorm import GradNorm
 from training.losses.known import known_loss
 from training.patients.batch import BECAME, Patients
 
-_LATE, _EXPANSION = BECAME.index("late hemorrhage"), BECAME.index("conventional expansion")
+LATE, EXPANSION = BECAME.index("late hemorrhage"), BECAME.index("conventional expansion")
 _SEEN_HU = 100.0  # 0 to this is 0 to 1
 _SMOOTHING = 0.05  # of the labels
 
@@ -77,7 +77,7 @@ class FollowupSystem(System):
 def seen_of(batch: Patients) -> Seen:
     """Hemorrhage is late hemorrhage after thrombectomy, and conventional expansion of spontaneous hemorrhage."""
     x, later = (hu.clamp(0, _SEEN_HU)[:, None] / _SEEN_HU for hu in (batch.hu_bdhw, batch.later_hu_bdhw))
-    late_b, expansion_b = batch.became_bn[:, _LATE], batch.became_bn[:, _EXPANSION]
+    late_b, expansion_b = batch.became_bn[:, LATE], batch.became_bn[:, EXPANSION]
     return Seen(
         x_bcdhw=x,
         later_bcdhw=later,

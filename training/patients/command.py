@@ -74,8 +74,6 @@ def fit_on_patients(plan: Plan) -> Callable[..., None]:
 
 def export_of(plan: Plan) -> Callable[..., None]:
     """The command that makes a bundle of a checkpoint."""
-    way = plan.export
-    assert way is not None
 
     def command(
         checkpoint: Annotated[
@@ -96,7 +94,7 @@ def export_of(plan: Plan) -> Callable[..., None]:
                 trained_on=trained_on,
                 created=date.fromisoformat(created) if created else date.today(),
             )
-            manifest = export(way, checkpoint, out, source, patients, system=plan.system, described=described)
+            manifest = export(plan.export, checkpoint, out, source, patients, system=plan.system, described=described)
         except (BundleError, DataError, ValueError) as problem:
             typer.echo(explained(problem), err=True)
             raise typer.Exit(2) from problem
@@ -108,7 +106,6 @@ def export_of(plan: Plan) -> Callable[..., None]:
 def evaluate_of(name: str, plan: Plan) -> Callable[..., None]:
     """The command that measures bundles of that system."""
     way = plan.evaluate
-    assert way is not None
 
     def command(
         bundle: Annotated[list[str] | None, typer.Option(help="Bundle by name or folder; may be repeated.")] = None,

@@ -29,8 +29,8 @@ class Plan:
     validation_patients: int
     showings: int = 3  # of each patient, on average
     recent: int = 100  # patients that are kept to be shown again
-    export: Export[Any] | None = None
-    evaluate: Evaluate | None = None
+    export: Export[Any]
+    evaluate: Evaluate
 
     def patients(self, first_seed: int, device: str = "cpu", heads: int = 1) -> SimulatedPatients:
         """Those it is trained on."""

@@ -6,6 +6,8 @@ from training.expansion.evaluate import EVALUATE as EXPANSION_EVALUATE
 from training.expansion.export import EXPORT as EXPANSION_EXPORT
 from training.expansion.system import ExpansionSystem
 from training.expansion.validation import growth_dice_of
+from training.followup.evaluate import EVALUATE as FOLLOWUP_EVALUATE
+from training.followup.export import EXPORT as FOLLOWUP_EXPORT
 from training.followup.system import FollowupSystem
 from training.followup.validation import change_and_hemorrhage_score
 from training.patients.plan import Plan
@@ -35,6 +37,8 @@ PLANS = {
         least_batch=2,
         learning_rate=5e-4,
         validation_patients=32,
+        export=FOLLOWUP_EXPORT,
+        evaluate=FOLLOWUP_EVALUATE,
     ),
     "expansion": Plan(
         about="The next day's hematoma (system D), trained on simulated patients.",

@@ -1,0 +1,98 @@
+"""System A measured beside a copy of the first CT, on pairs that no training saw."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import log10
+from typing import Any
+
+import numpy as np
+import torch
+from monai.losses import SSIMLoss
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ichnode.inference.bundle import Bundle
+from ichnode.inference.manifest import FollowupManifest
+from training.evaluate.bootstrap import Figure, Values
+from training.followup.system import EXPANSION, LATE, FollowupSystem, Seen, seen_of
+from training.patients.batch import Patients
+from training.patients.evaluation import FROM_NUMBERS, Evaluate, Rows, auc, from_numbers, mean, of_pairs
+
+AS_IT_WAS = "as it was"
+_SHELL_MM = 10.0  # around the blood of both CTs, and with it
+_ssim_loss = SSIMLoss(spatial_dims=3, win_size=7, reduction="none")
+_PUBLISHED = (
+    "published, real data: accuracy of hemorrhage after thrombectomy 0.8637 (Jiang 2024, 200 patients); of their "
+    "group's later work on spontaneous hemorrhage: PSNR 26.73, SSIM 0.9123 (Feng 2025)"
+)
+
+
+def rows(bundles: Mapping[str, Bundle[FollowupManifest]], batches: Iterable[Patients]) -> Rows:
+    """Of the next CT, and of hemorrhage in both uses. Numbers alone tell only of growth."""
+    patients = list(batches)
+    seen = [seen_of(batch) for batch in patients]
+    shells = [_shell(each, FollowupSystem().spacing_mm) for each in seen]
+    late, expansion = ([float(batch.became_bn[0, which]) for batch in patients] for which in (LATE, EXPANSION))
+    found = {}
+    for name, bundle in bundles.items():
+        with torch.inference_mode():
+            answers = [bundle.network(each.x_bcdhw) for each in seen]
+        logits = [float(answer.logits_bk[0].diff()) for answer in answers]
+        after, spontaneous = (
+            [calibration.percent(logit)[0] / 100 for logit in logits]
+            for calibration in (bundle.manifest.after_thrombectomy, bundle.manifest.spontaneous)
+        )
+        pictures = _of_pictures([answer.ct_bcdhw for answer in answers], seen, shells)
+        found[name] = pictures | _of_hemorrhage(after, late) | {_GROWTH: auc(spontaneous, expansion)}
+    copies = _of_pictures([each.x_bcdhw for each in seen], seen, shells)
+    found[AS_IT_WAS] = copies | _of_hemorrhage([0.0] * len(patients), late) | {_GROWTH: mean([])}
+    growing = [(batch, truth) for batch, truth in zip(patients, expansion, strict=True) if np.isfinite(truth)]
+    if growing and (said := from_numbers(*map(list, zip(*growing, strict=True)))):
+        nothing = dict.fromkeys(found[AS_IT_WAS], mean([]))
+        found[FROM_NUMBERS] = nothing | {_GROWTH: auc(said, [truth for _, truth in growing])}
+    return found
+
+
+_GROWTH = "AUC growth, spontaneous"
+
+
+def _of_pictures(said: Sequence[Any], seen: Sequence[Seen], shells: Sequence[Any]) -> dict[str, Figure]:
+    """CTs are 0-1."""
+    errors = [(ct - each.later_bcdhw).square()[0, 0].numpy() for ct, each in zip(said, seen, strict=True)]
+    brains = [each.brain_bcdhw[0, 0].numpy() for each in seen]
+    likeness = [1 - float(_ssim_loss(ct.float(), each.later_bcdhw)) for ct, each in zip(said, seen, strict=True)]
+    return {
+        "PSNR brain": mean([_psnr(error[brain]) for error, brain in zip(errors, brains, strict=True)]),
+        "SSIM": mean(likeness),
+        "PSNR at blood": mean(
+            [_psnr(error[shell]) for error, shell in zip(errors, shells, strict=True) if shell.any()]
+        ),
+    }
+
+
+def _of_hemorrhage(said: Sequence[float], late: Sequence[float]) -> dict[str, Figure]:
+    """After thrombectomy, at a threshold of one half."""
+    return {
+        "AUC after thrombectomy": auc(said, late),
+        "accuracy": of_pairs(said, late, lambda p, true: float(np.mean((p > 0.5) == (true > 0.5)))),
+        "sensitivity": of_pairs(said, late, lambda p, true: _share(p > 0.5, true > 0.5)),
+        "specificity": of_pairs(said, late, lambda p, true: _share(p <= 0.5, true <= 0.5)),
+    }
+
+
+def _share(said: NDArray[np.bool_], among: NDArray[np.bool_]) -> float:
+    return float(np.mean(said[among])) if among.any() else float("nan")
+
+
+def _psnr(squared_errors: Values) -> float:
+    """Of a data range of 1; of no error at all that of one step of a 12-bit CT."""
+    return -10 * log10(max(float(squared_errors.mean()), (1 / 4096) ** 2))
+
+
+def _shell(seen: Seen, spacing_mm: tuple[float, float, float]) -> Any:
+    """(z, y, x)."""
+    blood = seen.blood_bcdhw[0, 0].numpy()
+    near = ndimage.distance_transform_edt(~blood, spacing_mm) <= _SHELL_MM if blood.any() else blood
+    return near & seen.brain_bcdhw[0, 0].numpy()
+
+
+EVALUATE = Evaluate(kind=FollowupManifest, rows=rows, published=_PUBLISHED, labels=("late hemorrhage", "expansion"))
