@@ -2,13 +2,14 @@
 
 import sys
 
-from tests.benchmarks import end_to_end, read_volume, receive, simulate, write_results
+from tests.benchmarks import all_models, end_to_end, read_volume, receive, simulate, write_results
 from tests.benchmarks.table import show
 
 BENCHMARKS = {
     "receive": receive,
     "read": read_volume,
     "write": write_results,
+    "models": all_models,
     "end-to-end": end_to_end,
     "simulate": simulate,
 }
