@@ -122,8 +122,9 @@ def demo(
     for step, seconds in outcome.seconds:
         table.add_row(step, f"{seconds:.2f} s")
     table.add_section()
-    for description, file in outcome.files:
-        table.add_row(description, file.name)
+    for description, files in outcome.series.items():
+        first = min(file.name for file in files)
+        table.add_row(description, first if len(files) == 1 else f"{first} and {len(files) - 1} more")
     out.print(table)
     typer.echo(f"the results are in {outcome.folder}")
     for miss in outcome.misses:

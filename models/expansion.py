@@ -10,6 +10,7 @@ After Abramova et al., Appl Sci 2024, 14(7) 2708, and their code.
   features says how likely each definition of expansion is met.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -125,8 +126,10 @@ class DenseExpansion(nn.Module):
         self.velocity, self.new = nn.Conv3d(first.width, 3, 1), nn.Conv3d(first.width, 1, 1)
         for untrained, said in ((self.known[-1], 0.0), (self.velocity, 0.0), (self.new, _RARE_LOGIT)):
             say(untrained, torch.tensor(said))  # as it was
-        self.flow = DVF2DDF(num_steps=_STEPS, padding_mode="border")
-        self.warp: nn.Module = Warp(padding_mode="border")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "monai.networks.blocks.Warp: Using PyTorch native grid_sample")
+            self.flow = DVF2DDF(num_steps=_STEPS, padding_mode="border")
+            self.warp: nn.Module = Warp(padding_mode="border")
         self.familiarity = Familiarity(deepest.width)
         mean, deviation = torch.tensor(_USUAL)
         self.register_buffer("usual", mean, persistent=False)

@@ -2,7 +2,7 @@
 
 After Cobo et al., "Multi-task learning approach for intracranial hemorrhage prognosis", MLMI 2024, arXiv 2408.08784,
 and their code: a 3-D DenseNet121 whose features three linear heads read. `PUBLISHED` and `IMPROVED` differ in how they
-see HU; `COMPACT` is `IMPROVED` with fewer channels.
+see HU; `COMPACT` is `IMPROVED` with fewer channels. A fourth head, which is not theirs, is there for training.
 """
 
 from dataclasses import dataclass, replace
@@ -18,12 +18,16 @@ from models.familiarity import Familiarity
 _UNIT_MOST = (12, 8)  # GCS up to which each ordinal unit is on
 
 
+TAUGHT = ("parenchymal size cm", "ventricular size cm", "age in decades")  # sizes are cube roots of mL
+
+
 class Answers(NamedTuple):
     """Logits, one row for each head."""
 
     poor_b: Tensor  # outcome
     gcs_bu: Tensor  # ordinal units: GCS 12 or less, 8 or less
     elderly_b: Tensor  # 80 years or older
+    taught_bn: Tensor  # TAUGHT: training alone asks for it
     features_bf: Tensor  # that the heads read
 
 
@@ -76,6 +80,7 @@ class Prognosis(nn.Module):
         width = trunk.get_submodule("class_layers.out").get_parameter("weight").shape[1]
         self.pool = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten())
         self.poor, self.gcs, self.elderly = (nn.Linear(width, outputs) for outputs in (1, len(_UNIT_MOST), 1))
+        self.taught = nn.Linear(width, len(TAUGHT))
         self.familiarity = Familiarity(width)
         self.config = config
 
@@ -94,6 +99,7 @@ class Prognosis(nn.Module):
             poor_b=self.poor(features_bf)[:, 0],
             gcs_bu=self.gcs(features_bf),
             elderly_b=self.elderly(features_bf)[:, 0],
+            taught_bn=self.taught(features_bf),
             features_bf=features_bf,
         )
 

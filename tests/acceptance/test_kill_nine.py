@@ -61,6 +61,7 @@ def test_ten_kills_lose_no_acknowledged_instance_and_each_series_gets_exactly_on
     sections = {
         "completeness": {"quiet_s": 4},
         "delivery": {"first_retry_s": 0.5, "max_retry_s": 2},
+        "rules": [{"name": "head-ct", "run": ["hematoma"]}],
         "inference": {"hematoma_bundle": "hematoma-baseline"},  # at home in phantoms
     }
     with Pacs() as pacs, Serve(tmp_path, **sections) as serve:

@@ -33,8 +33,12 @@ def round_trip(tmp_path_factory):
 
 def test_orthanc_takes_every_result(round_trip):
     _, serve, job, _ = round_trip
-    deliveries = serve.get(f"/api/jobs/{job['id']}")["deliveries"]
-    assert [(d["state"], d["status"]) for d in deliveries] == [("delivered", "0x0000")] * 4
+    details = serve.get(f"/api/jobs/{job['id']}")
+    states = [(d["state"], d["status"]) for d in details["deliveries"]]
+    assert states == [("delivered", "0x0000")] * len(details["results"])
+    assert {"segmentation", "predicted_segmentation", "predicted_series", "prediction_report", "summary_page"} <= {
+        result["role"] for result in details["results"]
+    }
 
 
 def test_what_comes_back_over_dicomweb_equals_what_was_sent(round_trip):
@@ -48,13 +52,16 @@ def test_what_comes_back_over_dicomweb_equals_what_was_sent(round_trip):
 
 
 def test_the_study_in_the_pacs_holds_source_and_results_under_one_patient(round_trip):
-    orthanc, _, _, patient = round_trip
-    assert orthanc.get("statistics")["CountInstances"] == len(patient.datasets) + 4
+    orthanc, serve, job, patient = round_trip
+    results = serve.get(f"/api/jobs/{job['id']}")["results"]
+    assert orthanc.get("statistics")["CountInstances"] == len(patient.datasets) + len(results)
     assert orthanc.get("statistics")["CountStudies"] == orthanc.get("statistics")["CountPatients"] == 1
 
 
 def test_results_that_the_pacs_sends_back_are_ignored(round_trip):
-    orthanc, serve, _, _ = round_trip
+    orthanc, serve, job, _ = round_trip
+    own = {result["series_instance_uid"] for result in serve.get(f"/api/jobs/{job['id']}")["results"]}
     orthanc.post("modalities/ICHNODE/store", orthanc.get("studies"))
-    jobs = serve.wait_for_jobs(5)
-    assert sorted((j["state"], j["reason"]) for j in jobs) == [("done", "chosen"), *[("ignored", "own_result")] * 4]
+    jobs = serve.wait_for_jobs(1 + len(own))
+    ignored = [("ignored", "own_result")] * len(own)
+    assert sorted((j["state"], j["reason"]) for j in jobs) == [("done", "chosen"), *ignored]

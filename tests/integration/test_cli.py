@@ -20,6 +20,7 @@ from ichnode.config import Settings
 from ichnode.demo import _Archive, _misses
 from ichnode.domain.job import JobState
 from ichnode.phantom import REGULAR, head_ct
+from ichnode.results.provenance import SERIES_DESCRIPTIONS
 
 SMALL = replace(REGULAR, rows=128, columns=128)
 
@@ -164,12 +165,14 @@ def test_analyze_writes_results_and_findings_without_a_network(head, tmp_path):
     outcome = ichnode("analyze", head, "--out", tmp_path / "out")
     assert outcome.exit_code == 0, outcome.output
     folder = tmp_path / "out" / "series-2"
-    assert {f.name for f in folder.iterdir()} == {
-        "segmentation.dcm",
-        "measurement_report.dcm",
-        "outline_report.dcm",
-        "summary_page.dcm",
-        "findings.json",
+    results = {f.stem.rstrip("-0123456789") for f in folder.iterdir() if f.suffix == ".dcm"}
+    forecasts = {"predicted_segmentation", "predicted_series", "prediction_report"}
+    assert {"segmentation", "measurement_report", "outline_report", "summary_page"} <= results
+    assert {name for name in results if not name.endswith("_saliency")} - forecasts <= {
+        "segmentation",
+        "measurement_report",
+        "outline_report",
+        "summary_page",
     }
     findings = json.loads((folder / "findings.json").read_text())["findings"]
     assert findings["hematoma"]["volume_ml"] == pytest.approx(30, rel=0.15)
@@ -235,21 +238,20 @@ def test_explain_says_where_there_is_nothing_to_explain(tmp_path):
     assert outcome.stderr == f"{tmp_path}: holds no DICOM series\n"
 
 
-def test_the_demo_misses_results_by_name_and_not_by_number(tmp_path):
-    expected = ["Hematoma measurements", "Hematoma outline", "Hematoma segmentation", "Summary page"]
-    archive = _Archive(tmp_path, files=[(f"AI RESEARCH: {name}", tmp_path) for name in expected])
+def test_the_demo_misses_results_by_the_name_of_their_series(tmp_path):
+    archive = _Archive(tmp_path, series={description: [tmp_path] for description in SERIES_DESCRIPTIONS.values()})
     job = SimpleNamespace(state=JobState.DONE, findings={"hematoma": {"volume_ml": 30.0}})
     assert _misses(job, archive, 30.0) == []
-    archive.files[0] = archive.files[1]
-    (miss,) = _misses(job, archive, 30.0)
-    assert miss.startswith("received: AI RESEARCH: Hematoma outline, AI RESEARCH: Hematoma outline, ")
+    del archive.series["AI RESEARCH: Summary page"]
+    assert _misses(job, archive, 30.0) == ["not received: AI RESEARCH: Summary page"]
 
 
-def test_the_demo_names_its_folder_once_and_its_files_within_it(tmp_path):
+def test_the_demo_names_its_folder_once_and_the_first_file_of_each_series(tmp_path):
     outcome = ichnode("demo", "--out", tmp_path)
     assert outcome.exit_code == 0, outcome.output
     assert outcome.stdout.count(str(tmp_path)) == 1
-    assert {f.name for f in (tmp_path / "results").iterdir()} <= set(outcome.stdout.split())
+    received = {f.name.split("-", 1)[1]: f.name for f in sorted((tmp_path / "results").iterdir(), reverse=True)}
+    assert set(received.values()) <= set(outcome.stdout.split())
 
 
 def test_analyze_says_why_nothing_was_analysed(tmp_path):

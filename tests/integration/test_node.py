@@ -78,6 +78,7 @@ def start_node(tmp_path_factory):
                         "reserve_mb": 0,
                     },
                     "completeness": {"quiet_s": 0.5},
+                    "rules": [{"name": "head-ct", "run": ["hematoma"]}],
                     "inference": {"hematoma_bundle": "hematoma-baseline"},  # quick, and at home in phantoms
                     "web": {"port": 0},
                     "delivery": {"first_retry_s": 0.2, "max_attempts": 3},
@@ -249,7 +250,13 @@ def test_a_full_destination_is_tried_again_and_a_refusing_one_is_not(start_node)
 
 def test_an_ignored_head_ct_is_reported_where_the_rule_wants_it(start_node):
     with Pacs() as pacs:
-        rule = {"name": "thin", "match": {"thickness": {"range": [0, 2]}}, "send_to": ["pacs"], "report_ignored": True}
+        rule = {
+            "name": "thin",
+            "run": ["hematoma"],
+            "match": {"thickness": {"range": [0, 2]}},
+            "send_to": ["pacs"],
+            "report_ignored": True,
+        }
         node = start_node(destinations=[destination(pacs)], rules=[rule])
         phantom = head_ct(hematoma_ml=20, geometry=SMALL, seed=19)
         node.send(phantom.datasets)

@@ -49,7 +49,7 @@ def alone(truth: float, gcs: float = 15, volume_ml: float = 0.0) -> Patients:
 def test_poor_outcome_is_measured_as_in_the_paper() -> None:
     one = torch.tensor
     answers = [
-        prognosis.Answers(one([2.0 * said - 1]), one([[1.0, -1.0]]), one([0.0]), torch.zeros(1, 1))
+        prognosis.Answers(one([2.0 * said - 1]), one([[1.0, -1.0]]), one([0.0]), torch.zeros(1, 3), torch.zeros(1, 1))
         for said, _ in OUTCOMES
     ]
     batches = [alone(true, gcs=10, volume_ml=30.0 * true) for _, true in OUTCOMES]

@@ -37,7 +37,7 @@ def test_the_bundle_loads_and_knows_its_patients(name: str, tmp_path: Path, monk
     batch = replace(source, followup=False).batch(3)
     least_ml, most_ml = bundle.manifest.hematoma_ml
     assert least_ml <= float(growing_ml(batch, PLANS[name].system.spacing_mm)[0]) <= most_ml
-    assert 1 < bundle.manifest.strangest < 5
+    assert bundle.manifest.strangest > 1
 
 
 def test_a_checkpoint_of_another_system_is_told(tmp_path: Path) -> None:

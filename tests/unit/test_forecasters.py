@@ -59,7 +59,7 @@ class Says(nn.Module):
 
 def prognosis_of(poor: float = 0.0, gcs: tuple[float, float] = (0.0, 0.0), elderly: float = 0.0) -> Says:
     one = torch.tensor
-    return Says(prognosis.Answers(one([poor]), one([gcs]), one([elderly]), torch.zeros(1, 1)))
+    return Says(prognosis.Answers(one([poor]), one([gcs]), one([elderly]), torch.zeros(1, 3), torch.zeros(1, 1)))
 
 
 def bundle_of(network: nn.Module, kind: str, **values: Any) -> Bundle[Any]:

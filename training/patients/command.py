@@ -30,12 +30,12 @@ from training.fit.command import (
 )
 from training.fit.recipes import RecipeName
 from training.fit.validation import StyleScores
-from training.patients.evaluation import SIMULATED, Evaluation, evaluated, limited, write_section
+from training.patients.evaluation import SIMULATED, Evaluation, evaluated, limited, shown, write_section
 from training.patients.export import Description, export
 from training.patients.plan import Plan
 from training.patients.simulated import validation_of
 from training.simulate.cohort import EVALUATION_SEEDS, TRAINING_SEEDS, VALIDATION_SEEDS
-from training.simulate.styles import TRAINING
+from training.simulate.styles import TRAINING, Style
 
 _PASSED_OVER = 10_000  # patients: the first ones of the validation chose the checkpoint
 
@@ -64,12 +64,17 @@ def fit_on_patients(plan: Plan) -> Callable[..., None]:
         )
         chosen = replace(chosen, batch=max(chosen.batch, plan.least_batch))
         source = plan.patients(TRAINING_SEEDS + first_patient, chosen.device, chosen.batch)
-        styles = {style.name: validation_of(source, style) for style in held_out_styles() if style.scanner == "wide"}
+        styles = {style.name: validation_of(source, style) for style in _styles()}
         validate = StyleScores(styles, plan.score, batches=plan.validation_patients, device=chosen.device)
         with problems_told():
             train(chosen, source, validate, tuple(styles), out, resume=resume, start_from=start_from)
 
     return command
+
+
+def _styles() -> list[Style]:
+    """Held out, of scanners that such patients may have."""
+    return [style for style in held_out_styles() if style.scanner == "wide"]
 
 
 def export_of(plan: Plan) -> Callable[..., None]:
@@ -86,7 +91,9 @@ def export_of(plan: Plan) -> Callable[..., None]:
         patients: Annotated[int, typer.Option(min=20, help="Simulated, to measure its errors on")] = 200,
         created: Annotated[str | None, typer.Option(help="YYYY-MM-DD; today")] = None,
     ) -> None:
-        source = validation_of(plan.patients(VALIDATION_SEEDS), TRAINING, _PASSED_OVER)
+        plans = plan.patients(VALIDATION_SEEDS)
+        source = validation_of(plans, TRAINING, _PASSED_OVER)
+        others = [replace(validation_of(plans, style, _PASSED_OVER), followup=False) for style in _styles()]
         try:
             described = Description(
                 version=version,
@@ -94,7 +101,9 @@ def export_of(plan: Plan) -> Callable[..., None]:
                 trained_on=trained_on,
                 created=date.fromisoformat(created) if created else date.today(),
             )
-            manifest = export(plan.export, checkpoint, out, source, patients, system=plan.system, described=described)
+            manifest = export(
+                plan.export, checkpoint, out, source, others, patients, system=plan.system, described=described
+            )
         except (BundleError, DataError, ValueError) as problem:
             typer.echo(explained(problem), err=True)
             raise typer.Exit(2) from problem
@@ -140,5 +149,5 @@ def _table(found: Evaluation) -> Table:
     for heading in next(iter(found.rows.values())):
         table.add_column(heading, justify="right")
     for name, row in found.rows.items():
-        table.add_row(name, *(each.text(".2f") for each in row.values()))
+        table.add_row(name, *map(shown, row.values()))
     return table

@@ -23,7 +23,8 @@ from training.evaluate.bootstrap import Figure, Values, figure
 from training.patients.batch import KNOWN, Patients
 from training.simulate.bayes import Limit, bayes_limits
 
-FROM_NUMBERS = "volume, age and GCS"  # logistic regression, each patient by one of five folds that did not see it
+# logistic regression on those that a network is told as well, each patient by one of five folds that did not see it
+FROM_NUMBERS = "volume, age, GCS as told"
 SIMULATED = "SIMULATED PATIENTS - RESEARCH USE ONLY"
 _ASKED = [KNOWN.index(name) for name in ("baseline_ml", "age", "gcs")]
 _FOLDS = 5
@@ -55,12 +56,17 @@ class Evaluation:
         """A section of docs/evaluation.md."""
         headings = list(next(iter(self.rows.values())))
         table = [["", *headings], ["---"] * (1 + len(headings))]
-        table += [[name, *(row[heading].text(".2f") for heading in headings)] for name, row in self.rows.items()]
+        table += [[name, *map(shown, row.values())] for name, row in self.rows.items()]
         lines = ["| " + " | ".join(cells) + " |" for cells in table]
         known = [f"- {limit.label}: {limited(limit)}" for limit in self.limits]
         return "\n".join(
             [f"{self.title}.", "", *lines, "", "What can be known at all (AUC):", "", *known, "", self.published]
         )
+
+
+def shown(found: Figure) -> str:
+    """With a sign where it may have either."""
+    return found.text("+.2f" if found.value is not None and min(found.value, found.low or 0) < 0 else ".2f")
 
 
 def limited(limit: Limit) -> str:
@@ -86,9 +92,9 @@ def write_section(file: Path, heading: str, text: str) -> None:
 
 _HEAD = f"""# Evaluation of the published systems
 
-{SIMULATED}. Written by `python -m training evaluate`, not by hand: what it measured, on whom, and what the papers
-published for real patients. Numbers are followed by 95 % intervals over patients. Simulated and real patients do not
-compare: the columns of a paper and of a bundle stand beside each other to show what was measured, not who is better."""
+{SIMULATED}. Written by `python -m training evaluate`, not by hand: what it measured, on whom,
+and what the papers published for real patients. Numbers are followed by 95 % intervals over patients. Simulated and
+real patients do not compare: a paper's number stands beside a bundle's to show what was measured, not who is better."""
 
 
 def mean(values: Sequence[float]) -> Figure:
@@ -112,7 +118,8 @@ def from_numbers(batches: Sequence[Patients], truth: Sequence[float]) -> list[fl
     true = np.array(truth) > 0
     if min(int(true.sum()), int((~true).sum())) < _FOLDS:
         return None
-    known: NDArray[np.float64] = np.array([batch.known_bn[0, _ASKED].tolist() for batch in batches])
+    asked: NDArray[np.float64] = np.array([batch.known_bn[0, _ASKED].tolist() for batch in batches])
+    known = asked[:, np.isfinite(asked).all(axis=0)]
     model = make_pipeline(StandardScaler(), LogisticRegression())
     return [float(p) for p in cross_val_predict(model, known, true, cv=_FOLDS, method="predict_proba")[:, 1]]
 

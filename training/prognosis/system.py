@@ -1,6 +1,11 @@
-"""Prognosis: three tasks on one trunk, and the rows of the paper's ablation as switches."""
+"""Prognosis: three tasks on one trunk, and the rows of the paper's ablation as switches.
+
+Outcomes are mostly chance: from them alone nothing was learned in 640 steps. So the trunk is also asked for what a CT
+shows outright, how much blood there is and how old the brain looks.
+"""
 
 from dataclasses import dataclass
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -9,6 +14,7 @@ from torch.nn import functional
 
 from models.blocks import Size
 from models.prognosis import COMPACT, Answers, Prognosis, PrognosisConfig, gcs_units
+from training.data.manifest import LABEL_VALUES
 from training.fit.system import System
 from training.losses.known import known_loss
 from training.patients.batch import BECAME, KNOWN, Patients
@@ -26,6 +32,7 @@ class PrognosisSystem(System):
     poor: float = 0.4
     gcs: float = 0.3
     elderly: float = 0.3
+    taught: float = 0.5  # not in the paper
     ordinal: bool = True  # GCS in three categories; else 8 or less against more
 
     @property
@@ -50,11 +57,15 @@ class PrognosisSystem(System):
             "gcs": (self.gcs, answer.gcs_bu[:, units], truth.gcs_bu[:, units]),
             "elderly": (self.elderly, answer.elderly_b, truth.elderly_b),
         }
-        return {
+        losses = {
             name: weight * known_loss(functional.binary_cross_entropy_with_logits, logits, true)
             for name, (weight, logits, true) in terms.items()
             if weight
         }
+        if self.taught:
+            truth_bn = taught_of(batch, self.spacing_mm)
+            losses["taught"] = self.taught * known_loss(functional.mse_loss, answer.taught_bn, truth_bn)
+        return losses
 
 
 class Truth(NamedTuple):
@@ -74,3 +85,11 @@ def truth_of(batch: Patients) -> Truth:
         gcs_bu=units_bu.where(gcs_b.isfinite()[:, None], torch.nan),
         elderly_b=(age_b >= _ELDERLY).float().where(age_b.isfinite(), torch.nan),
     )
+
+
+def taught_of(batch: Patients, spacing_mm: tuple[float, float, float]) -> Tensor:
+    """(patient, TAUGHT)."""
+    voxel_ml = prod(spacing_mm) / 1000
+    volumes_ml = ((batch.labels_bdhw == LABEL_VALUES[type_]).sum(dim=(1, 2, 3)) * voxel_ml for type_ in ("IPH", "IVH"))
+    sizes = [volume_ml ** (1 / 3) for volume_ml in volumes_ml]
+    return torch.stack([*sizes, batch.known_bn[:, _AGE] / 10], dim=1)
