@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import binary_erosion
 from torch import Tensor, nn
 
 from ichnode.domain.findings import EstimateName, RiskClass
@@ -129,6 +130,18 @@ def test_all_is_read_so_far_from_its_place_as_the_network_says(head: tuple[Volum
     within = np.s_[4:12, 12:28, 12:28]
     np.testing.assert_allclose(forecast.followup.hu[within], np.roll(volume.hu, (-1, 2), (1, 2))[within], atol=0.01)
     assert np.array_equal(forecast.followup.hematoma[within], np.roll(now.hematoma, (-1, 2), (1, 2))[within])
+
+
+def test_bone_and_what_lies_outside_it_do_not_move(head: tuple[Volume, Prediction]) -> None:
+    volume, now = head
+    inside = volume.hu > -1000
+    skull = inside & ~binary_erosion(inside, np.ones((1, 5, 5)))
+    skulled = replace(volume, hu=np.where(skull, np.float32(1000), volume.hu))
+    forecast = predictor(Says(move=(0, 1, -2))).predict(head_of(skulled, now))
+    assert forecast.followup is not None
+    assert np.array_equal(forecast.followup.hu[skull | ~inside], skulled.hu[skull | ~inside])
+    within = np.s_[4:12, 14:26, 14:26]
+    np.testing.assert_allclose(forecast.followup.hu[within], np.roll(volume.hu, (-1, 2), (1, 2))[within], atol=1.0)
 
 
 def test_new_blood_is_as_dense_as_the_old_and_all_else_is_untouched(head: tuple[Volume, Prediction]) -> None:
