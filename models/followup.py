@@ -23,7 +23,6 @@ class Prediction(NamedTuple):
     """What is said of the next CT."""
 
     ct_bcdhw: Tensor  # 0-1
-    change_bcdhw: Tensor  # what is added to get there
     logits_bk: Tensor  # no hemorrhage, hemorrhage
     attention_bdhw: Tensor  # of the class token to each token's place, sums to less than 1
     features_bf: Tensor  # mean of the tokens that both streams begin from
@@ -111,7 +110,6 @@ class Followup(nn.Module):
         attention_bt = weights[:, :, 0, 1:].float().mean(dim=1)
         return Prediction(
             ct_bcdhw=(x_bcdhw + change.float()).clamp(0, 1),
-            change_bcdhw=change.float(),
             logits_bk=logits_bk.float(),
             attention_bdhw=attention_bt.reshape(-1, *self.tokens),
             features_bf=features_bf.float(),

@@ -68,17 +68,18 @@ class ExpansionPredictor(Forecaster[ExpansionManifest]):
         new = new.clip(0, 1 - moved_blood)
         later = moved_blood + new >= 0.5
         blood_hu = float(volume.hu[growing].mean())
+        hematoma = later | (head.now.hematoma & ~growing)
+        later_ml = grid.volume_ml(later)
+        staying_ml = grid.volume_ml(hematoma) - later_ml
         return Forecast(
             followup=PredictedFollowUp(
-                model=self.bundle.identity,
-                hu=moved + new * (np.float32(blood_hu) - moved),
-                hematoma=later | (head.now.hematoma & ~growing),
+                model=self.bundle.identity, hu=moved + new * (np.float32(blood_hu) - moved), hematoma=hematoma
             ),
-            estimates=self._estimates(head.growing_ml, grid.volume_ml(later), logits),
+            estimates=self._estimates(head.growing_ml, later_ml, staying_ml, logits),
         )
 
-    def _estimates(self, now_ml: float, later_ml: float, logits: FloatArray) -> tuple[Estimate, ...]:
-        """As `estimates`."""
+    def _estimates(self, now_ml: float, later_ml: float, staying_ml: float, logits: FloatArray) -> tuple[Estimate, ...]:
+        """As `estimates`; `staying_ml` is blood of types that do not grow, of the volume but not of its change."""
         manifest = self.bundle.manifest
         size = later_ml ** (1 / 3)
         least, most = (max(0.0, size + error) ** 3 for error in manifest.size_error_cm)
@@ -95,9 +96,9 @@ class ExpansionPredictor(Forecaster[ExpansionManifest]):
             ),
             Estimate(
                 name=EstimateName.PREDICTED_VOLUME,
-                value=later_ml,
-                low=min(least, later_ml),
-                high=max(most, later_ml),
+                value=later_ml + staying_ml,
+                low=min(least, later_ml) + staying_ml,
+                high=max(most, later_ml) + staying_ml,
             ),
             Estimate(
                 name=EstimateName.VOLUME_CHANGE,

@@ -177,7 +177,7 @@ class FollowupManifest(ForecasterManifest):
 
     def complaint(self, network: nn.Module) -> str | None:
         """Whether it gives its answers."""
-        return self._complaint(network, network(self._head(1)), change_bcdhw=(1, 1, *self.shape), logits_bk=(1, 2))
+        return self._complaint(network, network(self._head(1)), ct_bcdhw=(1, 1, *self.shape), logits_bk=(1, 2))
 
 
 class PrognosisManifest(ForecasterManifest):

@@ -14,8 +14,8 @@ from torch.nn import functional
 Answer = Callable[[Tensor], Tensor]  # what a network reads (1, channel, z, y, x) to one number
 
 
-def grad_cam(answer: Answer, layer: nn.Module, hu_bcdhw: Tensor) -> Tensor:
-    """(z, y, x), 0 and more, on the grid of `hu_bcdhw`: features of `layer`, weighed by the mean of their gradients."""
+def grad_cam(answer: Answer, layer: nn.Module, read_bcdhw: Tensor) -> Tensor:
+    """(z, y, x), 0 and more, on the grid of what was read: features of `layer`, weighed by their mean gradients."""
     kept: list[Tensor] = []
 
     def keep(_module: nn.Module, _inputs: object, features: Tensor) -> Tensor:
@@ -25,27 +25,27 @@ def grad_cam(answer: Answer, layer: nn.Module, hu_bcdhw: Tensor) -> Tensor:
     handle = layer.register_forward_hook(keep)
     try:
         with torch.enable_grad():
-            said = answer(hu_bcdhw.detach().requires_grad_())
+            said = answer(read_bcdhw.detach().requires_grad_())
             (gradient,) = torch.autograd.grad(said.sum(), kept[-1])
     finally:
         handle.remove()
     weights = gradient.mean(dim=(2, 3, 4), keepdim=True)
     coarse = functional.relu((weights * kept[-1]).sum(dim=1, keepdim=True)).detach().float()
-    size = list(hu_bcdhw.shape[2:])
+    size = list(read_bcdhw.shape[2:])
     return functional.interpolate(coarse, size=size, mode="trilinear", align_corners=False)[0, 0]
 
 
-def guided_backpropagation(answer: Answer, network: nn.Module, hu_bcdhw: Tensor) -> Tensor:
+def guided_backpropagation(answer: Answer, network: nn.Module, read_bcdhw: Tensor) -> Tensor:
     """(z, y, x), of either sign: the gradient of the answer, stopped at every ReLU where it is negative."""
     with _guided(network), torch.enable_grad():
-        asked = hu_bcdhw.detach().requires_grad_()
+        asked = read_bcdhw.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(answer(asked).sum(), asked)
     return gradient[0, 0].float()
 
 
-def guided_grad_cam(answer: Answer, network: nn.Module, layer: nn.Module, hu_bcdhw: Tensor) -> Tensor:
+def guided_grad_cam(answer: Answer, network: nn.Module, layer: nn.Module, read_bcdhw: Tensor) -> Tensor:
     """(z, y, x): the edges of guided backpropagation in the region of Grad-CAM."""
-    return grad_cam(answer, layer, hu_bcdhw) * guided_backpropagation(answer, network, hu_bcdhw)
+    return grad_cam(answer, layer, read_bcdhw) * guided_backpropagation(answer, network, read_bcdhw)
 
 
 @contextmanager

@@ -72,7 +72,7 @@ def _instance(pixels: Pixels, header: Dataset, about: str) -> Dataset:
     dataset.SecondaryCaptureDeviceManufacturerModelName = MANUFACTURER
     dataset.SecondaryCaptureDeviceSoftwareVersions = SOFTWARE_VERSION
     for keyword in PLANE_KEYWORDS:
-        if keyword in header:
+        if keyword in header and keyword != "SpacingBetweenSlices":  # slices are left out
             dataset.add(header[keyword])
     dataset.setdefault("PatientOrientation", None)
     source = Dataset()

@@ -1,10 +1,12 @@
 """Analysis: everything between pixels and DICOM results. Reads files, writes nothing; runs in the child process."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from pydicom import dcmread
@@ -13,7 +15,7 @@ from pydicom.dataset import Dataset
 from ichnode.domain.findings import Findings, ModelEstimates
 from ichnode.domain.reasons import Reason
 from ichnode.domain.study import Series
-from ichnode.errors import InferenceError, RefusedSeries
+from ichnode.errors import RefusedSeries
 from ichnode.imaging.prediction import Prediction, Saliency
 from ichnode.imaging.quality import check_head
 from ichnode.imaging.series_reader import read_volume
@@ -29,6 +31,8 @@ from ichnode.inference.quantify import quantify
 from ichnode.inference.volume_survival import VolumeSurvivalPredictor
 from ichnode.results.compose import compose_not_analysed, compose_results
 from ichnode.results.provenance import Result, ResultProfile, RunContext
+
+log = logging.getLogger(__name__)
 
 FORECASTERS: Mapping[str, type[Forecaster[Any]]] = {  # by pipeline, in the order of the results
     "expansion": ExpansionPredictor,
@@ -156,8 +160,9 @@ def _forecast(
         identity = forecaster.bundle.identity
         try:
             forecast = forecaster.predict(head, explain=forecaster.saliency in profile.objects)
-        except InferenceError as failure:  # takes nothing from what was found
-            forecast = forecaster.abstain(failure.detail)
+        except Exception as failure:  # whatever goes wrong here takes nothing from what was found
+            log.exception("forecast_failed", extra={"detail": identity.name})
+            forecast = forecaster.abstain(f"the model failed: {shorten(str(failure), 120)}")
         said = ModelEstimates(model=identity, estimates=forecast.estimates)
         findings = replace(findings, predictions=(*findings.predictions, said))
         prediction = replace(prediction, followup=prediction.followup or forecast.followup)

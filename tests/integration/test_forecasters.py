@@ -119,6 +119,21 @@ def test_where_answers_come_from_is_shown_over_the_ct(folder: Path, series: Seri
         assert ((colour[..., 0] - colour[..., 2])[:, 30:-30] > 100).any()
 
 
+def test_a_model_that_fails_takes_nothing_from_what_was_found(
+    folder: Path, series: Series, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("ichnode.inference.expansion.ExpansionPredictor.heat", fails)
+    analysis = analysed(folder, series, run=("hematoma", *SPONTANEOUS))
+    assert objects(analysis, "segmentation")
+    assert analysis.findings is not None
+    expansion, prognosis, *_ = analysis.findings["predictions"]
+    assert {estimate["note"] for estimate in expansion["estimates"]} == {"the model failed: out of memory"}
+    assert all(estimate["value"] is not None for estimate in prognosis["estimates"])
+
+
 def test_what_a_site_does_not_want_is_not_worked_out(folder: Path, series: Series) -> None:
     settings = load_settings(config(folder, str(["hematoma", *SPONTANEOUS])), {})
     analyser = analyser_settings(settings)
@@ -148,8 +163,8 @@ def test_a_head_without_hematoma_has_no_next_day(folder: Path, tmp_path: Path) -
 
 def test_a_pipeline_whose_bundle_is_not_there_is_told_by_its_key(tmp_path: Path) -> None:
     (tmp_path / "bundles").mkdir()
-    settings = load_settings(config(tmp_path, '["hematoma", "expansion"]'), {})
-    with pytest.raises(ConfigError, match=r"inference\.expansion_bundle: there is no bundle 'expansion'"):
+    settings = load_settings(config(tmp_path, '["hematoma", "prognosis"]'), {})
+    with pytest.raises(ConfigError, match=r"inference\.prognosis_bundle: there is no bundle 'prognosis'"):
         analyser_settings(settings)
 
 

@@ -30,7 +30,7 @@ def test_hemorrhage_is_late_hemorrhage_after_thrombectomy_and_else_expansion() -
 
 def test_an_undecided_classifier_costs_the_logarithm_of_two_and_an_unknown_patient_nothing() -> None:
     x = seen_of(patients()).x_bcdhw
-    answer = Prediction(x, x, torch.zeros(4, 2), x[:, 0], torch.zeros(4, 1))
+    answer = Prediction(x, torch.zeros(4, 2), x[:, 0], torch.zeros(4, 1))
     system = FollowupSystem(generates=False)
     losses = system.losses(answer, patients(expansion=(0, 1, torch.nan, torch.nan)), late=False)
     assert {name: loss.item() for name, loss in losses.items()} == {"classification": pytest.approx(log(2))}
@@ -63,7 +63,7 @@ def test_a_copy_of_the_first_ct_foresees_nothing() -> None:
 
         def forward(self, x_bcdhw: torch.Tensor) -> Prediction:
             ct = seen_of(batch).later_bcdhw if self.later else x_bcdhw
-            return Prediction(ct, ct - x_bcdhw, torch.eye(4)[:, 2:], ct[:, 0], torch.zeros(4, 1))
+            return Prediction(ct, torch.eye(4)[:, 2:], ct[:, 0], torch.zeros(4, 1))
 
     batch = patients(expansion=(0, 0, 0, 1))
     batch = replace(batch, later_hu_bdhw=batch.hu_bdhw + 9)

@@ -97,7 +97,7 @@ def test_the_next_ct_is_measured_beside_a_copy_and_hemorrhage_by_its_use() -> No
         x = batch.hu_bdhw[:, None] / 100
         better = x + 0.05 * (batch.labels_bdhw > 0)[:, None]
         logits = torch.tensor([[0.0, 2.0 * said - 1]])
-        answers.append(followup.Prediction(better, better - x, logits, x[:, 0] * number, torch.zeros(1, 1)))
+        answers.append(followup.Prediction(better, logits, x[:, 0] * number, torch.zeros(1, 1)))
         batches.append(batch)
     rows = of_followup.rows({"it": bundle_of(answers, "followup")}, batches)
     found, copied = (

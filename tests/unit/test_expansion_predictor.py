@@ -191,6 +191,18 @@ def test_the_numbers_have_intervals(head: tuple[Volume, Prediction]) -> None:
     assert change.value == pytest.approx(predicted.value - volume.grid.volume_ml(now.hematoma))
 
 
+def test_blood_that_stays_is_in_the_volume_and_not_in_its_change(head: tuple[Volume, Prediction]) -> None:
+    volume, now = head
+    assert now.types is not None
+    mixed = replace(now, types=np.where(np.arange(16)[:, None, None] < 8, now.types, now.types * np.uint8(3)))
+    forecast = predictor(Says()).predict(head_of(volume, mixed))
+    assert forecast.followup is not None
+    _, predicted, change = forecast.estimates
+    assert predicted.value == pytest.approx(volume.grid.volume_ml(forecast.followup.hematoma))
+    assert predicted.value == pytest.approx(volume.grid.volume_ml(now.hematoma))
+    assert change.value == pytest.approx(0)
+
+
 def test_beyond_what_it_was_trained_on_it_abstains_and_says_why(head: tuple[Volume, Prediction]) -> None:
     volume, now = head
     forecast = predictor(Says(), hematoma_ml=(0.5, 10.0)).predict(head_of(volume, now))

@@ -1,4 +1,4 @@
-"""Prognosis, and volume with survival: what the networks of systems B and C say becomes estimates with intervals."""
+"""Follow-up, prognosis, and volume with survival: what the networks of systems A, B and C say, in the node."""
 
 import json
 from dataclasses import replace
@@ -140,7 +140,18 @@ def test_a_size_below_nothing_is_no_volume(head: Head) -> None:
 def followup_of(change: Tensor, logits: tuple[float, float] = (0.0, 0.0)) -> Says:
     attention = torch.zeros(1, 4, 10, 10)
     attention[:, 2, 3, 4] = 0.5
-    return Says(followup.Prediction(change, change, torch.tensor([logits]), attention, torch.zeros(1, 1)))
+    return Adds(change, followup.Prediction(change, torch.tensor([logits]), attention, torch.zeros(1, 1)))
+
+
+class Adds(Says):
+    """Answers with what it read and something more."""
+
+    def __init__(self, change: Tensor, answer: followup.Prediction) -> None:
+        super().__init__(answer)
+        self.change = change
+
+    def forward(self, hu_bcdhw: Tensor) -> Any:
+        return super().forward(hu_bcdhw)._replace(ct_bcdhw=(hu_bcdhw + self.change).clamp(0, 1))
 
 
 def test_the_next_ct_is_this_one_and_what_the_network_adds(head: Head) -> None:
@@ -187,6 +198,19 @@ def test_nothing_outside_the_skull_is_shown_to_the_followup_network(head: Head) 
     assert (seen[:, :4, :4] == 0).all()
     assert float(seen.max()) == pytest.approx(0.65)
     assert float(seen[8, 20, 20]) == pytest.approx(0.38)
+
+
+def test_bone_and_what_lies_outside_it_do_not_change(head: Head) -> None:
+    hu = head.volume.hu.copy()
+    inside = hu > -1000
+    hu[inside & ~binary_erosion(inside, np.ones((1, 5, 5)))] = 1000
+    for change in (1.0, -1.0):
+        bundle = bundle_of(followup_of(torch.full((1, 1, *SHAPE), change)), "followup")
+        forecast = AfterThrombectomyPredictor(bundle, "cpu").predict(replace(head, volume=replace(head.volume, hu=hu)))
+        assert forecast.followup is not None
+        outside = ~inside | (hu == 1000)
+        np.testing.assert_array_equal(forecast.followup.hu[outside], hu[outside])
+        assert abs(forecast.followup.hu[8, 20, 20] - hu[8, 20, 20]) > 30
 
 
 def test_hematomas_and_heads_that_it_does_not_know_make_it_abstain_and_say_why(head: Head) -> None:

@@ -104,7 +104,7 @@ def export_of(plan: Plan) -> Callable[..., None]:
             manifest = export(
                 plan.export, checkpoint, out, source, others, patients, system=plan.system, described=described
             )
-        except (BundleError, DataError, ValueError) as problem:
+        except (BundleError, DataError, OSError, ValueError) as problem:
             typer.echo(explained(problem), err=True)
             raise typer.Exit(2) from problem
         typer.echo(f"{out}: {manifest.name} {manifest.version}, SHA-256 {manifest.weights_sha256}")

@@ -115,6 +115,8 @@ def of_pairs(said: Sequence[float], true: Sequence[float], statistic: Callable[[
 
 def from_numbers(batches: Sequence[Patients], truth: Sequence[float]) -> list[float] | None:
     """Probabilities by `FROM_NUMBERS`; None where too few patients are of one kind."""
+    if not np.isfinite(truth).all():
+        raise ValueError("of some patients the truth is not known")
     true = np.array(truth) > 0
     if min(int(true.sum()), int((~true).sum())) < _FOLDS:
         return None

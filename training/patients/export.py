@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ichnode.inference.manifest import ForecasterManifest
-from training.data.manifest import LABEL_VALUES
+from training.data.manifest import LABEL_VALUES, DataError
 from training.fit.checkpoint import read
 from training.fit.export import INTENDED_USE, write_bundle
 from training.fit.source import Source
@@ -60,8 +60,10 @@ def export(
     styles, of whom a sixth as many are looked at. Raises DataError, ValueError, BundleError, OSError.
     """
     network = system.network()
-    weights = network.state_dict() | read(checkpoint, type(system))["average"]  # familiarity is fitted below
-    network.load_state_dict(weights)
+    different = network.load_state_dict(read(checkpoint, type(system))["average"], strict=False)
+    missing = [name for name in different.missing_keys if not name.startswith("familiarity.")]  # fitted below
+    if missing or different.unexpected_keys:
+        raise DataError(f"{checkpoint} is of an older network: {', '.join(missing + different.unexpected_keys)}")
     network.eval()
     rows, features, volumes = [], [], []
     for batch in map(patients.batch, range(count)):
