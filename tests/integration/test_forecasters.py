@@ -47,7 +47,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("expansion")
     (made / "bundles").mkdir()
     for name in NETWORKS:
-        forecaster_bundle(made / "bundles" / name, name, shape=[32, 112, 96])
+        least_ml = 0.0 if name == "followup" else 0.5
+        forecaster_bundle(made / "bundles" / name, name, shape=[32, 112, 96], hematoma_ml=[least_ml, 150.0])
     return made
 
 
@@ -182,10 +183,15 @@ def test_after_thrombectomy_heads_without_hematoma_are_asked_about(folder: Path,
     assert analysis.findings is not None
     (said,) = analysis.findings["predictions"]
     (estimate,) = said["estimates"]
-    assert (estimate["name"], estimate["note"]) == (
-        "late_hemorrhage_probability",
-        "the hematoma has 0.0 mL; the model was trained on 0.5 to 150 mL",
-    )
+    assert (estimate["name"], estimate["note"]) == ("late_hemorrhage_probability", "after thrombectomy")
+    assert estimate["value"] is not None
+    assert {each.role for each in analysis.objects} == {  # an untrained network adds nothing
+        "measurement_report",
+        "prediction_report",
+        "summary_page",
+        "predicted_series",
+        "followup_saliency",
+    }
 
 
 def test_the_two_uses_of_the_followup_model_do_not_go_together(tmp_path: Path) -> None:
