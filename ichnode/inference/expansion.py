@@ -13,10 +13,9 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from ichnode.domain.findings import Estimate, EstimateName, RiskClass
-from ichnode.imaging.cavity import cavity_of
 from ichnode.imaging.prediction import PredictedFollowUp
 from ichnode.imaging.resample import CanonicalGrid, to_acquisition, to_canonical, warped
-from ichnode.imaging.volume import FloatArray, Volume
+from ichnode.imaging.volume import FloatArray, Mask, Volume
 from ichnode.inference.forecaster import Forecast, Forecaster
 from ichnode.inference.head import Head
 from ichnode.inference.manifest import ExpansionManifest
@@ -57,10 +56,11 @@ class ExpansionPredictor(Forecaster[ExpansionManifest]):
     def forecast(self, head: Head, answer: Any) -> Forecast:
         """Parenchymal and ventricular blood grows as `models.expansion.DenseFollowup` says; all other blood stays."""
         volume, grid, growing = head.volume, head.volume.grid, head.parenchymal | head.ventricular
-        seen_grid, seen_hu = head.seen_by(self.bundle.manifest)
+        seen_grid, _ = head.seen_by(self.bundle.manifest)
+        inside = _inside(head.brain_seen_by(self.bundle.manifest))
         said = (answer.new_bcdhw, answer.displacement_bcdhw, answer.expands_bk)
         new_share, displacement, logits = (each[0].float().cpu().numpy() for each in said)
-        displacement_mm = _in_mm(displacement * _inside(seen_hu, seen_grid), seen_grid)
+        displacement_mm = _in_mm(displacement * inside, seen_grid)
         images = (volume.hu, growing.astype(np.float32))
         moved, moved_blood = warped(images, grid, seen_grid, displacement_mm)
         new = to_acquisition(np.where(new_share[0] >= _LEAST_NEW, new_share[0], np.float32(0)), seen_grid, grid)
@@ -114,11 +114,9 @@ def _risk(percent: float, moderate_and_high: tuple[float, float]) -> RiskClass:
     return RiskClass.HIGH if percent >= high else RiskClass.MODERATE if percent >= moderate else RiskClass.LOW
 
 
-def _inside(hu: FloatArray, grid: CanonicalGrid) -> FloatArray:
-    """1 inside the skull, less towards it, 0 from there on: bone and head holder do not move. All 1 without a skull."""
-    cavity = cavity_of(hu, grid.spacing_mm)
-    near = gaussian_filter(cavity.astype(np.float32), 1.0)
-    return np.asarray((2 * near - 1).clip(0, 1) if cavity.any() else near + 1, np.float32)
+def _inside(brain: Mask) -> FloatArray:
+    """1 inside the skull, less towards it, 0 from there on: bone and head holder do not move."""
+    return np.asarray((2 * gaussian_filter(brain.astype(np.float32), 1.0) - 1).clip(0, 1), np.float32)
 
 
 def _in_mm(displacement: FloatArray, grid: CanonicalGrid) -> FloatArray:

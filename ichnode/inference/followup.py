@@ -15,10 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from ichnode.domain.findings import Estimate, EstimateName
-from ichnode.imaging.cavity import cavity_of
 from ichnode.imaging.prediction import PredictedFollowUp
 from ichnode.imaging.resample import to_acquisition
-from ichnode.imaging.volume import FloatArray, Mask, Volume
+from ichnode.imaging.volume import FloatArray, Volume
 from ichnode.inference.forecaster import Forecast, Forecaster
 from ichnode.inference.head import Head
 from ichnode.inference.manifest import Calibration, FollowupManifest
@@ -41,7 +40,7 @@ class _FollowupPredictor(Forecaster[FollowupManifest]):
 
     def read(self, head: Head) -> tuple[Tensor, ...]:
         """The CT as 0 to 1, and nothing outside the brain where there is a skull to tell."""
-        return (torch.from_numpy(self._seen(head)[1])[None, None],)
+        return (torch.from_numpy(self._seen(head))[None, None],)
 
     def heat(self, read: Sequence[Tensor]) -> Tensor:
         """How much the class token attends to each place."""
@@ -64,17 +63,15 @@ class _FollowupPredictor(Forecaster[FollowupManifest]):
 
     def _change(self, head: Head, answer: Any) -> FloatArray:
         """HU on the slices, 0 outside the brain and where it is next to nothing."""
-        brain, seen = self._seen(head)
-        change = (answer.ct_bcdhw[0, 0].float().cpu().numpy() - seen) * np.float32(_SEEN_HU)
+        brain = head.brain_seen_by(self.bundle.manifest)
+        change = (answer.ct_bcdhw[0, 0].float().cpu().numpy() - self._seen(head)) * np.float32(_SEEN_HU)
         marked = np.where(brain & (np.abs(change) >= _LEAST_CHANGE_HU), change, np.float32(0))
         return to_acquisition(marked, head.seen_by(self.bundle.manifest)[0], head.volume.grid)
 
-    def _seen(self, head: Head) -> tuple[Mask, FloatArray]:
-        """The brain, all where there is no skull, and what the network is shown of it (z, y, x)."""
-        grid, hu = head.seen_by(self.bundle.manifest)
-        cavity = cavity_of(hu, grid.spacing_mm)
-        brain = cavity | ~cavity.any()
-        return brain, np.asarray(np.where(brain, hu, 0).clip(0, _SEEN_HU) / _SEEN_HU, np.float32)
+    def _seen(self, head: Head) -> FloatArray:
+        """What the network is shown (z, y, x)."""
+        (_, hu), brain = head.seen_by(self.bundle.manifest), head.brain_seen_by(self.bundle.manifest)
+        return np.asarray(np.where(brain, hu, 0).clip(0, _SEEN_HU) / _SEEN_HU, np.float32)
 
 
 class AfterThrombectomyPredictor(_FollowupPredictor):

@@ -69,9 +69,9 @@ class Forecaster(ABC, Generic[F]):
         """No picture, no numbers, and why."""
         return Forecast(estimates=tuple(Estimate(name=name, value=None, note=why) for name in self.estimates))
 
-    @abstractmethod
     def read(self, head: Head) -> tuple[Tensor, ...]:
-        """What the network is shown."""
+        """What the network is shown: HU (1, 1, z, y, x), unless it wants more or less."""
+        return (torch.from_numpy(head.seen_by(self.bundle.manifest)[1])[None, None],)
 
     @abstractmethod
     def heat(self, read: Sequence[Tensor]) -> Tensor:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ichnode.domain.findings import Estimate, EstimateName, GcsCategory
@@ -25,10 +24,6 @@ class PrognosisPredictor(Forecaster[PrognosisManifest]):
 
     explained = "what speaks for a poor outcome, guided Grad-CAM"
     saliency = "prognosis_saliency"
-
-    def read(self, head: Head) -> tuple[Tensor, ...]:
-        """HU."""
-        return (torch.from_numpy(head.seen_by(self.bundle.manifest)[1])[None, None],)
 
     def heat(self, read: Sequence[Tensor]) -> Tensor:
         """Of the logit of a poor outcome, where the paper's program looks for it."""

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ichnode.domain.findings import Estimate, EstimateName
@@ -20,10 +19,6 @@ class VolumeSurvivalPredictor(Forecaster[VolumeSurvivalManifest]):
 
     explained = "what speaks for the volume, Grad-CAM"
     saliency = "volume_survival_saliency"
-
-    def read(self, head: Head) -> tuple[Tensor, ...]:
-        """HU."""
-        return (torch.from_numpy(head.seen_by(self.bundle.manifest)[1])[None, None],)
 
     def heat(self, read: Sequence[Tensor]) -> Tensor:
         """Of the size, at the last convolutions, as in the paper."""

@@ -4,25 +4,22 @@ Slices are shown that hold hematoma or heat, so that heat in a wrong place is se
 """
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from pydicom.dataset import Dataset
-from pydicom.uid import SecondaryCaptureImageStorage
 
 from ichnode.imaging.prediction import Saliency
 from ichnode.imaging.volume import FloatArray, Mask
 from ichnode.imaging.windows import BRAIN, apply
 from ichnode.results.concepts import SOURCE_IMAGE, code_item
 from ichnode.results.predicted_series import PLANE_KEYWORDS
-from ichnode.results.provenance import MANUFACTURER, RESEARCH_BANNER, SOFTWARE_VERSION, Provenance, Result, Role, finish
+from ichnode.results.provenance import RESEARCH_BANNER, Provenance, Result, Role, finish
+from ichnode.results.rgb_capture import Pixels, rgb_capture
 from ichnode.results.source_headers import is_enhanced
 from ichnode.results.summary_text import AMBER
 
 _HOT = 0.5  # of the highest heat
 _STRONGEST = 0.7  # share of the colour where it is hottest
 _LINE = 0.027  # height of a letter, of the width of the image
-
-Pixels = NDArray[np.uint8]
 
 
 def compose_saliency_series(
@@ -59,29 +56,14 @@ def render(hu: FloatArray, heat: FloatArray, about: str) -> Pixels:
 
 
 def _instance(pixels: Pixels, header: Dataset, about: str) -> Dataset:
-    dataset = Dataset()
-    dataset.SOPClassUID = SecondaryCaptureImageStorage
-    dataset.Modality = "OT"
-    dataset.ConversionType = "WSD"
-    dataset.ImageType = ["DERIVED", "SECONDARY"]
-    dataset.BodyPartExamined = "HEAD"
+    dataset = rgb_capture(pixels)
     dataset.DerivationDescription = f"Saliency: {about}. {RESEARCH_BANNER}"
-    dataset.ImageComments = RESEARCH_BANNER
-    dataset.BurnedInAnnotation, dataset.RecognizableVisualFeatures = "YES", "YES"
-    dataset.SecondaryCaptureDeviceManufacturer = MANUFACTURER
-    dataset.SecondaryCaptureDeviceManufacturerModelName = MANUFACTURER
-    dataset.SecondaryCaptureDeviceSoftwareVersions = SOFTWARE_VERSION
     for keyword in PLANE_KEYWORDS:
         if keyword in header and keyword != "SpacingBetweenSlices":  # slices are left out
             dataset.add(header[keyword])
-    dataset.setdefault("PatientOrientation", None)
     source = Dataset()
     source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
     source.PurposeOfReferenceCodeSequence = [code_item(SOURCE_IMAGE)]
     source.SpatialLocationsPreserved = "YES"
     dataset.SourceImageSequence = [source]
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
-    dataset.Rows, dataset.Columns = pixels.shape[:2]
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
-    dataset.PixelData = pixels.tobytes()
     return dataset

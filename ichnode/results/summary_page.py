@@ -4,10 +4,8 @@ The page is Secondary Capture with burned-in text, for viewers that show neither
 """
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from pydicom.dataset import Dataset
-from pydicom.uid import SecondaryCaptureImageStorage
 
 from ichnode.domain.findings import Findings
 from ichnode.imaging.prediction import Prediction
@@ -15,14 +13,13 @@ from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Mask, Volume
 from ichnode.imaging.windows import BRAIN, apply
 from ichnode.results.key_slices import page_slice_indices
 from ichnode.results.provenance import (
-    MANUFACTURER,
     RESEARCH_BANNER,
-    SOFTWARE_VERSION,
     Provenance,
     Result,
     Role,
     finish,
 )
+from ichnode.results.rgb_capture import Pixels, rgb_capture
 from ichnode.results.segmentation import HEMATOMA_RGB
 from ichnode.results.source_headers import direction_letter
 from ichnode.results.summary_text import AMBER, WHITE, Line, summary_lines
@@ -45,23 +42,7 @@ def compose_summary_page(
     """The page as a Secondary Capture instance."""
     image_numbers = tuple(header.get("InstanceNumber") for header in headers)
     pixels = render(volume, prediction, findings, image_numbers, provenance.patient_and_study)
-    dataset = Dataset()
-    dataset.SOPClassUID = SecondaryCaptureImageStorage
-    dataset.Modality = "OT"
-    dataset.ConversionType = "WSD"
-    dataset.ImageType = ["DERIVED", "SECONDARY"]
-    dataset.BodyPartExamined = "HEAD"
-    dataset.ImageComments = RESEARCH_BANNER
-    dataset.BurnedInAnnotation, dataset.RecognizableVisualFeatures = "YES", "YES"
-    dataset.SecondaryCaptureDeviceManufacturer = MANUFACTURER
-    dataset.SecondaryCaptureDeviceManufacturerModelName = MANUFACTURER
-    dataset.SecondaryCaptureDeviceSoftwareVersions = SOFTWARE_VERSION
-    dataset.PatientOrientation = None
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
-    dataset.Rows, dataset.Columns = pixels.shape[:2]
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
-    dataset.PixelData = pixels.tobytes()
-    return finish(dataset, Role.SUMMARY_PAGE, provenance)
+    return finish(rgb_capture(pixels), Role.SUMMARY_PAGE, provenance)
 
 
 def render(
@@ -70,7 +51,7 @@ def render(
     findings: Findings,
     image_numbers: tuple[int | None, ...],
     study: Dataset,
-) -> NDArray[np.uint8]:
+) -> Pixels:
     """The page as (row, column, RGB); `image_numbers` are the Instance Numbers of the slices, for the captions."""
     page = Image.new("RGB", (PAGE_SIZE, PAGE_SIZE))
     draw = ImageDraw.Draw(page)

@@ -12,7 +12,6 @@ from ichnode.inference.manifest import ForecasterManifest
 from training.fit.checkpoint import LAST, begin, save
 from training.fit.recipes import cpu
 from training.patients.command import export_of
-from training.patients.export import growing_ml
 from training.patients.plans import PLANS
 from training.patients.simulated import validation_of
 from training.simulate.cohort import VALIDATION_SEEDS
@@ -36,7 +35,7 @@ def test_the_bundle_loads_and_knows_its_patients(name: str, tmp_path: Path, monk
     source = validation_of(PLANS[name].patients(VALIDATION_SEEDS), TRAINING, passed_over=10_000)
     batch = replace(source, followup=False).batch(3)
     least_ml, most_ml = bundle.manifest.hematoma_ml
-    assert least_ml <= float(growing_ml(batch, PLANS[name].system.spacing_mm)[0]) <= most_ml
+    assert least_ml <= float(batch.volume_ml("IPH", "IVH", spacing_mm=PLANS[name].system.spacing_mm)[0]) <= most_ml
     assert bundle.manifest.strangest > 1
 
 

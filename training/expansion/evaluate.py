@@ -99,8 +99,9 @@ def dilated_to(spacing_mm: tuple[float, float, float]) -> Contender:
 def rows(bundles: Mapping[str, Bundle[ExpansionManifest]], batches: Iterable[Patients]) -> Rows:
     """Of each contender: bundles, trivial pictures, and `FROM_NUMBERS`, which says no picture."""
     contenders = {name: of_bundle(bundle) for name, bundle in bundles.items()}
-    contenders |= {AS_IT_WAS: as_it_was, ORACLE: dilated_to(ExpansionSystem().spacing_mm)}
-    return {name: figures(cases) for name, cases in cases_of(contenders, batches, ExpansionSystem().spacing_mm).items()}
+    spacing_mm = ExpansionSystem().spacing_mm
+    contenders |= {AS_IT_WAS: as_it_was, ORACLE: dilated_to(spacing_mm)}
+    return {name: figures(cases) for name, cases in cases_of(contenders, batches, spacing_mm).items()}
 
 
 def cases_of(

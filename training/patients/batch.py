@@ -1,11 +1,13 @@
 """Patients, and what is known of them and became of them as numbers."""
 
 from dataclasses import dataclass
-from math import nan
+from math import nan, prod
 
+import torch
 from torch import Tensor
 
 from models.expansion import CLINICAL
+from training.data.manifest import LABEL_VALUES
 from training.fit.source import Batch
 from training.simulate.spec import PatientSpec
 
@@ -24,6 +26,11 @@ class Patients(Batch):
     later_labels_bdhw: Tensor
     known_bn: Tensor  # float32, as KNOWN; NaN: not known
     became_bn: Tensor  # float32, as BECAME: 0 or 1, NaN where it is not known or says nothing of this patient
+
+    def volume_ml(self, *types: str, spacing_mm: tuple[float, float, float]) -> Tensor:
+        """Blood of some types on the first CT of each patient."""
+        of_types = torch.stack([self.labels_bdhw == LABEL_VALUES[type_] for type_ in types]).any(dim=0)
+        return of_types.sum(dim=(1, 2, 3)) * prod(spacing_mm) / 1000
 
 
 def known_of(spec: PatientSpec, baseline_ml: float) -> list[float]:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from math import prod
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ichnode.inference.manifest import ForecasterManifest
-from training.data.manifest import LABEL_VALUES, DataError
+from training.data.manifest import DataError
 from training.fit.checkpoint import read
 from training.fit.export import INTENDED_USE, write_bundle
 from training.fit.source import Source
@@ -71,7 +70,7 @@ def export(
             answer = system.answer(network, batch)
             rows.append(way.row(system, answer, batch))
         features.append(answer.features_bf)
-        volumes.append(growing_ml(batch, system.spacing_mm))
+        volumes.append(batch.volume_ml("IPH", "IVH", spacing_mm=system.spacing_mm))
     familiarity = network.get_submodule("familiarity")
     familiarity.fit(torch.cat(features))  # type: ignore[operator]
     for batch in (source.batch(number) for source in others for number in range(count // 6)):
@@ -103,9 +102,3 @@ def export(
             **errors,
         ),
     )
-
-
-def growing_ml(batch: Patients, spacing_mm: tuple[float, float, float]) -> Tensor:
-    """Parenchymal and ventricular blood of each patient on the first CT."""
-    growing = (batch.labels_bdhw == LABEL_VALUES["IPH"]) | (batch.labels_bdhw == LABEL_VALUES["IVH"])
-    return growing.sum(dim=(1, 2, 3)) * prod(spacing_mm) / 1000

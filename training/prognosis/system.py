@@ -5,7 +5,6 @@ shows outright, how much blood there is and how old the brain looks.
 """
 
 from dataclasses import dataclass
-from math import prod
 from typing import NamedTuple
 
 import torch
@@ -14,7 +13,6 @@ from torch.nn import functional
 
 from models.blocks import Size
 from models.prognosis import COMPACT, Answers, Prognosis, PrognosisConfig, gcs_units
-from training.data.manifest import LABEL_VALUES
 from training.fit.system import System
 from training.losses.known import known_loss
 from training.patients.batch import BECAME, KNOWN, Patients
@@ -89,7 +87,5 @@ def truth_of(batch: Patients) -> Truth:
 
 def taught_of(batch: Patients, spacing_mm: tuple[float, float, float]) -> Tensor:
     """(patient, TAUGHT)."""
-    voxel_ml = prod(spacing_mm) / 1000
-    volumes_ml = ((batch.labels_bdhw == LABEL_VALUES[type_]).sum(dim=(1, 2, 3)) * voxel_ml for type_ in ("IPH", "IVH"))
-    sizes = [volume_ml ** (1 / 3) for volume_ml in volumes_ml]
+    sizes = [batch.volume_ml(type_, spacing_mm=spacing_mm) ** (1 / 3) for type_ in ("IPH", "IVH")]
     return torch.stack([*sizes, batch.known_bn[:, _AGE] / 10], dim=1)

@@ -1,14 +1,12 @@
 """Volume and survival: the cube root of the volume as a number, survival as a class."""
 
 from dataclasses import dataclass
-from math import prod
 
 from torch import Tensor
 from torch.nn import functional
 
 from models.blocks import Size
 from models.volume_survival import COMPACT, Answers, VolumeSurvival, VolumeSurvivalConfig, size_of
-from training.data.manifest import LABEL_VALUES
 from training.fit.system import System
 from training.losses.known import known_loss
 from training.patients.batch import BECAME, Patients
@@ -53,7 +51,7 @@ class VolumeSurvivalSystem(System):
 
     def volume_ml(self, batch: Patients) -> Tensor:
         """Parenchymal blood of each patient."""
-        return (batch.labels_bdhw == LABEL_VALUES["IPH"]).sum(dim=(1, 2, 3)) * prod(self.spacing_mm) / 1000
+        return batch.volume_ml("IPH", spacing_mm=self.spacing_mm)
 
     def _survival_loss(self, logits_bk: Tensor, died_b: Tensor) -> Tensor:
         weights = logits_bk.new_tensor([0.5 / (1 - self.death_rate), 0.5 / self.death_rate])
