@@ -3,6 +3,9 @@
 After Gong et al., "Unified ICH quantification and prognosis prediction in NCCT images using a multi-task
 interpretable network", Front Neurosci 2023, 10.3389/fnins.2023.1118340: a 3-D ResNet34 whose pooled features two heads
 read. Unlike the paper the class head has no ReLU before its softmax, which would keep logits from below 0.
+
+`IMPROVED` differs in the size: mean features add up as volumes do, so the head says mL, of which the cube root is
+taken. `COMPACT` has fewer channels, and a stem that halves the pixels: at full size it was half of the work.
 """
 
 from dataclasses import dataclass, replace
@@ -10,11 +13,14 @@ from typing import NamedTuple
 
 from monai.networks.nets.resnet import ResNet, ResNetBlock
 from torch import Tensor, nn
+from torch.nn import functional
 
 from models.blocks import Size, fast
 from models.familiarity import Familiarity
 
 _WINDOW_HU = (40.0, 110.0)
+_USUAL_ML = 20.0  # about
+_LEAST = -12.0  # of what softplus reads: 0.0001 mL
 
 
 class Answers(NamedTuple):
@@ -32,11 +38,15 @@ class VolumeSurvivalConfig:
     shape: Size
     blocks: tuple[int, ...] = (3, 4, 6, 3)
     widths: tuple[int, ...] = (64, 128, 256, 512)
+    stem_stride: Size = (1, 1, 1)
+    says_ml: bool = False  # of which the cube root is taken; else the size itself
 
 
 PUBLISHED = VolumeSurvivalConfig(shape=(32, 224, 224))  # whatever the spacing: see `sized`
-IMPROVED = VolumeSurvivalConfig(shape=(32, 192, 160))  # 5 x 1 x 1 mm
-COMPACT = replace(IMPROVED, shape=(32, 112, 96), blocks=(1, 2, 2, 1), widths=(16, 32, 64, 128))  # 5 x 2 x 2 mm
+IMPROVED = VolumeSurvivalConfig(shape=(32, 192, 160), says_ml=True)  # 5 x 1 x 1 mm
+COMPACT = replace(  # 5 x 2 x 2 mm
+    IMPROVED, shape=(32, 112, 96), blocks=(1, 2, 2, 1), widths=(16, 32, 64, 128), stem_stride=(1, 2, 2)
+)
 
 
 class VolumeSurvival(nn.Module):
@@ -45,7 +55,12 @@ class VolumeSurvival(nn.Module):
     def __init__(self, config: VolumeSurvivalConfig = COMPACT) -> None:
         super().__init__()
         self.trunk = ResNet(
-            ResNetBlock, list(config.blocks), list(config.widths), n_input_channels=1, feed_forward=False
+            ResNetBlock,
+            list(config.blocks),
+            list(config.widths),
+            n_input_channels=1,
+            conv1_t_stride=config.stem_stride,
+            feed_forward=False,
         )
         self.size, self.died = nn.Linear(config.widths[-1], 1), nn.Linear(config.widths[-1], 2)
         self.familiarity = Familiarity(config.widths[-1])
@@ -64,10 +79,14 @@ class VolumeSurvival(nn.Module):
             features_bf = self.trunk(((hu_bcdhw - low) / (high - low)).clamp(0, 1))
         features_bf = features_bf.float()
         return Answers(
-            size_b=self.size(features_bf)[:, 0],
+            size_b=self._size(features_bf),
             died_bk=self.died(features_bf),
             features_bf=features_bf,
         )
+
+    def _size(self, features_bf: Tensor) -> Tensor:
+        said_b: Tensor = self.size(features_bf)[:, 0]
+        return size_of(_USUAL_ML * functional.softplus(said_b.clamp_min(_LEAST))) if self.config.says_ml else said_b
 
 
 def size_of(volume_ml: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from models.expansion import CLINICAL, DenseExpansion, PublishedExpansion, jacobian_determinant
+from models.expansion import CLINICAL, DenseExpansion, PublishedExpansion, finer, jacobian_determinant
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,21 @@ def test_a_steep_velocity_does_not_fold_where_the_same_displacement_would() -> N
     velocity[:, 2] = wave
     assert float(jacobian_determinant(velocity).min()) < -0.5
     assert float(jacobian_determinant(DenseExpansion().flow(velocity)).min()) > 0
+
+
+def test_a_displacement_on_more_voxels_is_said_in_those() -> None:
+    coarse = torch.ones(1, 3, 4, 6, 6)
+    assert finer(coarse, (4, 12, 24)).mean(dim=(0, 2, 3, 4)).tolist() == [1.0, 2.0, 4.0]
+
+
+def test_the_determinant_is_that_of_the_gradient() -> None:
+    size = 5
+    axis = torch.arange(size) - (size - 1) / 2
+    place = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"))
+    matrix = torch.tensor([[0.3, -0.2, 0.1], [0.4, 0.1, -0.3], [-0.1, 0.2, 0.5]])
+    displacement = torch.einsum("oa,azyx->ozyx", matrix, place)[None]
+    expected = float(torch.linalg.det(matrix + torch.eye(3)))
+    assert jacobian_determinant(displacement).flatten().tolist() == pytest.approx([expected] * (size - 1) ** 3)
 
 
 def test_new_blood_is_as_dense_as_the_old_and_old_blood_stays(head: torch.Tensor) -> None:

@@ -35,6 +35,19 @@ def test_it_answers_with_a_size_and_two_logits_for_each_head() -> None:
     assert network.familiarity(answers.features_bf).shape == (2,)
 
 
+def test_a_network_that_says_ml_never_says_less_than_none_and_learns_however_wrong_it_is() -> None:
+    network = VolumeSurvival()
+    for said, size in ((-500.0, 0.05), (0.0, 2.402), (500.0, 21.54)):
+        network.zero_grad()
+        network.size.bias.data.fill_(said)
+        network.size.weight.data.zero_()
+        size_b = network(torch.rand(2, 1, 16, 48, 48) * 80).size_b
+        size_b.sum().backward()
+        assert size_b.detach().tolist() == pytest.approx([size] * 2, abs=0.01)
+        assert network.size.weight.grad is not None
+        assert bool(network.size.weight.grad.isfinite().all())
+
+
 def test_only_40_to_110_hu_are_seen() -> None:
     network = VolumeSurvival().eval()
     hu = torch.rand(1, 1, 16, 48, 48) * 70 + 40

@@ -74,6 +74,18 @@ def test_a_system_trains_and_goes_on(name: str, tmp_path: Path, monkeypatch: pyt
     assert stored["recipe"]["system"]["spacing_mm"] == SPACING_MM
 
 
+def test_two_systems_train_on_one_cohort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RECIPES, RecipeName.CPU, lambda system: replace(cpu(system), makers=0, threads=1))
+    kept = tmp_path / "kept"
+    for name in ("prognosis", "volume-survival"):
+        app = typer.Typer()
+        app.command()(fit_on_patients(small(name)))
+        arguments = ["--out", str(tmp_path / name), "--steps", "2", "--patients", "3", "--keep-in", str(kept)]
+        outcome = CliRunner().invoke(app, arguments)
+        assert outcome.exit_code == 0, outcome.output
+        assert len(list(kept.rglob("*.npz"))) == 3
+
+
 @pytest.mark.parametrize("name", PLANS)
 def test_every_weight_moves(name: str) -> None:
     recipe = replace(cpu(SMALL[name]), learning_rate=0.1, warm_up_steps=0)

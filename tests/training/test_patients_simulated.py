@@ -1,12 +1,13 @@
 """Pairs of CTs lie on each other, differ by what came to pass, and come with what is known of the patient."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from training.patients.batch import BECAME, KNOWN
-from training.patients.simulated import SimulatedPatients, in_the_middle
+from training.patients.simulated import Cohort, SimulatedPatients, in_the_middle
 from training.simulate.cohort import patient_spec
 from training.simulate.planes import around_origin
 from training.simulate.styles import TRAINING
@@ -76,6 +77,22 @@ def test_a_stripped_head_is_its_brain_alone_the_same_on_both_cts() -> None:
 def test_without_a_follow_up_the_later_ct_is_the_first() -> None:
     batch = source(followup=False).batch(0)
     assert torch.equal(batch.hu_bdhw, batch.later_hu_bdhw)
+
+
+def test_a_cohort_comes_again_and_again_each_time_all_of_it_in_another_order(tmp_path: Path) -> None:
+    cohort = Cohort(patients=20, folder=tmp_path)
+    first, second = ([cohort.patient(number) for number in range(start, start + 20)] for start in (0, 20))
+    assert sorted(first) == sorted(second) == list(range(20))
+    assert first != second
+
+
+def test_patients_of_a_cohort_are_those_made_on_the_fly_and_each_showing_has_a_scan_of_its_own(tmp_path: Path) -> None:
+    ran = source(cohort=Cohort(patients=1, folder=tmp_path), followup=False, mirrored=False)
+    once, again, fresh = ran.batch(0), ran.batch(1), source(followup=False, mirrored=False).batch(0)
+    assert torch.equal(once.hu_bdhw, fresh.hu_bdhw)
+    assert torch.equal(once.became_bn.nan_to_num(-1), again.became_bn.nan_to_num(-1))
+    assert not torch.equal(once.hu_bdhw, again.hu_bdhw)
+    assert len(list(tmp_path.rglob("*.npz"))) == 1
 
 
 def test_a_box_gets_into_the_middle() -> None:

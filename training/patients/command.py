@@ -33,7 +33,7 @@ from training.fit.validation import StyleScores
 from training.patients.evaluation import SIMULATED, Evaluation, evaluated, limited, shown, write_section
 from training.patients.export import Description, export
 from training.patients.plan import Plan
-from training.patients.simulated import validation_of
+from training.patients.simulated import Cohort, validation_of
 from training.simulate.cohort import EVALUATION_SEEDS, TRAINING_SEEDS, VALIDATION_SEEDS
 from training.simulate.styles import TRAINING, Style
 
@@ -51,6 +51,12 @@ def fit_on_patients(plan: Plan) -> Callable[..., None]:
         learning_rate: LearningRate = None,
         hours: Hours = None,
         first_patient: FirstPatient = 0,
+        patients: Annotated[
+            int | None, typer.Option(min=1, help="So many, again and again; without it, always new ones")
+        ] = None,
+        keep_in: Annotated[
+            Path | None, typer.Option(help="Folder of those, for other trainings too; OUT/patients", file_okay=False)
+        ] = None,
         start_from: StartFrom = None,
         resume: Resume = True,
     ) -> None:
@@ -63,7 +69,8 @@ def fit_on_patients(plan: Plan) -> Callable[..., None]:
             hours=hours,
         )
         chosen = replace(chosen, batch=max(chosen.batch, plan.least_batch))
-        source = plan.patients(TRAINING_SEEDS + first_patient, chosen.device, chosen.batch)
+        cohort = Cohort(patients=patients, folder=keep_in or out / "patients") if patients else None
+        source = plan.patients(TRAINING_SEEDS + first_patient, chosen.device, chosen.batch, cohort)
         styles = {style.name: validation_of(source, style) for style in _styles()}
         validate = StyleScores(styles, plan.score, batches=plan.validation_patients, device=chosen.device)
         with problems_told():

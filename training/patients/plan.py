@@ -8,7 +8,7 @@ from training.fit.validation import Score
 from training.patients.batch import Patients
 from training.patients.evaluation import Evaluate
 from training.patients.export import Export
-from training.patients.simulated import SimulatedPatients
+from training.patients.simulated import Cohort, SimulatedPatients
 from training.simulate.styles import TRAINING
 
 
@@ -32,7 +32,9 @@ class Plan:
     export: Export[Any]
     evaluate: Evaluate
 
-    def patients(self, first_seed: int, device: str = "cpu", heads: int = 1) -> SimulatedPatients:
+    def patients(
+        self, first_seed: int, device: str = "cpu", heads: int = 1, cohort: Cohort | None = None
+    ) -> SimulatedPatients:
         """Those it is trained on."""
         return SimulatedPatients(
             grid=self.system.grid,
@@ -44,6 +46,7 @@ class Plan:
             header_alone=self.header_alone,
             showings=self.showings,
             recent=self.recent,
+            cohort=cohort,
             first_seed=first_seed,
             device=device,
             heads=heads,

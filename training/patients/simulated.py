@@ -5,6 +5,7 @@ Both CTs lie on each other exactly, which is better than an aligned pair does; e
 
 from dataclasses import dataclass, field, replace
 from math import prod
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from ichnode.imaging.cavity import cavity_of
 from ichnode.imaging.head_box import Box, first_in_the_middle, head_box
 from ichnode.imaging.resample import OUTSIDE_HU, CanonicalGrid
 from training.fit.recent import SHOWINGS, KeptHead, Recent
+from training.fit.store import Store
 from training.patients.batch import KNOWN, Patients, became_of, known_of
 from training.simulate.atlas import atlas_of
 from training.simulate.cohort import VALIDATION_SEEDS, patient_spec
@@ -26,6 +28,20 @@ from training.simulate.styles import Style
 
 _PARENCHYMAL = 1  # label
 _NOT_IN_A_HEADER = torch.tensor([name not in ("baseline_ml", "age") for name in KNOWN])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cohort:
+    """The first patients, made once and kept on disk: all are shown, again and again, each time in another order."""
+
+    patients: int
+    folder: Path
+
+    def patient(self, number: int) -> int:
+        """The one that is shown then."""
+        round_, place = divmod(number, self.patients)
+        order = torch.randperm(self.patients, generator=torch.Generator().manual_seed(round_))
+        return int(order[place])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,6 +58,7 @@ class SimulatedPatients:
     heads: int = 1
     showings: int = 3  # of each patient, on average
     recent: int = 100  # patients kept in each process, 9 MB each with a follow-up
+    cohort: Cohort | None = None  # instead of always new ones
     mirrored: bool = True  # half of them
     unknown: float = 0.0  # share of what is known of the patients that the network is not told
     header_alone: float = 0.0  # share of the patients of whom it is told what a header says, and no more
@@ -72,7 +89,8 @@ class SimulatedPatients:
     def _shown(self, number: int) -> tuple[PatientSpec, list[Scanned]]:
         """The first CT and the follow-up, or the first alone."""
         draw = Draw(seed=self.first_seed + SHOWINGS + number, device=self.device)
-        spec, heads = self._kept.of(number, draw, self._patient)
+        cohort = self.cohort
+        spec, heads = self._patient(cohort.patient(number)) if cohort else self._kept.of(number, draw, self._patient)
         seen = [
             scan(
                 head.hu.float(),
@@ -116,11 +134,20 @@ class SimulatedPatients:
 
     def _patient(self, patient: int) -> tuple[PatientSpec, list[KeptHead]]:
         seed = self.first_seed + patient
-        spec, atlas = patient_spec(seed, self.kinds[seed % len(self.kinds)]), atlas_of(self.style, self.device)
-        return spec, [
-            KeptHead.of(simulate_head(spec, fine(self.grid), atlas, self.style, followup=when, device=self.device))
-            for when in ((False, True) if self.followup else (False,))
-        ]
+        spec = patient_spec(seed, self.kinds[seed % len(self.kinds)])
+        return spec, [self._head(spec, later) for later in ((False, True) if self.followup else (False,))]
+
+    def _head(self, spec: PatientSpec, later: bool) -> KeptHead:
+        grid = fine(self.grid)
+
+        def made() -> KeptHead:
+            atlas = atlas_of(self.style, self.device)
+            return KeptHead.of(simulate_head(spec, grid, atlas, self.style, followup=later, device=self.device))
+
+        if self.cohort is None:
+            return made()
+        name = f"{spec.seed}-{spec.kind}-{'later' if later else 'first'}"
+        return Store(folder=self.cohort.folder, grid=grid, style=self.style.name).head(name, made)
 
 
 def validation_of(source: SimulatedPatients, style: Style, passed_over: int = 0) -> SimulatedPatients:
@@ -135,6 +162,7 @@ def validation_of(source: SimulatedPatients, style: Style, passed_over: int = 0)
         heads=1,
         showings=1,
         recent=0,
+        cohort=None,
         mirrored=False,
         unknown=0,
         header_alone=float(source.header_alone > 0),
