@@ -199,4 +199,5 @@ def jacobian_determinant(displacement_bcdhw: Tensor) -> Tensor:
     parts = [displacement_bcdhw.diff(dim=axis)[:, :, :z, :y, :x] for axis in (2, 3, 4)]
     still = torch.eye(3, device=displacement_bcdhw.device)
     along_z, along_y, along_x = (part + step.view(3, 1, 1, 1) for part, step in zip(parts, still, strict=True))
-    return (torch.linalg.cross(along_z, along_y, dim=1) * along_x).sum(dim=1)
+    determinant: Tensor = (torch.linalg.cross(along_z, along_y, dim=1) * along_x).sum(dim=1)
+    return determinant

@@ -33,17 +33,17 @@ NETWORKS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {  # by kind: the 
 }
 
 
-def forecaster_bundle(folder: Path, kind: str, **values: Any) -> Path:
-    """Untrained, of the network that ships."""
-    network, errors = NETWORKS[kind]
+def forecaster_bundle(folder: Path, kind: str, network: nn.Module | None = None, **values: Any) -> Path:
+    """Untrained, of the network that ships, or with the weights of `network`."""
+    architecture, errors = NETWORKS[kind]
     folder.mkdir()
-    save_file(network().state_dict(), folder / "weights.safetensors")
+    save_file((network or architecture()).state_dict(), folder / "weights.safetensors")
     (folder / "CARD.md").write_text("Untrained.")
     manifest = {
         "kind": kind,
         "name": folder.name,
         "version": "0",
-        "architecture": f"{network.__module__.removeprefix('models.')}:{network.__name__}",
+        "architecture": f"{architecture.__module__.removeprefix('models.')}:{architecture.__name__}",
         "weights_sha256": hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest(),
         "family": "neural network",
         "trained_on": "nothing",

@@ -3,16 +3,16 @@
 import hashlib
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
 from textwrap import shorten
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_type_hints
 
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from ichnode.domain.findings import ModelIdentity
@@ -112,7 +112,7 @@ def load_bundle(folder: Path, device: str, kind: type[M]) -> Bundle[M]:
     if not _read(folder, CARD).strip():
         raise BundleError(f"{folder / CARD} is empty")
     try:
-        network = _architecture(manifest)()
+        network = _built(manifest)
         network.load_state_dict(safetensors.torch.load(weights))
     except (safetensors.SafetensorError, RuntimeError, TypeError) as error:
         problem = shorten(str(error), 200)
@@ -158,6 +158,22 @@ def _read_weights(folder: Path, manifest: Manifest) -> bytes:
     if found != manifest.weights_sha256:
         raise BundleError(f"{folder / WEIGHTS} was altered: its SHA-256 is {found}, not {manifest.weights_sha256}")
     return weights
+
+
+def _built(manifest: Manifest) -> nn.Module:
+    """With random weights. Raises BundleError for a configuration that its class does not have."""
+    architecture = _architecture(manifest)
+    if not manifest.configuration:
+        return architecture()
+    kind = get_type_hints(architecture.__init__).get("config")
+    unknown = manifest.configuration.keys() - ({field.name for field in fields(kind)} if kind else set())
+    if kind is None or unknown:
+        raise BundleError(f"{manifest.architecture} does not have {', '.join(sorted(unknown))}")
+    try:
+        return architecture(config=TypeAdapter(kind).validate_python(manifest.configuration))
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise BundleError(f"the configuration of {manifest.name} is not understood: {problems}") from error
 
 
 def _architecture(manifest: Manifest) -> type[nn.Module]:

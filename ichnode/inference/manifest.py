@@ -1,7 +1,7 @@
 """Manifest: what a bundle says about itself, one class for each kind of network, and the interface of each kind.
 
-Every network is built without arguments. Each kind says what its `forward` reads and answers; a network that does
-otherwise is refused when its bundle is loaded.
+A network is built from the manifest's configuration, or without arguments where it has none. Each kind says what its
+`forward` reads and answers; a network that does otherwise is refused when its bundle is loaded.
 """
 
 from datetime import date
@@ -65,6 +65,7 @@ class Manifest(BaseModel):
     name: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]  # also the name of its folder
     version: Annotated[str, Field(min_length=1)]
     architecture: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*:[A-Za-z_][A-Za-z0-9_]*$")]  # module:class in models
+    configuration: dict[str, Any] | None = None  # values of the dataclass that the class is built from
     weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     family: Annotated[str, Field(pattern=r"^(classical|neural network)$")]
     trained_on: Annotated[str, Field(min_length=1)]

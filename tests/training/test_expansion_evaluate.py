@@ -57,7 +57,7 @@ def test_a_copy_an_oracle_and_numbers_alone() -> None:
 
 def test_the_truth_is_the_best() -> None:
     found = cases_of(
-        {AS_IT_WAS: lambda seen, first, later: Answer(later=later, conventional=50.0)},
+        {AS_IT_WAS: lambda seen, first, later: Answer(later=later, conventional=0.5)},
         map(Cohort().batch, range(20)),
         SPACING_MM,
     )

@@ -19,7 +19,7 @@ from training.fit.recipe import Recipe
 from training.fit.recipes import RECIPES, RecipeName, cpu
 from training.fit.system import System
 from training.followup.system import FollowupSystem
-from training.patients.command import fit_on_patients
+from training.patients.command import evaluate_of, fit_on_patients
 from training.patients.plan import Plan
 from training.patients.plans import PLANS
 from training.prognosis.system import PrognosisSystem
@@ -84,6 +84,44 @@ def test_two_systems_train_on_one_cohort(tmp_path: Path, monkeypatch: pytest.Mon
         outcome = CliRunner().invoke(app, arguments)
         assert outcome.exit_code == 0, outcome.output
         assert len(list(kept.rglob("*.npz"))) == 3
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_every_variant_is_another_network_or_another_task(name: str) -> None:
+    plans = [PLANS[name], *PLANS[name].variants.values()]
+    assert len({repr(plan.system) for plan in plans}) == len(plans)
+    for plan in plans:
+        assert PLANS[name].on(plan.system.shape, plan.system.spacing_mm).system.grid == plan.system.grid
+        assert type(plan.system) is type(PLANS[name].system)
+
+
+def test_a_variant_trains_from_another_and_is_measured_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two stages, as system C's paper hints: volume first."""
+    monkeypatch.setitem(RECIPES, RecipeName.CPU, lambda system: replace(cpu(system), makers=0, threads=1))
+    plan = small("volume-survival")
+    alone = replace(plan.system, survival=0)  # type: ignore[type-var]
+    plan = replace(plan, variants={"volume-alone": replace(plan, system=alone)})
+    app = typer.Typer()
+    app.command("fit")(fit_on_patients(plan))
+    app.command("evaluate")(evaluate_of("volume-survival", plan))
+    first, second = tmp_path / "first", tmp_path / "second"
+    lines = (
+        ["fit", "--out", str(first), "--steps", "1", "--variant", "volume-alone"],
+        ["fit", "--out", str(second), "--steps", "1", "--start-from", str(first)],
+        ["evaluate", "--run", str(first), "--run", f"two stages={second}", "--patients", "20"],
+    )
+    for line in lines:
+        outcome = CliRunner().invoke(app, line)
+        assert outcome.exit_code == 0, outcome.output
+    assert "first" in outcome.output
+    assert "two stages" in outcome.output
+    assert read(first / LAST, VolumeSurvivalSystem)["recipe"]["system"]["survival"] == 0
+
+    outcome = CliRunner().invoke(app, ["fit", "--out", str(first), "--variant", "none"])
+    assert outcome.exit_code == 2
+    assert "volume-alone" in outcome.output
 
 
 @pytest.mark.parametrize("name", PLANS)

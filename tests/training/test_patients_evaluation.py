@@ -9,15 +9,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ichnode.inference.bundle import Bundle
+from ichnode.inference.manifest import Calibration
 from models import followup, prognosis, volume_survival
 from tests.training.patients_factory import patients
 from tests.unit.test_forecasters import manifest_of
+from training.fit.system import System
 from training.followup import evaluate as of_followup
+from training.followup.system import FollowupSystem
 from training.patients.batch import KNOWN, Patients
-from training.patients.evaluation import FROM_NUMBERS, write_section
+from training.patients.evaluation import FROM_NUMBERS, Contender, write_section
 from training.prognosis import evaluate as of_prognosis
+from training.prognosis.system import PrognosisSystem
 from training.volume_survival import evaluate as of_volume_survival
+from training.volume_survival.system import VolumeSurvivalSystem
 
 OUTCOMES = ((0, 0), (1, 0), (0, 1), (1, 1), (1, 1), (1, 1), (0, 0), (0, 0), (0, 0), (1, 1))  # said, true
 
@@ -33,9 +37,11 @@ class Says(nn.Module):
         return next(self.answers)
 
 
-def bundle_of(answers: list[Any], kind: str) -> Bundle[Any]:
-    manifest = manifest_of(kind)
-    return Bundle(manifest=manifest, network=Says(answers), identity=manifest.identity)
+def contender(answers: list[Any], system: System) -> Contender:
+    return Contender(network=Says(answers), system=system, manifest=manifest_of(KINDS[type(system)]))
+
+
+KINDS = {PrognosisSystem: "prognosis", VolumeSurvivalSystem: "volume-survival", FollowupSystem: "followup"}
 
 
 def alone(truth: float, gcs: float = 15, volume_ml: float = 0.0) -> Patients:
@@ -53,7 +59,8 @@ def test_poor_outcome_is_measured_as_in_the_paper() -> None:
         for said, _ in OUTCOMES
     ]
     batches = [alone(true, gcs=10, volume_ml=30.0 * true) for _, true in OUTCOMES]
-    rows = of_prognosis.rows({"it": bundle_of(answers, "prognosis")}, batches)
+    system = PrognosisSystem()
+    rows = of_prognosis.rows({"it": contender(answers, system)}, batches, system)
     values = {name: figure.value for name, figure in rows["it"].items()}
     assert values["accuracy"] == pytest.approx(0.8)
     assert (values["recall"], values["specificity"]) == pytest.approx((4 / 5, 4 / 5))
@@ -74,7 +81,8 @@ def test_a_volume_is_measured_in_ml_and_death_by_its_risk() -> None:
         for said, _ in OUTCOMES
     ]
     batches = [alone(true) for _, true in OUTCOMES]
-    rows = of_volume_survival.rows({"it": bundle_of(answers, "volume-survival")}, batches)
+    system = VolumeSurvivalSystem()
+    rows = of_volume_survival.rows({"it": contender(answers, system)}, batches, system)
     values = {name: figure.value for name, figure in rows["it"].items()}
     assert (values["MAE mL"], values["bias mL"], values["MAPE %"]) == pytest.approx((true_ml, true_ml, 100), rel=1e-4)
     assert values["MSE mL2"] == pytest.approx(true_ml**2, rel=1e-4)
@@ -99,7 +107,8 @@ def test_the_next_ct_is_measured_beside_a_copy_and_hemorrhage_by_its_use() -> No
         logits = torch.tensor([[0.0, 2.0 * said - 1]])
         answers.append(followup.Prediction(better, logits, x[:, 0] * number, torch.zeros(1, 1)))
         batches.append(batch)
-    rows = of_followup.rows({"it": bundle_of(answers, "followup")}, batches)
+    system = FollowupSystem()
+    rows = of_followup.rows({"it": contender(answers, system)}, batches, system)
     found, copied = (
         {name: figure.value for name, figure in rows[contender].items()} for contender in ("it", of_followup.AS_IT_WAS)
     )
@@ -108,6 +117,38 @@ def test_the_next_ct_is_measured_beside_a_copy_and_hemorrhage_by_its_use() -> No
     assert (found["accuracy"], found["sensitivity"], found["specificity"]) == pytest.approx((0.8, 0.8, 0.8))
     assert (copied["sensitivity"], copied["specificity"]) == (0, 1)
     assert found["AUC growth, spontaneous"] is None  # all alike
+
+
+def test_what_an_ablation_does_not_learn_has_no_figure() -> None:
+    one = torch.zeros(1)
+    answers = prognosis.Answers(one, torch.zeros(1, 2), one, torch.zeros(1, 3), torch.zeros(1, 1))
+    volume = volume_survival.Answers(one, torch.zeros(1, 2), torch.zeros(1, 1))
+    batches = [alone(true) for _, true in OUTCOMES]
+
+    outcome_alone = PrognosisSystem(gcs=0, elderly=0)
+    row = of_prognosis.rows({"it": contender([answers] * 10, outcome_alone)}, batches, outcome_alone)["it"]
+    assert row["AUC"].value == 0.5
+    assert [row[name].value for name in ("AUC GCS 8 or less", "GCS category right", "AUC 80 years")] == [None] * 3
+
+    binary = PrognosisSystem(ordinal=False)
+    row = of_prognosis.rows({"it": contender([answers] * 10, binary)}, batches, binary)["it"]
+    assert row["GCS category right"].value is None
+
+    for system, known, unknown in (
+        (VolumeSurvivalSystem(survival=0), "MAE mL", "AUC"),
+        (VolumeSurvivalSystem(volume=0), "AUC", "MAE mL"),
+    ):
+        row = of_volume_survival.rows({"it": contender([volume] * 10, system)}, batches, system)["it"]
+        assert row[known].value is not None
+        assert row[unknown].value is None
+
+
+def test_a_checkpoint_is_believed_as_it_says_it_and_a_bundle_as_calibrated() -> None:
+    network, system = Says([]), PrognosisSystem()
+    manifest = manifest_of("prognosis").model_copy(update={"poor": Calibration(scale=1.0, shift=2.0, spread=0.1)})
+    assert Contender(network=network, system=system).probability("poor", 0.0) == 0.5
+    said = Contender(network=network, system=system, manifest=manifest).probability("poor", -2.0)
+    assert said == pytest.approx(0.5)
 
 
 def test_a_section_replaces_the_one_of_its_name_and_no_other(tmp_path: Path) -> None:

@@ -39,6 +39,21 @@ def test_the_bundle_loads_and_knows_its_patients(name: str, tmp_path: Path, monk
     assert bundle.manifest.strangest > 1
 
 
+def test_a_variant_becomes_a_bundle_of_its_own_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.patients.calibration._platt", lambda logits, truth: (1.0, 0.0))
+    plan = PLANS["volume-survival"]
+    system = replace(plan.system, config=replace(plan.system.config, widths=(4, 8, 8, 16)))  # type: ignore[type-var]
+    recipe = cpu(system)
+    save(begin(recipe), recipe, tmp_path / LAST)
+    (tmp_path / "card.md").write_text("A test.")
+    app = typer.Typer()
+    app.command()(export_of(plan))
+    said = ["--version", "0.1", "--card", str(tmp_path / "card.md"), "--trained-on", "nothing", "--patients", "20"]
+    outcome = CliRunner().invoke(app, [str(tmp_path / LAST), "--out", str(tmp_path / "small"), *said])
+    assert outcome.exit_code == 0, outcome.output
+    assert load_bundle(tmp_path / "small", "cpu", ForecasterManifest).network.config.widths == (4, 8, 8, 16)
+
+
 def test_a_checkpoint_of_another_system_is_told(tmp_path: Path) -> None:
     recipe = cpu(PLANS["prognosis"].system)
     save(begin(recipe), recipe, tmp_path / LAST)

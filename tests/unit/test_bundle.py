@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from ichnode.errors import BundleError, ConfigError
 from ichnode.inference.bundle import find_bundles, load_bundle, pipeline_bundles, shipped_bundles, verify_bundle
-from ichnode.inference.manifest import SegmenterManifest
+from ichnode.inference.manifest import SegmenterManifest, VolumeSurvivalManifest
+from models.volume_survival import VolumeSurvival, VolumeSurvivalConfig
 from tests.bundle_factory import NETWORKS, forecaster_bundle
 
 NAME = "hematoma-baseline"
@@ -156,6 +157,46 @@ def test_weights_of_another_architecture_are_refused(bundle: Path) -> None:
     change(bundle, weights_sha256=hashlib.sha256((bundle / "weights.safetensors").read_bytes()).hexdigest())
     with pytest.raises(BundleError, match="do not fit"):
         load_bundle(bundle, "cpu", SegmenterManifest)
+
+
+SMALL = {
+    "shape": [32, 32, 32],
+    "blocks": [1, 1, 1, 1],
+    "widths": [4, 8, 8, 8],
+    "stem_stride": [1, 2, 2],
+    "says_ml": True,
+}
+
+
+def test_a_network_of_another_size_is_built_as_its_manifest_says(tmp_path: Path) -> None:
+    network = VolumeSurvival(VolumeSurvivalConfig(shape=(32, 32, 32), blocks=(1, 1, 1, 1), widths=(4, 8, 8, 8)))
+    folder = forecaster_bundle(tmp_path / "small", "volume-survival", network=network, configuration=SMALL)
+    assert load_bundle(folder, "cpu", VolumeSurvivalManifest).network.config == VolumeSurvivalConfig(
+        shape=(32, 32, 32), blocks=(1, 1, 1, 1), widths=(4, 8, 8, 8), stem_stride=(1, 2, 2), says_ml=True
+    )
+    with pytest.raises(BundleError, match="do not fit volume_survival:VolumeSurvival"):
+        verify_bundle(forecaster_bundle(tmp_path / "usual", "volume-survival", network=network))
+
+
+@pytest.mark.parametrize(
+    ("configuration", "named"),
+    [
+        (SMALL | {"colour": "red"}, "volume_survival:VolumeSurvival does not have colour"),
+        (SMALL | {"widths": "wide"}, "the configuration of other is not understood: widths"),
+        ({"shape": [32, 32]}, "the configuration of other is not understood: shape"),
+    ],
+)
+def test_a_configuration_that_a_network_does_not_have_is_told(
+    tmp_path: Path, configuration: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(BundleError, match=named):
+        verify_bundle(forecaster_bundle(tmp_path / "other", "volume-survival", configuration=configuration))
+
+
+def test_a_network_without_a_configuration_has_none(bundle: Path) -> None:
+    change(bundle, configuration={"widths": [1]})
+    with pytest.raises(BundleError, match=r"hematoma_baseline:.* does not have widths"):
+        verify_bundle(bundle)
 
 
 def test_a_loaded_bundle_runs_the_numbers_of_its_weights_file_and_names_them() -> None:

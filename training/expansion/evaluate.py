@@ -13,12 +13,11 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ichnode.inference.bundle import Bundle
 from ichnode.inference.manifest import ExpansionManifest
 from training.evaluate.bootstrap import Figure
 from training.expansion.system import ExpansionSystem, Seen, seen_of
 from training.patients.batch import BECAME, Patients
-from training.patients.evaluation import FROM_NUMBERS, Evaluate, Rows, auc, from_numbers, mean
+from training.patients.evaluation import FROM_NUMBERS, Contender, Evaluate, Rows, auc, from_numbers, mean
 
 CONVENTIONAL, SMALL = BECAME.index("conventional expansion"), BECAME.index("3 mL expansion")
 _PUBLISHED = (
@@ -34,7 +33,7 @@ class Answer:
     """What a contender says of one patient."""
 
     later: Mask  # (z, y, x)
-    conventional: float | None = None  # percent
+    conventional: float | None = None  # probability
     small: float | None = None
 
 
@@ -53,25 +52,25 @@ class Case:
 
     expands: bool
     expands_3_ml: bool
-    conventional: float | None  # percent, as said
+    conventional: float | None  # probability, as said
     small: float | None
     picture: Picture | None  # None: it says none
 
 
-Contender = Callable[[Seen, Mask, Mask], Answer]  # what is seen, the first mask and the later one (for oracles)
+Way = Callable[[Seen, Mask, Mask], Answer]  # what is seen, the first mask and the later one (for oracles)
 
 
-def of_bundle(bundle: Bundle[ExpansionManifest]) -> Contender:
-    """A bundle on the CPU, on the grid it was trained on."""
+def of_network(contender: Contender) -> Way:
+    """On the grid it was trained on."""
 
     def answer(seen: Seen, first: Mask, later: Mask) -> Answer:
         with torch.inference_mode():
-            said = bundle.network(seen.x_bcdhw, seen.clinical_bn)
+            said = contender.network(seen.x_bcdhw, seen.clinical_bn)
         conventional, small = said.expands_bk[0].tolist()
         return Answer(
             later=(said.hematoma_bcdhw[0, 0] >= 0.5).numpy(),
-            conventional=bundle.manifest.expands.percent(conventional)[0],
-            small=bundle.manifest.expands_3_ml.percent(small)[0],
+            conventional=contender.probability("expands", conventional),
+            small=contender.probability("expands_3_ml", small),
         )
 
     return answer
@@ -82,7 +81,7 @@ def as_it_was(seen: Seen, first: Mask, later: Mask) -> Answer:
     return Answer(later=first)
 
 
-def dilated_to(spacing_mm: tuple[float, float, float]) -> Contender:
+def dilated_to(spacing_mm: tuple[float, float, float]) -> Way:
     """The first hematoma grown alike to all sides until it has the volume of the later one: nobody knows that."""
 
     def answer(seen: Seen, first: Mask, later: Mask) -> Answer:
@@ -96,33 +95,32 @@ def dilated_to(spacing_mm: tuple[float, float, float]) -> Contender:
     return answer
 
 
-def rows(bundles: Mapping[str, Bundle[ExpansionManifest]], batches: Iterable[Patients]) -> Rows:
-    """Of each contender: bundles, trivial pictures, and `FROM_NUMBERS`, which says no picture."""
-    contenders = {name: of_bundle(bundle) for name, bundle in bundles.items()}
-    spacing_mm = ExpansionSystem().spacing_mm
-    contenders |= {AS_IT_WAS: as_it_was, ORACLE: dilated_to(spacing_mm)}
-    return {name: figures(cases) for name, cases in cases_of(contenders, batches, spacing_mm).items()}
+def rows(contenders: Mapping[str, Contender], batches: Iterable[Patients], system: ExpansionSystem) -> Rows:
+    """Of networks, trivial pictures, and `FROM_NUMBERS`, which says no picture."""
+    ways = {name: of_network(contender) for name, contender in contenders.items()}
+    ways |= {AS_IT_WAS: as_it_was, ORACLE: dilated_to(system.spacing_mm)}
+    return {name: figures(cases) for name, cases in cases_of(ways, batches, system.spacing_mm).items()}
 
 
 def cases_of(
-    contenders: Mapping[str, Contender], batches: Iterable[Patients], spacing_mm: tuple[float, float, float]
+    ways: Mapping[str, Way], batches: Iterable[Patients], spacing_mm: tuple[float, float, float]
 ) -> dict[str, list[Case]]:
-    """Each contender on each patient (batches of one), and `FROM_NUMBERS` where there are patients enough for it."""
-    found: dict[str, list[Case]] = {name: [] for name in contenders}
+    """Each of the ways on each patient (batches of one), and `FROM_NUMBERS` where there are patients enough for it."""
+    found: dict[str, list[Case]] = {name: [] for name in ways}
     patients, truths = list(batches), list[list[bool]]()
     for batch in patients:
         seen = seen_of(batch)
         first, later = (share[0, 0].numpy() > 0.5 for share in (seen.baseline_bcdhw, seen.later_hematoma_bcdhw))
         truths.append(batch.became_bn[0, [CONVENTIONAL, SMALL]].bool().tolist())
-        for name, contender in contenders.items():
-            answer = contender(seen, first, later)
+        for name, way in ways.items():
+            answer = way(seen, first, later)
             picture = _picture(answer.later, first, later, prod(spacing_mm) / 1000)
             found[name].append(_case(truths[-1], answer.conventional, answer.small, picture=picture))
     conventional, small = (from_numbers(patients, truth) for truth in zip(*truths, strict=True))
     if conventional is None or small is None:
         return found
     by_numbers = [
-        _case(truth, 100 * first, 100 * second, picture=None)
+        _case(truth, first, second, picture=None)
         for truth, first, second in zip(truths, conventional, small, strict=True)
     ]
     return found | {FROM_NUMBERS: by_numbers}
@@ -145,8 +143,8 @@ def _picture(said: Mask, first: Mask, later: Mask, voxel_ml: float) -> Picture:
 def figures(cases: Sequence[Case]) -> dict[str, Figure]:
     """Of one contender, by name."""
     pictured = [(case.expands, case.picture) for case in cases if case.picture]
-    said = [(case.conventional / 100, case.expands) for case in cases if case.conventional is not None]
-    small = [(case.small / 100, case.expands_3_ml) for case in cases if case.small is not None]
+    said = [(case.conventional, case.expands) for case in cases if case.conventional is not None]
+    small = [(case.small, case.expands_3_ml) for case in cases if case.small is not None]
     return {
         "growth Dice": mean([picture.growth_dice for expands, picture in pictured if expands]),
         "volume error mL": mean([picture.volume_error_ml for _, picture in pictured]),

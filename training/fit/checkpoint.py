@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -20,6 +21,8 @@ from training.fit.system import System
 from training.losses.gradnorm import GradNorm
 
 LAST, BEST = "last.pt", "best.pt"
+
+S = TypeVar("S", bound=System)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -84,6 +87,14 @@ def restore(progress: Progress, recipe: Recipe, path: Path) -> None:
     progress.optimizer.load_state_dict(stored["optimizer"])
     if progress.balance:
         progress.balance.load_state_dict(stored["balance"])
+
+
+def system_of(stored: dict[str, Any], kind: type[S]) -> S:
+    """The one that was trained. Raises DataError where this version has no such system."""
+    try:
+        return TypeAdapter(kind).validate_python(stored["recipe"]["system"])
+    except ValidationError as problem:
+        raise DataError(f"the checkpoint is of an older network: {problem.errors()[0]['msg']}") from problem
 
 
 def read(path: Path, system: type[System]) -> dict[str, Any]:

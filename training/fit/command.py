@@ -13,7 +13,7 @@ from ichnode.errors import BundleError
 from ichnode.inference.bundle import bundle_named
 from ichnode.inference.manifest import Manifest
 from training.data.manifest import DataError
-from training.fit.checkpoint import LAST
+from training.fit.checkpoint import LAST, read
 from training.fit.curves import write_curves
 from training.fit.journal import EVERY_STEPS
 from training.fit.recipe import Recipe
@@ -31,7 +31,7 @@ Steps = Annotated[int | None, typer.Option(min=1, help="Last step; without it, u
 DecaySteps = Annotated[int, typer.Option(min=0, help="Of --steps, those in which the rate falls to nothing")]
 LearningRate = Annotated[float | None, typer.Option(min=0, help="At its highest; without it, the usual one")]
 Hours = Annotated[float | None, typer.Option(min=0, help="Stop so long from now, with a checkpoint")]
-StartFrom = Annotated[str | None, typer.Option(help="Bundle, by name or folder, to begin from")]
+StartFrom = Annotated[str | None, typer.Option(help="Bundle by name or folder, or folder of a training, to begin from")]
 FirstPatient = Annotated[
     int, typer.Option(min=0, max=LAST_PATIENT, help="Simulated; those of an earlier training are not new to it")
 ]
@@ -108,9 +108,12 @@ def curves(
     typer.echo(f"written to {out}")
 
 
-def _weights_of(bundle: str, system: System) -> Mapping[str, Tensor]:
-    """Raises BundleError for a bundle that is none of this network."""
-    network, wanted = bundle_named(bundle, "cpu", Manifest).network, type(system.network())
+def _weights_of(named: str, system: System) -> Mapping[str, Tensor]:
+    """Averaged ones. Raises BundleError for a bundle, and DataError for a training, that is none of this network."""
+    if (Path(named) / LAST).is_file():
+        weights: Mapping[str, Tensor] = read(Path(named) / LAST, type(system))["average"]
+        return weights
+    network, wanted = bundle_named(named, "cpu", Manifest).network, type(system.network())
     if not isinstance(network, wanted):
-        raise BundleError(f"{bundle} is no {wanted.__name__.lower()} that training could go on from")
+        raise BundleError(f"{named} is no {wanted.__name__.lower()} that training could go on from")
     return network.state_dict()

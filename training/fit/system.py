@@ -16,6 +16,7 @@ from training.simulate.planes import around_origin
 class System(ABC):
     """A network and what it minimises: a dataclass of plain values, which stand in the checkpoint."""
 
+    config: Any  # dataclass that its network is built from
     spacing_mm: tuple[float, float, float]  # z, y, x
 
     @property

@@ -1,7 +1,7 @@
 """System A measured beside a copy of the first CT, on pairs that no training saw."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import log10
+from math import log10, nan
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,11 @@ from monai.losses import SSIMLoss
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ichnode.inference.bundle import Bundle
 from ichnode.inference.manifest import FollowupManifest
 from training.evaluate.bootstrap import Figure, Values
 from training.followup.system import EXPANSION, LATE, FollowupSystem, Seen, seen_of
 from training.patients.batch import Patients
-from training.patients.evaluation import FROM_NUMBERS, Evaluate, Rows, auc, from_numbers, mean, of_pairs
+from training.patients.evaluation import FROM_NUMBERS, Contender, Evaluate, Rows, auc, from_numbers, mean, of_pairs
 
 AS_IT_WAS = "as it was"
 _SHELL_MM = 10.0  # around the blood of both CTs, and with it
@@ -26,22 +25,26 @@ _PUBLISHED = (
 )
 
 
-def rows(bundles: Mapping[str, Bundle[FollowupManifest]], batches: Iterable[Patients]) -> Rows:
-    """Of the next CT, and of hemorrhage in both uses. Numbers alone tell only of growth."""
+def rows(contenders: Mapping[str, Contender], batches: Iterable[Patients], system: FollowupSystem) -> Rows:
+    """Of the next CT, and of hemorrhage in both uses; of what a network does not learn there is no figure.
+
+    Numbers alone tell only of growth.
+    """
     patients = list(batches)
     seen = [seen_of(batch) for batch in patients]
-    shells = [_shell(each, FollowupSystem().spacing_mm) for each in seen]
+    shells = [_shell(each, system.spacing_mm) for each in seen]
     late, expansion = ([float(batch.became_bn[0, which]) for batch in patients] for which in (LATE, EXPANSION))
     found = {}
-    for name, bundle in bundles.items():
+    for name, contender in contenders.items():
         with torch.inference_mode():
-            answers = [bundle.network(each.x_bcdhw) for each in seen]
+            answers = [contender.network(each.x_bcdhw) for each in seen]
+        classifies, generates = contender.system.classifies, contender.system.generates
         logits = [float(answer.logits_bk[0].diff()) for answer in answers]
         after, spontaneous = (
-            [calibration.percent(logit)[0] / 100 for logit in logits]
-            for calibration in (bundle.manifest.after_thrombectomy, bundle.manifest.spontaneous)
+            [contender.probability(use, logit) if classifies else nan for logit in logits]
+            for use in ("after_thrombectomy", "spontaneous")
         )
-        pictures = _of_pictures([answer.ct_bcdhw for answer in answers], seen, shells)
+        pictures = _of_pictures([answer.ct_bcdhw for answer in answers] if generates else [], seen, shells)
         found[name] = pictures | _of_hemorrhage(after, late) | {_GROWTH: auc(spontaneous, expansion)}
     copies = _of_pictures([each.x_bcdhw for each in seen], seen, shells)
     found[AS_IT_WAS] = copies | _of_hemorrhage([0.0] * len(patients), late) | {_GROWTH: mean([])}
@@ -56,7 +59,8 @@ _GROWTH = "AUC growth, spontaneous"
 
 
 def _of_pictures(said: Sequence[Any], seen: Sequence[Seen], shells: Sequence[Any]) -> dict[str, Figure]:
-    """CTs are 0-1."""
+    """CTs are 0-1; `said` is empty where nothing is said."""
+    seen, shells = seen[: len(said)], shells[: len(said)]
     errors = [(ct - each.later_bcdhw).square()[0, 0].numpy() for ct, each in zip(said, seen, strict=True)]
     brains = [each.brain_bcdhw[0, 0].numpy() for each in seen]
     likeness = [1 - float(_ssim_loss(ct.float(), each.later_bcdhw)) for ct, each in zip(said, seen, strict=True)]

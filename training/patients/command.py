@@ -1,6 +1,6 @@
 """The commands `fit`, `export` and `evaluate` of the published systems: parsing and printing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -14,6 +14,7 @@ from rich.table import Table
 from ichnode.errors import BundleError
 from ichnode.inference.bundle import bundle_named
 from training.data.manifest import DataError, explained
+from training.fit.checkpoint import LAST
 from training.fit.command import (
     DecaySteps,
     FirstPatient,
@@ -30,8 +31,17 @@ from training.fit.command import (
 )
 from training.fit.recipes import RecipeName
 from training.fit.validation import StyleScores
-from training.patients.evaluation import SIMULATED, Evaluation, evaluated, limited, shown, write_section
-from training.patients.export import Description, export
+from training.patients.evaluation import (
+    SIMULATED,
+    Contender,
+    Evaluation,
+    Rows,
+    evaluated,
+    limited,
+    shown,
+    write_section,
+)
+from training.patients.export import Description, export, trained
 from training.patients.plan import Plan
 from training.patients.simulated import Cohort, validation_of
 from training.simulate.cohort import EVALUATION_SEEDS, TRAINING_SEEDS, VALIDATION_SEEDS
@@ -40,8 +50,8 @@ from training.simulate.styles import TRAINING, Style
 _PASSED_OVER = 10_000  # patients: the first ones of the validation chose the checkpoint
 
 
-def fit_on_patients(plan: Plan) -> Callable[..., None]:
-    """The command that trains as planned."""
+def fit_on_patients(whole: Plan) -> Callable[..., None]:
+    """The command that trains as planned, or one of the variants."""
 
     def command(
         out: Out,
@@ -59,7 +69,11 @@ def fit_on_patients(plan: Plan) -> Callable[..., None]:
         ] = None,
         start_from: StartFrom = None,
         resume: Resume = True,
+        variant: Annotated[str | None, typer.Option(help=f"Instead: {', '.join(whole.variants)}")] = None,
     ) -> None:
+        if variant is not None and variant not in whole.variants:
+            raise typer.BadParameter(f"one of {', '.join(whole.variants)}", param_hint="--variant")
+        plan = whole.variants[variant] if variant else whole
         chosen = recipe_of(
             plan.system,
             recipe,
@@ -84,7 +98,7 @@ def _styles() -> list[Style]:
     return [style for style in held_out_styles() if style.scanner == "wide"]
 
 
-def export_of(plan: Plan) -> Callable[..., None]:
+def export_of(whole: Plan) -> Callable[..., None]:
     """The command that makes a bundle of a checkpoint."""
 
     def command(
@@ -98,19 +112,18 @@ def export_of(plan: Plan) -> Callable[..., None]:
         patients: Annotated[int, typer.Option(min=20, help="Simulated, to measure its errors on")] = 200,
         created: Annotated[str | None, typer.Option(help="YYYY-MM-DD; today")] = None,
     ) -> None:
-        plans = plan.patients(VALIDATION_SEEDS)
-        source = validation_of(plans, TRAINING, _PASSED_OVER)
-        others = [replace(validation_of(plans, style, _PASSED_OVER), followup=False) for style in _styles()]
         try:
+            made = trained(whole.export, checkpoint)
+            plans = whole.on(made.system.shape, made.system.spacing_mm).patients(VALIDATION_SEEDS)
+            source = validation_of(plans, TRAINING, _PASSED_OVER)
+            others = [replace(validation_of(plans, style, _PASSED_OVER), followup=False) for style in _styles()]
             described = Description(
                 version=version,
                 card=card.read_text("utf-8"),
                 trained_on=trained_on,
                 created=date.fromisoformat(created) if created else date.today(),
             )
-            manifest = export(
-                plan.export, checkpoint, out, source, others, patients, system=plan.system, described=described
-            )
+            manifest = export(whole.export, made, out, source, others, patients, described=described)
         except (BundleError, DataError, OSError, ValueError) as problem:
             typer.echo(explained(problem), err=True)
             raise typer.Exit(2) from problem
@@ -119,27 +132,34 @@ def export_of(plan: Plan) -> Callable[..., None]:
     return command
 
 
-def evaluate_of(name: str, plan: Plan) -> Callable[..., None]:
-    """The command that measures bundles of that system."""
-    way = plan.evaluate
+def evaluate_of(name: str, whole: Plan) -> Callable[..., None]:
+    """The command that measures bundles and trainings of that system."""
+    way = whole.evaluate
 
     def command(
         bundle: Annotated[list[str] | None, typer.Option(help="Bundle by name or folder; may be repeated.")] = None,
+        run: Annotated[
+            list[str] | None, typer.Option(help="NAME=FOLDER of a training, of a variant too; may be repeated.")
+        ] = None,
         patients: Annotated[int, typer.Option(min=20, help="Simulated, that no training saw.")] = 100,
         seed: Annotated[int, typer.Option(min=0, help="Of the patients.")] = 0,
         out: Annotated[Path | None, typer.Option(help="Markdown file to put the tables into", dir_okay=False)] = None,
     ) -> None:
         console, errors = Console(), Console(stderr=True)
         try:
-            bundles = {named: bundle_named(named, "cpu", way.kind) for named in bundle or []}
-        except BundleError as problem:
+            contenders = _bundles(whole, bundle or []) | _runs(whole, run or [])
+        except (BundleError, DataError, OSError) as problem:
             errors.print(str(problem), style="red", markup=False)
             raise typer.Exit(2) from problem
         first_seed = EVALUATION_SEEDS + 100_000 * seed
-        source = replace(validation_of(plan.patients(VALIDATION_SEEDS), TRAINING), first_seed=first_seed)
-        versions = {f"{each.manifest.name} {each.manifest.version}": each for each in bundles.values()}
-        batches = map(source.batch, track(range(patients), "evaluating", console=errors))
-        found = evaluated(way, versions, batches, f"{patients} simulated patients from seed {first_seed}")
+        rows: Rows = {}
+        for plan in {id(each): each for each in (whole, *(plan for plan, _ in contenders.values()))}.values():
+            source = replace(validation_of(plan.patients(VALIDATION_SEEDS), TRAINING), first_seed=first_seed)
+            batches = map(source.batch, track(range(patients), "evaluating", console=errors))
+            here = {label: contender for label, (of, contender) in contenders.items() if of is plan}
+            rows |= way.rows(here, batches, plan.system) | rows
+        rows = {label: rows[label] for label in sorted(rows, key=lambda label: label not in contenders)}
+        found = evaluated(way, rows, f"{patients} simulated patients from seed {first_seed}")
         console.print(_table(found))
         for limit in found.limits:
             console.print(f"{limit.label}: AUC {limited(limit)}")
@@ -148,6 +168,28 @@ def evaluate_of(name: str, plan: Plan) -> Callable[..., None]:
             write_section(out, name, found.markdown())
 
     return command
+
+
+def _bundles(whole: Plan, names: Sequence[str]) -> dict[str, tuple[Plan, Contender]]:
+    """Each with the plan that shows patients as it reads them. Raises BundleError and DataError."""
+    found = {}
+    for named in names:
+        bundle = bundle_named(named, "cpu", whole.evaluate.kind)
+        plan = whole.on(bundle.manifest.shape, bundle.manifest.grid_spacing_mm)
+        contender = Contender(network=bundle.network, system=plan.system, manifest=bundle.manifest)
+        found[f"{bundle.manifest.name} {bundle.manifest.version}"] = plan, contender
+    return found
+
+
+def _runs(whole: Plan, named: Sequence[str]) -> dict[str, tuple[Plan, Contender]]:
+    """The same of trainings. Raises DataError and OSError."""
+    found = {}
+    for each in named:
+        name, is_named, folder = each.rpartition("=")
+        made = trained(whole.export, Path(folder) / LAST)
+        contender = Contender(network=made.network, system=made.system)
+        found[name if is_named else Path(folder).name] = whole.on(made.system.shape, made.system.spacing_mm), contender
+    return found
 
 
 def _table(found: Evaluation) -> Table:

@@ -6,6 +6,7 @@ Beside a bundle stand ways that need no network, what can be known at all, and w
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import exp
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 from sklearn.model_selection import cross_val_predict  # type: ignore[import-untyped]
 from sklearn.pipeline import make_pipeline  # type: ignore[import-untyped]
 from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]
+from torch import nn
 
-from ichnode.inference.bundle import Bundle
-from ichnode.inference.manifest import ForecasterManifest
+from ichnode.inference.manifest import Calibration, ForecasterManifest
 from training.evaluate.bootstrap import Figure, Values, figure
 from training.patients.batch import KNOWN, Patients
 from training.simulate.bayes import Limit, bayes_limits
@@ -33,12 +34,26 @@ _LIMIT_PATIENTS = 2000
 Rows = dict[str, dict[str, Figure]]  # by contender and measure
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Contender:
+    """A network that is measured, on the CPU."""
+
+    network: nn.Module
+    system: Any  # what it was trained as: which patients it reads, and which of the tasks it knows
+    manifest: Any = None  # of a bundle; a checkpoint has none
+
+    def probability(self, task: str, logit: float) -> float:
+        """As the bundle calibrates the task of that name; of a checkpoint as the network says it."""
+        calibration: Calibration | None = getattr(self.manifest, task, None)
+        return calibration.percent(logit)[0] / 100 if calibration else 1 / (1 + exp(-logit))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluate:
     """How one of the systems is measured."""
 
     kind: type[ForecasterManifest]
-    rows: Callable[[Mapping[str, Bundle[Any]], Iterable[Patients]], Rows]  # bundles by name, batches of one
+    rows: Callable[[Mapping[str, Contender], Iterable[Patients], Any], Rows]  # batches of one that the system reads
     published: str
     labels: tuple[str, ...]  # of `training.simulate.bayes`, whose limits stand beside
 
@@ -75,10 +90,10 @@ def limited(limit: Limit) -> str:
     return f"{all_known}{limit.picture_auc:.2f} by what the first CT shows of the lesions"
 
 
-def evaluated(way: Evaluate, bundles: Mapping[str, Bundle[Any]], batches: Iterable[Patients], title: str) -> Evaluation:
-    """Each bundle and each way beside it on the same patients."""
+def evaluated(way: Evaluate, rows: Rows, title: str) -> Evaluation:
+    """What was measured, beside what can be known at all."""
     limits = [limit for limit in bayes_limits(_LIMIT_PATIENTS, seed=1) if limit.label in way.labels]
-    return Evaluation(title=title, rows=way.rows(bundles, batches), limits=limits, published=way.published)
+    return Evaluation(title=title, rows=rows, limits=limits, published=way.published)
 
 
 def write_section(file: Path, heading: str, text: str) -> None:

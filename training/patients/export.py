@@ -1,17 +1,17 @@
 """Export of the published systems: their weights, and their errors on simulated patients that no training saw."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ichnode.inference.manifest import ForecasterManifest
 from training.data.manifest import DataError
-from training.fit.checkpoint import read
+from training.fit.checkpoint import read, system_of
 from training.fit.export import INTENDED_USE, write_bundle
 from training.fit.source import Source
 from training.fit.system import System
@@ -25,6 +25,7 @@ S = TypeVar("S", bound=System)
 class Export(Generic[S]):
     """How one of the systems becomes a bundle."""
 
+    system: type[S]
     kind: type[ForecasterManifest]
     architecture: str  # module:class in models
     reference: str
@@ -42,28 +43,42 @@ class Description:
     created: date
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trained(Generic[S]):
+    """What a checkpoint holds."""
+
+    system: S
+    network: nn.Module  # averaged weights, in evaluation mode; `familiarity` is not fitted
+
+
+def trained(way: Export[S], checkpoint: Path) -> Trained[S]:
+    """Raises DataError for the checkpoint of another system, or of an older network."""
+    stored = read(checkpoint, way.system)
+    system = system_of(stored, way.system)
+    network = system.network()
+    different = network.load_state_dict(stored["average"], strict=False)
+    missing = [name for name in different.missing_keys if not name.startswith("familiarity.")]
+    if missing or different.unexpected_keys:
+        raise DataError(f"{checkpoint} is of an older network: {', '.join(missing + different.unexpected_keys)}")
+    return Trained(system=system, network=network.eval())
+
+
 def export(
     way: Export[S],
-    checkpoint: Path,
+    made: Trained[S],
     folder: Path,
     patients: Source[Patients],
     others: Sequence[Source[Patients]],
     count: int,
     *,
-    system: S,
     described: Description,
 ) -> ForecasterManifest:
     """Measured on the first `count` batches of `patients`.
 
     Heads are outside what it knows where they are stranger than all of these and of `others`, people of the held-out
-    styles, of whom a sixth as many are looked at. Raises DataError, ValueError, BundleError, OSError.
+    styles, of whom a sixth as many are looked at. Raises ValueError, BundleError, OSError.
     """
-    network = system.network()
-    different = network.load_state_dict(read(checkpoint, type(system))["average"], strict=False)
-    missing = [name for name in different.missing_keys if not name.startswith("familiarity.")]  # fitted below
-    if missing or different.unexpected_keys:
-        raise DataError(f"{checkpoint} is of an older network: {', '.join(missing + different.unexpected_keys)}")
-    network.eval()
+    system, network = made.system, made.network
     rows, features, volumes = [], [], []
     for batch in map(patients.batch, range(count)):
         with torch.inference_mode():
@@ -89,6 +104,7 @@ def export(
             name=folder.name,
             version=described.version,
             architecture=way.architecture,
+            configuration=asdict(system.config),
             weights_sha256=weights_sha256,
             family="neural network",
             trained_on=described.trained_on,

@@ -1,8 +1,10 @@
 """Plan: how one of the four published systems is trained on patients."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from training.data.manifest import DataError
 from training.fit.system import System
 from training.fit.validation import Score
 from training.patients.batch import Patients
@@ -31,6 +33,14 @@ class Plan:
     recent: int = 100  # patients that are kept to be shown again
     export: Export[Any]
     evaluate: Evaluate
+    variants: Mapping[str, "Plan"] = field(default_factory=dict)  # other sizes, and the ablations of the paper
+
+    def on(self, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> "Plan":
+        """The plan or variant that shows patients on such a grid. Raises DataError where there is none."""
+        for plan in (self, *self.variants.values()):
+            if (plan.system.shape, plan.system.spacing_mm) == (shape, spacing_mm):
+                return plan
+        raise DataError(f"no variant reads {shape} voxels of {spacing_mm} mm")
 
     def patients(
         self, first_seed: int, device: str = "cpu", heads: int = 1, cohort: Cohort | None = None

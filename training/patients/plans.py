@@ -1,11 +1,19 @@
-"""The plans of the published systems, as `fit` trains them for the bundles."""
+"""The plans of the published systems, as `fit` trains them for the bundles, and their variants.
 
+`paper` is a network of the paper's size and sight, for a GPU; the others are the rows of its ablations, of the shipped
+network's size.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
+from models import followup, prognosis, volume_survival
 from training.expansion.evaluate import EVALUATE as EXPANSION_EVALUATE
 from training.expansion.export import EXPORT as EXPANSION_EXPORT
 from training.expansion.system import ExpansionSystem
 from training.expansion.validation import growth_dice_of
+from training.fit.system import System
 from training.followup.evaluate import EVALUATE as FOLLOWUP_EVALUATE
 from training.followup.export import EXPORT as FOLLOWUP_EXPORT
 from training.followup.system import FollowupSystem
@@ -24,61 +32,127 @@ SPONTANEOUS = ("iph",)  # parenchymal hemorrhage
 EITHER = ("thrombectomy", "iph")  # the second is an adaptation: the paper has the first alone
 
 
-_VOLUME_SURVIVAL = VolumeSurvivalSystem()
+_FINE_MM = (5.0, 1.0, 1.0)
+_RESIZED_MM = (3.75, 0.76, 0.76)  # about what heads have once they are resized to 301 x 301 x 40 voxels
+
+
+_FOLLOWUP = Plan(
+    about="The next CT and whether it shows hemorrhage (system A), trained on simulated patients.",
+    system=FollowupSystem(),
+    kinds=EITHER,
+    followup=True,
+    stripped=True,
+    score=change_and_hemorrhage_score,
+    least_batch=2,
+    learning_rate=5e-4,
+    validation_patients=32,
+    export=FOLLOWUP_EXPORT,
+    evaluate=FOLLOWUP_EVALUATE,
+)
+_EXPANSION = Plan(
+    about="The next day's hematoma (system D), trained on simulated patients.",
+    system=ExpansionSystem(),
+    kinds=SPONTANEOUS,
+    followup=True,
+    unknown=0.1,
+    header_alone=0.5,
+    score=growth_dice_of,
+    learning_rate=1.5e-3,
+    validation_patients=24,
+    export=EXPANSION_EXPORT,
+    evaluate=EXPANSION_EVALUATE,
+)
+_PROGNOSIS = Plan(
+    about="Outcome, consciousness and age (system B), trained on simulated patients.",
+    system=PrognosisSystem(),
+    kinds=SPONTANEOUS,
+    followup=False,
+    score=mean_auc_of,
+    least_batch=8,
+    learning_rate=1e-3,
+    validation_patients=64,
+    showings=4,
+    recent=200,
+    export=PROGNOSIS_EXPORT,
+    evaluate=PROGNOSIS_EVALUATE,
+)
+_VOLUME_SURVIVAL = Plan(
+    about="Volume and survival, without a mask (system C), trained on simulated patients.",
+    system=VolumeSurvivalSystem(),
+    kinds=SPONTANEOUS,
+    followup=False,
+    score=partial(size_and_death_score, VolumeSurvivalSystem()),
+    least_batch=8,
+    learning_rate=1e-3,
+    validation_patients=64,
+    showings=4,
+    recent=200,
+    export=VOLUME_SURVIVAL_EXPORT,
+    evaluate=VOLUME_SURVIVAL_EVALUATE,
+)
+
+
+def _sized(plan: Plan, systems: Mapping[str, System]) -> dict[str, Plan]:
+    """Variants that differ in the system alone."""
+    return {name: replace(plan, system=system) for name, system in systems.items()}
+
+
+_PAPERS_PROGNOSIS = PrognosisSystem(taught=0)
+_PAPERS_VOLUME_SURVIVAL = VolumeSurvivalSystem(config=volume_survival.PUBLISHED, spacing_mm=_FINE_MM)
 
 PLANS = {
-    "followup": Plan(
-        about="The next CT and whether it shows hemorrhage (system A), trained on simulated patients.",
-        system=FollowupSystem(),
-        kinds=EITHER,
-        followup=True,
-        stripped=True,
-        score=change_and_hemorrhage_score,
-        least_batch=2,
-        learning_rate=5e-4,
-        validation_patients=32,
-        export=FOLLOWUP_EXPORT,
-        evaluate=FOLLOWUP_EVALUATE,
+    "followup": replace(
+        _FOLLOWUP,
+        variants=_sized(
+            _FOLLOWUP,
+            {
+                "paper": FollowupSystem(config=followup.PAPER, spacing_mm=_FINE_MM),
+                "generation-alone": FollowupSystem(classifies=False),
+                "hemorrhage-alone": FollowupSystem(generates=False),
+                "no-density-attention": FollowupSystem(config=replace(followup.COMPACT, attends_to_density=False)),
+                "no-interaction": FollowupSystem(config=replace(followup.COMPACT, interacts=False)),
+                "equal-weights": FollowupSystem(balanced=False),
+            },
+        ),
     ),
-    "expansion": Plan(
-        about="The next day's hematoma (system D), trained on simulated patients.",
-        system=ExpansionSystem(),
-        kinds=SPONTANEOUS,
-        followup=True,
-        unknown=0.1,
-        header_alone=0.5,
-        score=growth_dice_of,
-        learning_rate=1.5e-3,
-        validation_patients=24,
-        export=EXPANSION_EXPORT,
-        evaluate=EXPANSION_EVALUATE,
+    "expansion": _EXPANSION,
+    "prognosis": replace(
+        _PROGNOSIS,
+        variants={
+            "paper": replace(
+                _PROGNOSIS,
+                system=replace(_PAPERS_PROGNOSIS, config=prognosis.PUBLISHED, spacing_mm=_RESIZED_MM),
+                stripped=True,
+            ),
+        }
+        | _sized(
+            _PROGNOSIS,
+            {
+                "outcome-alone": replace(_PAPERS_PROGNOSIS, poor=1.0, gcs=0, elderly=0),
+                "outcome-age": replace(_PAPERS_PROGNOSIS, poor=0.5, gcs=0),
+                "outcome-gcs-8": replace(_PAPERS_PROGNOSIS, elderly=0, ordinal=False),
+                "outcome-gcs-8-age": replace(_PAPERS_PROGNOSIS, ordinal=False),
+                "outcome-gcs": replace(_PAPERS_PROGNOSIS, poor=0.6, gcs=0.4, elderly=0),
+                "outcome-gcs-age": _PAPERS_PROGNOSIS,
+            },
+        ),
     ),
-    "prognosis": Plan(
-        about="Outcome, consciousness and age (system B), trained on simulated patients.",
-        system=PrognosisSystem(),
-        kinds=SPONTANEOUS,
-        followup=False,
-        score=mean_auc_of,
-        least_batch=8,
-        learning_rate=1e-3,
-        validation_patients=64,
-        showings=4,
-        recent=200,
-        export=PROGNOSIS_EXPORT,
-        evaluate=PROGNOSIS_EVALUATE,
-    ),
-    "volume-survival": Plan(
-        about="Volume and survival, without a mask (system C), trained on simulated patients.",
-        system=_VOLUME_SURVIVAL,
-        kinds=SPONTANEOUS,
-        followup=False,
-        score=partial(size_and_death_score, _VOLUME_SURVIVAL),
-        least_batch=8,
-        learning_rate=1e-3,
-        validation_patients=64,
-        showings=4,
-        recent=200,
-        export=VOLUME_SURVIVAL_EXPORT,
-        evaluate=VOLUME_SURVIVAL_EVALUATE,
+    "volume-survival": replace(
+        _VOLUME_SURVIVAL,
+        variants={
+            "paper": replace(
+                _VOLUME_SURVIVAL,
+                system=_PAPERS_VOLUME_SURVIVAL,
+                score=partial(size_and_death_score, _PAPERS_VOLUME_SURVIVAL),
+            ),
+        }
+        | _sized(
+            _VOLUME_SURVIVAL,
+            {
+                "volume-alone": VolumeSurvivalSystem(survival=0),
+                "survival-alone": VolumeSurvivalSystem(volume=0),
+                "says-size": VolumeSurvivalSystem(config=replace(volume_survival.COMPACT, says_ml=False)),
+            },
+        ),
     ),
 }

@@ -1,18 +1,18 @@
 """System B measured beside ways that need no network."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import nan
 
 import numpy as np
 import torch
 
-from ichnode.inference.bundle import Bundle
 from ichnode.inference.manifest import PrognosisManifest
 from models.prognosis import units_on
 from training.evaluate.bootstrap import Figure, Values
 from training.patients.batch import Patients
-from training.patients.evaluation import FROM_NUMBERS, Evaluate, Rows, auc, from_numbers, mean, of_pairs
+from training.patients.evaluation import FROM_NUMBERS, Contender, Evaluate, Rows, auc, from_numbers, mean, of_pairs
 from training.prognosis.export import columns
-from training.prognosis.system import truth_of
+from training.prognosis.system import PrognosisSystem, truth_of
 
 MAJORITY = "the more frequent outcome"
 _PUBLISHED = (
@@ -21,12 +21,12 @@ _PUBLISHED = (
 )
 
 
-def rows(bundles: Mapping[str, Bundle[PrognosisManifest]], batches: Iterable[Patients]) -> Rows:
+def rows(contenders: Mapping[str, Contender], batches: Iterable[Patients], system: PrognosisSystem) -> Rows:
     """Of poor outcome as the paper's table has it, and of the other tasks."""
     patients = list(batches)
     truth = torch.cat([columns(truth_of(batch)) for batch in patients]).numpy()
     poor = truth[:, 0].tolist()
-    found = {name: _of_bundle(bundle, patients, truth) for name, bundle in bundles.items()}
+    found = {name: _of_network(contender, patients, truth) for name, contender in contenders.items()}
     by_numbers = from_numbers(patients, poor)
     always = [float(np.nanmean(truth[:, 0]) > 0.5)] * len(patients)
     nothing = mean([])
@@ -39,21 +39,26 @@ def rows(bundles: Mapping[str, Bundle[PrognosisManifest]], batches: Iterable[Pat
 _OTHERS = ("AUC GCS 8 or less", "GCS category right", "AUC 80 years")
 
 
-def _of_bundle(bundle: Bundle[PrognosisManifest], patients: Sequence[Patients], truth: Values) -> dict[str, Figure]:
+def _of_network(contender: Contender, patients: Sequence[Patients], truth: Values) -> dict[str, Figure]:
+    """What it does not learn has no figure."""
     with torch.inference_mode():
-        answers = [bundle.network(batch.hu_bdhw[:, None]) for batch in patients]
-    said = torch.cat([columns(answer) for answer in answers]).double().numpy()
-    manifest = bundle.manifest
-    calibrated = [
-        [calibration.percent(logit)[0] / 100 for logit in said[:, index]]
-        for index, calibration in enumerate((manifest.poor, manifest.low_gcs, manifest.elderly))
-    ]
+        answers = [contender.network(batch.hu_bdhw[:, None]) for batch in patients]
+    logits = torch.cat([columns(answer) for answer in answers]).double().numpy()
+    said = {
+        task: [contender.probability(task, logit) if learns else nan for logit in logits[:, index]]
+        for index, (task, learns) in enumerate(contender.system.learns.items())
+    }
     categories = [
         float(units_on(answer.gcs_bu) == units_on(truth_of(batch).gcs_bu - 0.5))
         for answer, batch in zip(answers, patients, strict=True)
+        if contender.system.gcs and contender.system.ordinal
     ]
-    others = (auc(calibrated[1], truth[:, 1].tolist()), mean(categories), auc(calibrated[2], truth[:, 2].tolist()))
-    return _of_poor(calibrated[0], truth[:, 0].tolist()) | dict(zip(_OTHERS, others, strict=True))
+    others = (
+        auc(said["low_gcs"], truth[:, 1].tolist()),
+        mean(categories),
+        auc(said["elderly"], truth[:, 2].tolist()),
+    )
+    return _of_poor(said["poor"], truth[:, 0].tolist()) | dict(zip(_OTHERS, others, strict=True))
 
 
 def _of_poor(probability: Sequence[float], poor: Sequence[float]) -> dict[str, Figure]:

@@ -38,6 +38,11 @@ class PrognosisSystem(System):
         """What the network was built for."""
         return self.config.shape
 
+    @property
+    def learns(self) -> dict[str, bool]:
+        """Of each task, whether it is one."""
+        return {"poor": self.poor > 0, "low_gcs": self.gcs > 0, "elderly": self.elderly > 0}
+
     def network(self) -> Prognosis:
         """With random weights."""
         return Prognosis(self.config)

@@ -1,17 +1,17 @@
 """System C measured beside ways that need no network."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import nan
 
 import numpy as np
 import torch
 from sklearn.metrics import average_precision_score  # type: ignore[import-untyped]
 
-from ichnode.inference.bundle import Bundle
 from ichnode.inference.manifest import VolumeSurvivalManifest
 from models.volume_survival import volume_ml_of
 from training.evaluate.bootstrap import Figure, Values
 from training.patients.batch import Patients
-from training.patients.evaluation import FROM_NUMBERS, Evaluate, Rows, auc, from_numbers, mean, of_pairs
+from training.patients.evaluation import FROM_NUMBERS, Contender, Evaluate, Rows, auc, from_numbers, mean, of_pairs
 from training.volume_survival.system import DIED, VolumeSurvivalSystem
 
 MAJORITY = "median volume; all live"
@@ -21,19 +21,18 @@ _PUBLISHED = (
 )
 
 
-def rows(bundles: Mapping[str, Bundle[VolumeSurvivalManifest]], batches: Iterable[Patients]) -> Rows:
-    """Errors of the volume, and how well death is told."""
+def rows(contenders: Mapping[str, Contender], batches: Iterable[Patients], system: VolumeSurvivalSystem) -> Rows:
+    """Errors of the volume, and how well death is told; of what a network does not learn there is no figure."""
     patients = list(batches)
     died = [float(batch.became_bn[0, DIED]) for batch in patients]
-    system = VolumeSurvivalSystem()
     true_ml = [float(system.volume_ml(batch)[0]) for batch in patients]
     found = {}
-    for name, bundle in bundles.items():
+    for name, contender in contenders.items():
         with torch.inference_mode():
-            answers = [bundle.network(batch.hu_bdhw[:, None]) for batch in patients]
-        said_ml = [float(volume_ml_of(answer.size_b)[0]) for answer in answers]
+            answers = [contender.network(batch.hu_bdhw[:, None]) for batch in patients]
+        said_ml = [float(volume_ml_of(answer.size_b)[0]) for answer in answers] if contender.system.volume else []
         logits = [float(answer.died_bk[0, 1] - answer.died_bk[0, 0]) for answer in answers]
-        risk = [bundle.manifest.died.percent(logit)[0] / 100 for logit in logits]
+        risk = [contender.probability("died", logit) if contender.system.survival else nan for logit in logits]
         found[name] = _of_volume(said_ml, true_ml) | _of_death(risk, died)
     if by_numbers := from_numbers(patients, died):
         found[FROM_NUMBERS] = _of_volume([], []) | _of_death(by_numbers, died)
@@ -42,8 +41,9 @@ def rows(bundles: Mapping[str, Bundle[VolumeSurvivalManifest]], batches: Iterabl
 
 
 def _of_volume(said_ml: Sequence[float], true_ml: Sequence[float]) -> dict[str, Figure]:
-    errors = np.array(said_ml) - np.array(true_ml)
-    bleeding = [index for index, ml in enumerate(true_ml) if ml > 0]
+    """`said_ml` is empty where nothing is said."""
+    errors = np.array(said_ml) - np.array(true_ml[: len(said_ml)])
+    bleeding = [index for index, ml in enumerate(true_ml[: len(said_ml)]) if ml > 0]
     return {
         "MAE mL": mean(np.abs(errors).tolist()),
         "MSE mL2": mean((errors**2).tolist()),
