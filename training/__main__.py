@@ -6,7 +6,8 @@ from training.data.command import import_data
 from training.evaluate.command import calibrate_segmenter
 from training.evaluate.command import segmenter as evaluate_segmenter
 from training.fit.command import curves
-from training.patients.command import evaluate_of, export_of, fit_on_patients
+from training.patients.command import export_of, fit_on_patients
+from training.patients.evaluate_command import evaluate_of
 from training.patients.plans import PLANS
 from training.segmentation.command import export_segmenter, fit_segmenter
 from training.simulate.command import demo_patient, simulate
@@ -23,9 +24,10 @@ app.command("import")(import_data)
 app.command()(curves)
 fit.command("segmenter")(fit_segmenter)
 for system, plan in PLANS.items():
-    fit.command(system, help=plan.about)(fit_on_patients(plan))
-    export.command(system, help=f"Make a bundle of a checkpoint. {plan.about}")(export_of(plan))
-    evaluate.command(system, help=f"Measure bundles. {plan.about}")(evaluate_of(system, plan))
+    for name, is_hidden in ((system, False), (plan.letter, True)):
+        fit.command(name, help=plan.about, hidden=is_hidden)(fit_on_patients(plan))
+        export.command(name, help=f"Make a bundle of a checkpoint. {plan.about}", hidden=is_hidden)(export_of(plan))
+        evaluate.command(name, help=f"Measure bundles. {plan.about}", hidden=is_hidden)(evaluate_of(system, plan))
 export.command("segmenter")(export_segmenter)
 calibrate.command("segmenter")(calibrate_segmenter)
 evaluate.command("segmenter")(evaluate_segmenter)

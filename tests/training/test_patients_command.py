@@ -19,7 +19,8 @@ from training.fit.recipe import Recipe
 from training.fit.recipes import RECIPES, RecipeName, cpu
 from training.fit.system import System
 from training.followup.system import FollowupSystem
-from training.patients.command import evaluate_of, fit_on_patients
+from training.patients.command import fit_on_patients
+from training.patients.evaluate_command import evaluate_of
 from training.patients.plan import Plan
 from training.patients.plans import PLANS
 from training.prognosis.system import PrognosisSystem
@@ -107,16 +108,17 @@ def test_a_variant_trains_from_another_and_is_measured_beside_it(
     app.command("fit")(fit_on_patients(plan))
     app.command("evaluate")(evaluate_of("volume-survival", plan))
     first, second = tmp_path / "first", tmp_path / "second"
+    page = ["--out", str(tmp_path / "page.md")]
     lines = (
         ["fit", "--out", str(first), "--steps", "1", "--variant", "volume-alone"],
         ["fit", "--out", str(second), "--steps", "1", "--start-from", str(first)],
-        ["evaluate", "--run", str(first), "--run", f"two stages={second}", "--patients", "20"],
+        ["evaluate", "--run", str(first), "--run", f"two stages={second}", "--patients", "20", *page],
     )
     for line in lines:
         outcome = CliRunner().invoke(app, line)
         assert outcome.exit_code == 0, outcome.output
-    assert "first" in outcome.output
-    assert "two stages" in outcome.output
+    text = (tmp_path / "page.md").read_text()
+    assert text.index("| first |") < text.index("| two stages |") < text.index("| median volume; all live |")
     assert read(first / LAST, VolumeSurvivalSystem)["recipe"]["system"]["survival"] == 0
 
     outcome = CliRunner().invoke(app, ["fit", "--out", str(first), "--variant", "none"])

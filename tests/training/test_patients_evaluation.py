@@ -73,14 +73,14 @@ def test_poor_outcome_is_measured_as_in_the_paper() -> None:
 
 
 def test_a_volume_is_measured_in_ml_and_death_by_its_risk() -> None:
-    true_ml = 54 * 5 * 2 * 2 / 1000  # voxels of the factory, on the grid of the system
+    true_ml = 1.08
     answers = [
         volume_survival.Answers(
             torch.tensor([(2 * true_ml) ** (1 / 3)]), torch.tensor([[0.0, 2.0 * said - 1]]), torch.zeros(1, 1)
         )
         for said, _ in OUTCOMES
     ]
-    batches = [alone(true) for _, true in OUTCOMES]
+    batches = [alone(true, volume_ml=true_ml) for _, true in OUTCOMES]
     system = VolumeSurvivalSystem()
     rows = of_volume_survival.rows({"it": contender(answers, system)}, batches, system)
     values = {name: figure.value for name, figure in rows["it"].items()}

@@ -10,7 +10,8 @@ from tests.training.data_factory import phantom_row
 from tests.training.fit_factory import Cubes
 from training.data.load import native
 from training.data.manifest import DataError, Row
-from training.segmentation.own_data import ManifestSource, MixedSource
+from training.fit.mixed import MixedSource
+from training.segmentation.own_data import ManifestSource
 from training.segmentation.system import Heads
 
 SPACING_MM = (5.0, 2.5, 2.5)

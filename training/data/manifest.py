@@ -74,6 +74,9 @@ class Row(BaseModel):
     paired_with: str | None = None  # `study` of the first CT of a follow-up
     age: Annotated[float, Field(ge=0, le=120)] | None = None  # years
     gcs: Annotated[int, Field(ge=3, le=15)] | None = None
+    systolic_mmhg: Annotated[float, Field(ge=0, le=400)] | None = None  # at the first CT
+    anticoagulant: bool | None = None  # taken before the hemorrhage
+    thrombectomy: bool | None = None  # before this CT
     outcome: Outcome | None = None
 
     @model_validator(mode="after")

@@ -48,10 +48,8 @@ def rows(contenders: Mapping[str, Contender], batches: Iterable[Patients], syste
         found[name] = pictures | _of_hemorrhage(after, late) | {_GROWTH: auc(spontaneous, expansion)}
     copies = _of_pictures([each.x_bcdhw for each in seen], seen, shells)
     found[AS_IT_WAS] = copies | _of_hemorrhage([0.0] * len(patients), late) | {_GROWTH: mean([])}
-    growing = [(batch, truth) for batch, truth in zip(patients, expansion, strict=True) if np.isfinite(truth)]
-    if growing and (said := from_numbers(*map(list, zip(*growing, strict=True)))):
-        nothing = dict.fromkeys(found[AS_IT_WAS], mean([]))
-        found[FROM_NUMBERS] = nothing | {_GROWTH: auc(said, [truth for _, truth in growing])}
+    if said := from_numbers(patients, expansion):
+        found[FROM_NUMBERS] = dict.fromkeys(found[AS_IT_WAS], mean([])) | {_GROWTH: auc(said, expansion)}
     return found
 
 

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from models.blocks import Size
 from models.followup import COMPACT, Followup, FollowupConfig, Prediction
+from training.data.manifest import UNKNOWN
 from training.fit.system import System
 from training.losses.followup import generation_loss
 from training.losses.gradnorm import GradNorm
@@ -19,6 +20,7 @@ from training.patients.batch import BECAME, Patients
 LATE, EXPANSION = BECAME.index("late hemorrhage"), BECAME.index("conventional expansion")
 _SEEN_HU = 100.0  # 0 to this is 0 to 1
 _SMOOTHING = 0.05  # of the labels
+_DENSE = 0.5  # from 50 HU on
 
 
 class Seen(NamedTuple):
@@ -27,7 +29,7 @@ class Seen(NamedTuple):
     x_bcdhw: Tensor  # CT 0-1, nothing outside the brain
     later_bcdhw: Tensor
     brain_bcdhw: Tensor  # boolean
-    blood_bcdhw: Tensor  # boolean: on either CT
+    blood_bcdhw: Tensor  # boolean: on either CT; where nobody said, what will be as dense
     hemorrhage_b: Tensor  # 0 or 1, NaN where it is not known
 
 
@@ -77,12 +79,14 @@ class FollowupSystem(System):
 def seen_of(batch: Patients) -> Seen:
     """Hemorrhage is late hemorrhage after thrombectomy, and conventional expansion of spontaneous hemorrhage."""
     x, later = (hu.clamp(0, _SEEN_HU)[:, None] / _SEEN_HU for hu in (batch.hu_bdhw, batch.later_hu_bdhw))
+    labels, later_labels = batch.labels_bdhw[:, None], batch.later_labels_bdhw[:, None]
+    is_unknown = (labels == UNKNOWN) | (later_labels == UNKNOWN)
     late_b, expansion_b = batch.became_bn[:, LATE], batch.became_bn[:, EXPANSION]
     return Seen(
         x_bcdhw=x,
         later_bcdhw=later,
         brain_bcdhw=(x > 0) | (later > 0),
-        blood_bcdhw=((batch.labels_bdhw > 0) | (batch.later_labels_bdhw > 0))[:, None],
+        blood_bcdhw=((labels > 0) | (later_labels > 0)).where(~is_unknown, later > _DENSE),
         hemorrhage_b=late_b.where(late_b.isfinite(), expansion_b),
     )
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from models.expansion import CLINICAL
-from training.data.manifest import LABEL_VALUES
+from training.data.manifest import LABEL_VALUES, UNKNOWN
 from training.fit.source import Batch
 from training.simulate.spec import PatientSpec
 
@@ -18,7 +18,7 @@ _SMALL_GROWTH_ML = 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Patients(Batch):
-    """Aligned pairs of CTs on one grid. Labels are uint8: 0 none, 1-5 types."""
+    """Aligned pairs of CTs on one grid. Labels are uint8: 0 none, 1-5 types, 255 unknown."""
 
     hu_bdhw: Tensor  # float32
     labels_bdhw: Tensor
@@ -28,9 +28,10 @@ class Patients(Batch):
     became_bn: Tensor  # float32, as BECAME: 0 or 1, NaN where it is not known or says nothing of this patient
 
     def volume_ml(self, *types: str, spacing_mm: tuple[float, float, float]) -> Tensor:
-        """Blood of some types on the first CT of each patient."""
+        """Blood of some types on the first CT of each patient; NaN where a part of it is not known."""
         of_types = torch.stack([self.labels_bdhw == LABEL_VALUES[type_] for type_ in types]).any(dim=0)
-        return of_types.sum(dim=(1, 2, 3)) * prod(spacing_mm) / 1000
+        is_known = (self.labels_bdhw != UNKNOWN).flatten(1).all(dim=1)
+        return (of_types.sum(dim=(1, 2, 3)) * prod(spacing_mm) / 1000).where(is_known, nan)
 
 
 def known_of(spec: PatientSpec, baseline_ml: float) -> list[float]:

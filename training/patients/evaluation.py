@@ -27,6 +27,7 @@ from training.simulate.bayes import Limit, bayes_limits
 # logistic regression on those that a network is told as well, each patient by one of five folds that did not see it
 FROM_NUMBERS = "volume, age, GCS as told"
 SIMULATED = "SIMULATED PATIENTS - RESEARCH USE ONLY"
+OWN = "RESEARCH USE ONLY"
 _ASKED = [KNOWN.index(name) for name in ("baseline_ml", "age", "gcs")]
 _FOLDS = 5
 _LIMIT_PATIENTS = 2000
@@ -66,6 +67,7 @@ class Evaluation:
     rows: Rows
     limits: Sequence[Limit]
     published: str
+    is_simulated: bool = True
 
     def markdown(self) -> str:
         """A section of docs/evaluation.md."""
@@ -74,9 +76,8 @@ class Evaluation:
         table += [[name, *map(shown, row.values())] for name, row in self.rows.items()]
         lines = ["| " + " | ".join(cells) + " |" for cells in table]
         known = [f"- {limit.label}: {limited(limit)}" for limit in self.limits]
-        return "\n".join(
-            [f"{self.title}.", "", *lines, "", "What can be known at all (AUC):", "", *known, "", self.published]
-        )
+        limits = ["What can be known at all (AUC):", "", *known, ""] if known else []
+        return "\n".join([f"{self.title}.", "", *lines, "", *limits, self.published])
 
 
 def shown(found: Figure) -> str:
@@ -90,10 +91,12 @@ def limited(limit: Limit) -> str:
     return f"{all_known}{limit.picture_auc:.2f} by what the first CT shows of the lesions"
 
 
-def evaluated(way: Evaluate, rows: Rows, title: str) -> Evaluation:
-    """What was measured, beside what can be known at all."""
-    limits = [limit for limit in bayes_limits(_LIMIT_PATIENTS, seed=1) if limit.label in way.labels]
-    return Evaluation(title=title, rows=rows, limits=limits, published=way.published)
+def evaluated(way: Evaluate, rows: Rows, title: str, *, is_simulated: bool) -> Evaluation:
+    """What was measured, beside what can be known at all of simulated patients."""
+    limits = [
+        limit for limit in (bayes_limits(_LIMIT_PATIENTS, seed=1) if is_simulated else []) if limit.label in way.labels
+    ]
+    return Evaluation(title=title, rows=rows, limits=limits, published=way.published, is_simulated=is_simulated)
 
 
 def write_section(file: Path, heading: str, text: str) -> None:
@@ -107,9 +110,10 @@ def write_section(file: Path, heading: str, text: str) -> None:
 
 _HEAD = f"""# Evaluation of the published systems
 
-{SIMULATED}. Written by `python -m training evaluate`, not by hand: what it measured, on whom,
-and what the papers published for real patients. Numbers are followed by 95 % intervals over patients. Simulated and
-real patients do not compare: a paper's number stands beside a bundle's to show what was measured, not who is better."""
+{SIMULATED}, but where a section names a manifest. Written by `python -m training
+evaluate`, not by hand: what it measured, on whom, and what the papers published for real patients. Numbers are
+followed by 95 % intervals over patients. Simulated and real patients do not compare: a paper's number stands beside a
+bundle's to show what was measured, not who is better."""
 
 
 def mean(values: Sequence[float]) -> Figure:
@@ -129,16 +133,17 @@ def of_pairs(said: Sequence[float], true: Sequence[float], statistic: Callable[[
 
 
 def from_numbers(batches: Sequence[Patients], truth: Sequence[float]) -> list[float] | None:
-    """Probabilities by `FROM_NUMBERS`; None where too few patients are of one kind."""
-    if not np.isfinite(truth).all():
-        raise ValueError("of some patients the truth is not known")
-    true = np.array(truth) > 0
-    if min(int(true.sum()), int((~true).sum())) < _FOLDS:
+    """Probabilities by `FROM_NUMBERS`, NaN where the truth is not known; None for too few patients of one kind."""
+    is_known = np.isfinite(truth)
+    true = np.array(truth)[is_known] > 0
+    asked: NDArray[np.float64] = np.array([batch.known_bn[0, _ASKED].tolist() for batch in batches])[is_known]
+    told = asked[:, np.isfinite(asked).all(axis=0)]
+    if min(int(true.sum()), int((~true).sum())) < _FOLDS or not told.shape[1]:
         return None
-    asked: NDArray[np.float64] = np.array([batch.known_bn[0, _ASKED].tolist() for batch in batches])
-    known = asked[:, np.isfinite(asked).all(axis=0)]
     model = make_pipeline(StandardScaler(), LogisticRegression())
-    return [float(p) for p in cross_val_predict(model, known, true, cv=_FOLDS, method="predict_proba")[:, 1]]
+    said = np.full(len(truth), np.nan)
+    said[is_known] = cross_val_predict(model, told, true, cv=_FOLDS, method="predict_proba")[:, 1]
+    return [float(p) for p in said]
 
 
 def _auc(said: Values, true: Values) -> float:

@@ -93,6 +93,9 @@ def export(
             features.append(system.answer(network, batch).features_bf)
     strangest = float(familiarity(torch.cat(features)).max())
     volume_ml = torch.cat(volumes)
+    volume_ml = volume_ml[volume_ml.isfinite()]
+    if not len(volume_ml):
+        raise ValueError("of no patient is it known how much bled")
     errors = way.errors(torch.cat(rows).double().numpy())
     weights = network.state_dict()
     return write_bundle(

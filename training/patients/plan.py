@@ -1,15 +1,16 @@
 """Plan: how one of the four published systems is trained on patients."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from training.data.manifest import DataError
+from training.data.manifest import DataError, Row, Split
 from training.fit.system import System
 from training.fit.validation import Score
 from training.patients.batch import Patients
 from training.patients.evaluation import Evaluate
 from training.patients.export import Export
+from training.patients.own_data import OwnPatient, OwnPatients, own_patients
 from training.patients.simulated import Cohort, SimulatedPatients
 from training.simulate.styles import TRAINING
 
@@ -18,10 +19,12 @@ from training.simulate.styles import TRAINING
 class Plan:
     """The system, on whom it is trained, and how it is validated."""
 
+    letter: str  # of the system, in the papers' order; its commands have this name too
     about: str  # the help of its command
     system: System
     kinds: tuple[str, ...]  # of population.KINDS, in turn
     followup: bool  # whether it reads what comes true on the next CT
+    masks: bool = False  # whether it needs to know where blood is
     stripped: bool = False  # whether it reads the brain alone
     unknown: float = 0.0  # of what is known of the patients, that the network is not told
     header_alone: float = 0.0  # of the patients, of whom it is told what a header says
@@ -60,4 +63,18 @@ class Plan:
             first_seed=first_seed,
             device=device,
             heads=heads,
+        )
+
+    def own_patients(self, rows: Sequence[Row], split: Split) -> list[OwnPatient]:
+        """Those of a manifest that it can learn from. Raises DataError where there are none."""
+        found = own_patients(rows, split, followup=self.followup, masks=self.masks)
+        if not found:
+            needed = ["a first CT", *["with a follow-up"] * self.followup, *["and masks"] * self.masks]
+            raise DataError(f"the split {split} has no patient that has {' '.join(needed)}")
+        return found
+
+    def own(self, patients: Sequence[OwnPatient], heads: int = 1, *, as_they_are: bool) -> OwnPatients:
+        """Those, as it reads them."""
+        return OwnPatients(
+            patients=patients, grid=self.system.grid, stripped=self.stripped, heads=heads, as_they_are=as_they_are
         )

@@ -6,7 +6,6 @@ network's size.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 
 from models import followup, prognosis, volume_survival
 from training.expansion.evaluate import EVALUATE as EXPANSION_EVALUATE
@@ -37,6 +36,7 @@ _RESIZED_MM = (3.75, 0.76, 0.76)  # about what heads have once they are resized 
 
 
 _FOLLOWUP = Plan(
+    letter="A",
     about="The next CT and whether it shows hemorrhage (system A), trained on simulated patients.",
     system=FollowupSystem(),
     kinds=EITHER,
@@ -50,10 +50,12 @@ _FOLLOWUP = Plan(
     evaluate=FOLLOWUP_EVALUATE,
 )
 _EXPANSION = Plan(
+    letter="D",
     about="The next day's hematoma (system D), trained on simulated patients.",
     system=ExpansionSystem(),
     kinds=SPONTANEOUS,
     followup=True,
+    masks=True,
     unknown=0.1,
     header_alone=0.5,
     score=growth_dice_of,
@@ -63,6 +65,7 @@ _EXPANSION = Plan(
     evaluate=EXPANSION_EVALUATE,
 )
 _PROGNOSIS = Plan(
+    letter="B",
     about="Outcome, consciousness and age (system B), trained on simulated patients.",
     system=PrognosisSystem(),
     kinds=SPONTANEOUS,
@@ -77,11 +80,12 @@ _PROGNOSIS = Plan(
     evaluate=PROGNOSIS_EVALUATE,
 )
 _VOLUME_SURVIVAL = Plan(
+    letter="C",
     about="Volume and survival, without a mask (system C), trained on simulated patients.",
     system=VolumeSurvivalSystem(),
     kinds=SPONTANEOUS,
     followup=False,
-    score=partial(size_and_death_score, VolumeSurvivalSystem()),
+    score=size_and_death_score,
     least_batch=8,
     learning_rate=1e-3,
     validation_patients=64,
@@ -98,7 +102,6 @@ def _sized(plan: Plan, systems: Mapping[str, System]) -> dict[str, Plan]:
 
 
 _PAPERS_PROGNOSIS = PrognosisSystem(taught=0)
-_PAPERS_VOLUME_SURVIVAL = VolumeSurvivalSystem(config=volume_survival.PUBLISHED, spacing_mm=_FINE_MM)
 
 PLANS = {
     "followup": replace(
@@ -139,16 +142,10 @@ PLANS = {
     ),
     "volume-survival": replace(
         _VOLUME_SURVIVAL,
-        variants={
-            "paper": replace(
-                _VOLUME_SURVIVAL,
-                system=_PAPERS_VOLUME_SURVIVAL,
-                score=partial(size_and_death_score, _PAPERS_VOLUME_SURVIVAL),
-            ),
-        }
-        | _sized(
+        variants=_sized(
             _VOLUME_SURVIVAL,
             {
+                "paper": VolumeSurvivalSystem(config=volume_survival.PUBLISHED, spacing_mm=_FINE_MM),
                 "volume-alone": VolumeSurvivalSystem(survival=0),
                 "survival-alone": VolumeSurvivalSystem(volume=0),
                 "says-size": VolumeSurvivalSystem(config=replace(volume_survival.COMPACT, says_ml=False)),

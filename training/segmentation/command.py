@@ -27,12 +27,13 @@ from training.fit.command import (
     recipe_of,
     train,
 )
+from training.fit.mixed import MixedSource
 from training.fit.recipe import Recipe
 from training.fit.recipes import RecipeName
 from training.fit.source import Source
 from training.fit.validation import StyleScores
 from training.segmentation.export import export_bundle
-from training.segmentation.own_data import ManifestSource, MixedSource
+from training.segmentation.own_data import ManifestSource
 from training.segmentation.simulated import SimulatedSource, validation_source
 from training.segmentation.system import Heads, SegmenterSystem
 from training.segmentation.validation import dice_of

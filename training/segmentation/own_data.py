@@ -1,9 +1,8 @@
-"""Own data: numbered training batches from a manifest, alone or mixed with simulated ones."""
+"""Own data: numbered training batches from a manifest."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from math import floor
 
 import numpy as np
 import torch
@@ -11,7 +10,6 @@ import torch
 from ichnode.errors import RefusedSeries
 from training.data.load import Case, case
 from training.data.manifest import DataError, Row
-from training.fit.source import Source
 from training.segmentation.showing import boxed, head_alone, off_scale, together
 from training.segmentation.system import Heads
 from training.simulate.draw import Draw
@@ -66,18 +64,3 @@ class ManifestSource:
             if len(self._cases) > self.kept:
                 self._cases.popitem(last=False)
         return self._cases[index]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MixedSource:
-    """Own batches with the given share, evenly among the simulated ones; each kind is numbered by itself."""
-
-    own: Source[Heads]
-    simulated: Source[Heads]
-    share: float
-
-    def batch(self, number: int) -> Heads:
-        """The batch of that number, of one of the two."""
-        own = floor(number * self.share)  # batches before this one
-        is_own = floor((number + 1) * self.share) > own
-        return self.own.batch(own) if is_own else self.simulated.batch(number - own)

@@ -12,7 +12,7 @@ from models.volume_survival import volume_ml_of
 from training.evaluate.bootstrap import Figure, Values
 from training.patients.batch import Patients
 from training.patients.evaluation import FROM_NUMBERS, Contender, Evaluate, Rows, auc, from_numbers, mean, of_pairs
-from training.volume_survival.system import DIED, VolumeSurvivalSystem
+from training.volume_survival.system import DIED, VolumeSurvivalSystem, volume_ml
 
 MAJORITY = "median volume; all live"
 _PUBLISHED = (
@@ -25,7 +25,7 @@ def rows(contenders: Mapping[str, Contender], batches: Iterable[Patients], syste
     """Errors of the volume, and how well death is told; of what a network does not learn there is no figure."""
     patients = list(batches)
     died = [float(batch.became_bn[0, DIED]) for batch in patients]
-    true_ml = [float(system.volume_ml(batch)[0]) for batch in patients]
+    true_ml = [float(volume_ml(batch)[0]) for batch in patients]
     found = {}
     for name, contender in contenders.items():
         with torch.inference_mode():
@@ -36,18 +36,18 @@ def rows(contenders: Mapping[str, Contender], batches: Iterable[Patients], syste
         found[name] = _of_volume(said_ml, true_ml) | _of_death(risk, died)
     if by_numbers := from_numbers(patients, died):
         found[FROM_NUMBERS] = _of_volume([], []) | _of_death(by_numbers, died)
-    median_ml = [float(np.median(true_ml))] * len(patients)
+    median_ml = [float(np.nanmedian(true_ml))] * len(patients)
     return found | {MAJORITY: _of_volume(median_ml, true_ml) | _of_death([0.0] * len(patients), died)}
 
 
 def _of_volume(said_ml: Sequence[float], true_ml: Sequence[float]) -> dict[str, Figure]:
     """`said_ml` is empty where nothing is said."""
-    errors = np.array(said_ml) - np.array(true_ml[: len(said_ml)])
-    bleeding = [index for index, ml in enumerate(true_ml[: len(said_ml)]) if ml > 0]
+    pairs = [(said, true) for said, true in zip(said_ml, true_ml, strict=False) if np.isfinite(true)]
+    errors = np.array([said - true for said, true in pairs])
     return {
         "MAE mL": mean(np.abs(errors).tolist()),
         "MSE mL2": mean((errors**2).tolist()),
-        "MAPE %": mean([100 * abs(errors[index]) / true_ml[index] for index in bleeding]),
+        "MAPE %": mean([100 * abs(said - true) / true for said, true in pairs if true > 0]),
         "bias mL": mean(errors.tolist()),
     }
 

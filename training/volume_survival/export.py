@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,19 +11,19 @@ from models.volume_survival import Answers, size_of
 from training.patients.batch import Patients
 from training.patients.calibration import Floats, calibration, within
 from training.patients.export import Export
-from training.volume_survival.system import DIED, VolumeSurvivalSystem
+from training.volume_survival.system import DIED, VolumeSurvivalSystem, volume_ml
 
 
 def row(system: VolumeSurvivalSystem, answer: Answers, batch: Patients) -> Tensor:
     """True - predicted size, how much more is said for death than for life, and who died."""
-    error_b = size_of(system.volume_ml(batch)) - answer.size_b
+    error_b = size_of(volume_ml(batch)) - answer.size_b
     return torch.stack([error_b, answer.died_bk[:, 1] - answer.died_bk[:, 0], batch.became_bn[:, DIED]], dim=1)
 
 
 def errors(rows: Floats) -> dict[str, Any]:
     """By the fields of the manifest."""
     error, said, died = rows.T
-    return {"size_error_cm": within(error), "died": calibration(said, died)}
+    return {"size_error_cm": within(error[np.isfinite(error)]), "died": calibration(said, died)}
 
 
 EXPORT: Export[VolumeSurvivalSystem] = Export(

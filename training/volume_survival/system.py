@@ -9,9 +9,9 @@ from models.blocks import Size
 from models.volume_survival import COMPACT, Answers, VolumeSurvival, VolumeSurvivalConfig, size_of
 from training.fit.system import System
 from training.losses.known import known_loss
-from training.patients.batch import BECAME, Patients
+from training.patients.batch import BECAME, KNOWN, Patients
 
-DIED = BECAME.index("death in 30 days")
+DIED, _BASELINE_ML = BECAME.index("death in 30 days"), KNOWN.index("baseline_ml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,22 +38,22 @@ class VolumeSurvivalSystem(System):
         return network(batch.hu_bdhw[:, None])  # type: ignore[no-any-return]
 
     def losses(self, answer: Answers, batch: Patients, *, late: bool) -> dict[str, Tensor]:
-        """Squared error of the size in cm, and weighted cross-entropy of survival where it is known."""
+        """Squared error of the size in cm, and weighted cross-entropy of survival, each where it is known."""
         losses = {}
         if self.volume:
-            size_b = size_of(self.volume_ml(batch))
-            losses["volume"] = self.volume * functional.mse_loss(answer.size_b.float(), size_b)
+            losses["volume"] = self.volume * known_loss(functional.mse_loss, answer.size_b, size_of(volume_ml(batch)))
         if self.survival:
             losses["survival"] = self.survival * known_loss(
                 self._survival_loss, answer.died_bk, batch.became_bn[:, DIED]
             )
         return losses
 
-    def volume_ml(self, batch: Patients) -> Tensor:
-        """Parenchymal blood of each patient."""
-        return batch.volume_ml("IPH", spacing_mm=self.spacing_mm)
-
     def _survival_loss(self, logits_bk: Tensor, died_b: Tensor) -> Tensor:
         weights = logits_bk.new_tensor([0.5 / (1 - self.death_rate), 0.5 / self.death_rate])
         each = functional.cross_entropy(logits_bk, died_b.long(), weights, reduction="none")
         return each.mean()
+
+
+def volume_ml(batch: Patients) -> Tensor:
+    """Parenchymal blood of each patient, NaN where it is not known."""
+    return batch.known_bn[:, _BASELINE_ML]

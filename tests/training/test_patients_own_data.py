@@ -1,0 +1,202 @@
+"""A hospital's own patients: pairs on one grid, what is known and became of them, and folds without anybody twice."""
+
+from dataclasses import replace
+from math import isnan
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from tests.training.data_factory import phantom_row
+from tests.training.test_patients_command import small
+from training.data.manifest import DataError, Outcome, Row, write_manifest
+from training.fit.checkpoint import LAST, read
+from training.fit.recipes import RECIPES, RecipeName, cpu
+from training.followup.system import seen_of
+from training.patients.batch import BECAME, KNOWN, Patients
+from training.patients.command import fit_on_patients
+from training.patients.evaluate_command import evaluate_of
+from training.patients.folds import in_folds
+from training.patients.own_data import OwnPatient, OwnPatients, own_patients, truth_of
+from training.patients.plans import PLANS
+from training.simulate.planes import around_origin
+from training.volume_survival.system import VolumeSurvivalSystem
+
+GRID = around_origin((32, 64, 48), (5.0, 4.0, 4.0))
+VOXEL_ML = 5 * 4 * 4 / 1000
+KNOWN_OF_FIRST = {"age": 77, "gcs": 9, "onset_hours": 2.5, "systolic_mmhg": 180, "anticoagulant": True}
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+    """A patient of 20 and then 40 mL, one of 30 mL with no follow-up, one of 25 mL without a mask."""
+    folder = tmp_path_factory.mktemp("own")
+    poor = Outcome(type="mrs_90d", value=5)
+    died = Outcome(type="death_30d", value=1)
+    first = phantom_row(folder / "a", 20.0, patient="A", study="A1", outcome=poor, **KNOWN_OF_FIRST)
+    later = phantom_row(folder / "b", 40.0, patient="A", study="A2", paired_with="A1", t_hours=24)
+    alone = phantom_row(folder / "c", 30.0, patient="B", study="B1", outcome=died)
+    unmasked = phantom_row(folder / "d", 25.0, patient="C", study="C1", volume_ml=25.0)
+    return [first, later, alone, unmasked.model_copy(update={"mask": None, "label_map": None})]
+
+
+def one(rows: list[Row], *, followup: bool = False, place: int = 0, **changes: object) -> Patients:
+    found = own_patients(rows, "train", followup=followup, masks=False)
+    source = OwnPatients(patients=found, grid=GRID, as_they_are=True)
+    return replace(source, **changes).batch(place)  # type: ignore[arg-type]
+
+
+def named(names: tuple[str, ...], values: torch.Tensor) -> dict[str, float]:
+    return dict(zip(names, values[0].tolist(), strict=True))
+
+
+def test_a_pair_lies_on_one_grid_and_says_how_much_grew(rows: list[Row]) -> None:
+    batch = one(rows, followup=True)
+    first, later = (float((labels == 1).sum()) * VOXEL_ML for labels in (batch.labels_bdhw, batch.later_labels_bdhw))
+    assert batch.hu_bdhw.shape == batch.later_labels_bdhw.shape == (1, *GRID.shape)
+    assert (first, later) == pytest.approx((20, 40), rel=0.2)
+    bone, later_bone = batch.hu_bdhw > 300, batch.later_hu_bdhw > 300
+    assert 2 * (bone & later_bone).sum() / (bone.sum() + later_bone.sum()) > 0.9
+
+    known, became = named(KNOWN, batch.known_bn), named(BECAME, batch.became_bn)
+    assert known == pytest.approx(
+        {"onset_to_ct_h": 2.5, "baseline_ml": first, "anticoagulant": 1, "systolic_mmhg": 180, "age": 77, "gcs": 9}
+    )
+    assert (became["conventional expansion"], became["3 mL expansion"], became["poor after 90 days"]) == (1, 1, 1)
+    assert isnan(became["death in 30 days"])
+    assert isnan(became["late hemorrhage"])
+
+
+def test_without_a_mask_the_volume_is_the_one_that_was_read_and_blood_is_where_it_is_dense(rows: list[Row]) -> None:
+    batch = one(rows, place=2)
+    assert named(KNOWN, batch.known_bn)["baseline_ml"] == 25
+    assert bool((batch.labels_bdhw == 255).any())
+    assert batch.volume_ml("IPH", spacing_mm=GRID.spacing_mm).isnan().all()
+    assert float(seen_of(batch).blood_bcdhw.sum()) * VOXEL_ML > 15
+
+
+@pytest.mark.parametrize(
+    ("outcome", "died", "poor"),
+    [
+        (None, None, None),
+        (Outcome(type="death_30d", value=0), 0, None),
+        (Outcome(type="poor_prognosis", value=1), None, 1),
+        (Outcome(type="mrs_90d", value=3), None, 0),
+        (Outcome(type="mrs_90d", value=6), None, 1),
+    ],
+)
+def test_outcomes_say_what_they_say_and_no_more(
+    rows: list[Row], outcome: Outcome | None, died: float | None, poor: float | None
+) -> None:
+    patient = OwnPatient(first=rows[0].model_copy(update={"outcome": outcome}), later=None)
+    _, became = truth_of(patient, torch.zeros(1), torch.zeros(1), VOXEL_ML)
+    assert [None if isnan(value) else value for value in became[2:4]] == [died, poor]
+
+
+def test_after_thrombectomy_it_is_hemorrhage_that_counts_and_not_growth(rows: list[Row]) -> None:
+    first = rows[0].model_copy(update={"thrombectomy": True})
+    for later, bleeds in (
+        (rows[1], 1.0),
+        (rows[1].model_copy(update={"types": ()}), 0.0),
+        (rows[1].model_copy(update={"types": ("SAH",)}), 1.0),
+    ):
+        labels = torch.ones(2, dtype=torch.uint8)
+        _, became = truth_of(OwnPatient(first=first, later=later), labels, labels, VOXEL_ML)
+        assert isnan(became[0])
+        assert became[-1] == bleeds
+
+
+def test_hemorrhage_of_unknown_type_is_parenchymal(rows: list[Row]) -> None:
+    unknown = [rows[0].model_copy(update={"label_map": {1: "any"}})]
+    assert torch.equal(one(unknown).labels_bdhw, one(rows).labels_bdhw)
+
+
+def test_a_system_gets_the_patients_that_it_can_learn_from(rows: list[Row]) -> None:
+    def patients_of(**needed: bool) -> list[str]:
+        return [each.first.patient for each in own_patients(rows, "train", **needed)]
+
+    assert patients_of(followup=False, masks=False) == ["A", "B", "C"]
+    assert patients_of(followup=False, masks=True) == ["A", "B"]
+    assert patients_of(followup=True, masks=True) == ["A"]
+    with pytest.raises(DataError, match="test has no patient that has a first CT with a follow-up and masks"):
+        PLANS["expansion"].own_patients(rows, "test")
+
+
+def test_in_training_both_cts_move_alike_and_the_first_is_noisier(rows: list[Row]) -> None:
+    source = replace(
+        OwnPatients(patients=own_patients(rows, "train", followup=False, masks=False)[:1], grid=GRID), stripped=True
+    )
+    still, moved = replace(source, as_they_are=True).batch(0), source.batch(1)
+    assert not torch.equal(moved.labels_bdhw, still.labels_bdhw)
+    assert torch.equal(moved.labels_bdhw, moved.later_labels_bdhw)
+    assert float((moved.hu_bdhw - moved.later_hu_bdhw).abs().max()) > 0
+    assert torch.equal(moved.hu_bdhw == 0, moved.later_hu_bdhw == 0)  # nothing appears outside the brain
+    assert float((moved.labels_bdhw == 1).sum()) == pytest.approx(float((still.labels_bdhw == 1).sum()), rel=0.15)
+
+
+def test_a_row_that_cannot_be_read_is_named(rows: list[Row]) -> None:
+    gone = rows[0].model_copy(update={"ct": Path("/nowhere")})
+    with pytest.raises(DataError, match="A1"):
+        one([gone])
+
+
+def test_in_folds_everybody_is_tested_once_and_outcomes_are_alike(rows: list[Row]) -> None:
+    many = [
+        rows[0].model_copy(
+            update={"patient": f"P{n}", "study": f"S{n}", "outcome": Outcome(type="death_30d", value=n % 2)}
+        )
+        for n in range(20)
+    ]
+    many.append(rows[1].model_copy(update={"patient": "P3", "paired_with": "S3"}))
+    tested = []
+    for fold in range(5):
+        split = in_folds(many, 5, fold)
+        test = {row.patient: row.outcome for row in split if row.split == "test" and row.outcome}
+        assert len(test) == 4
+        assert sum(outcome.value for outcome in test.values()) == 2
+        assert {row.split for row in split if row.patient == "P3"} == {split[3].split}
+        tested += list(test)
+    assert sorted(tested) == sorted({row.patient for row in many})
+    with pytest.raises(DataError, match="20 patients make no 30 folds"):
+        in_folds(many, 30, 0)
+    with pytest.raises(DataError, match="the last is 4, not 5"):
+        in_folds(many, 5, 5)
+
+
+def test_a_system_trains_on_own_patients_in_folds_and_is_measured_on_those_it_did_not_see(
+    rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RECIPES, RecipeName.CPU, lambda system: replace(cpu(system), makers=0, threads=1))
+    write_manifest([row for row in rows if row.paired_with is None], tmp_path / "manifest.jsonl")
+    plan, app = replace(small("volume-survival"), least_batch=1), typer.Typer()
+    app.command("fit")(fit_on_patients(plan))
+    app.command("evaluate")(evaluate_of("volume-survival", plan))
+    data = ["--data", str(tmp_path / "manifest.jsonl"), "--folds", "3"]
+    for fold in range(3):
+        line = ["fit", "--out", str(tmp_path / f"run/fold-{fold}"), "--steps", "1", "--share", "1", *data]
+        outcome = CliRunner().invoke(app, [*line, "--fold", str(fold)])
+        assert outcome.exit_code == 0, outcome.output
+        assert "own patients: 1 to train on, 1 to validate with" in outcome.output
+    assert "own data" in read(tmp_path / "run/fold-0" / LAST, VolumeSurvivalSystem)["styles"]
+    page = tmp_path / "own.md"
+    outcome = CliRunner().invoke(app, ["evaluate", "--run", f"mine={tmp_path / 'run'}", *data, "--out", str(page)])
+    assert outcome.exit_code == 0, outcome.output
+    text = page.read_text()
+    assert "## volume-survival on manifest.jsonl" in text
+    assert "mine, mean of 3 folds [lowest-highest]" in text
+    assert "mine, fold 2" in text
+    assert "What can be known at all" not in text  # nobody knows that of real patients
+
+
+def test_a_manifest_without_such_patients_is_told(rows: list[Row], tmp_path: Path) -> None:
+    write_manifest([rows[2]], tmp_path / "manifest.jsonl")
+    plan, app = small("volume-survival"), typer.Typer()
+    app.command("fit")(fit_on_patients(plan))
+    app.command("evaluate")(evaluate_of("volume-survival", plan))
+    data = ["--data", str(tmp_path / "manifest.jsonl")]
+    for line in (["fit", "--out", str(tmp_path), *data], ["evaluate", *data]):
+        outcome = CliRunner().invoke(app, line)
+        assert outcome.exit_code == 2
+        assert "has no patient that has a first CT" in outcome.output

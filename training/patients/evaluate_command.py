@@ -1,0 +1,192 @@
+"""The command `evaluate` of the published systems: parsing and printing."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from ichnode.errors import BundleError, RefusedSeries
+from ichnode.inference.bundle import bundle_named
+from training.data.manifest import DataError, Split, read_manifest
+from training.evaluate.bootstrap import Figure
+from training.fit.checkpoint import LAST
+from training.fit.source import Source
+from training.patients.batch import Patients
+from training.patients.evaluation import (
+    OWN,
+    SIMULATED,
+    Contender,
+    Evaluation,
+    Rows,
+    evaluated,
+    limited,
+    shown,
+    write_section,
+)
+from training.patients.export import trained
+from training.patients.folds import Data, Folds, rows_of
+from training.patients.plan import Plan
+from training.patients.simulated import validation_of
+from training.simulate.cohort import EVALUATION_SEEDS, VALIDATION_SEEDS
+from training.simulate.styles import TRAINING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measured:
+    """A network, and on whom it is measured."""
+
+    plan: Plan  # that shows patients as it reads them
+    contender: Contender
+    fold: int | None = None  # the one that it did not learn from
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Whom:
+    """The patients that were asked for."""
+
+    simulated: int
+    first_seed: int
+    data: Path | None
+    split: Split
+    folds: int | None
+
+    @property
+    def title(self) -> str:
+        if self.data is None:
+            return f"{self.simulated} simulated patients from seed {self.first_seed}"
+        return f"{self.data.name}, " + (f"{self.folds} folds" if self.folds else f"split {self.split}")
+
+    def source(self, plan: Plan, fold: int | None) -> tuple[Source[Patients], int]:
+        """And how many. Without a fold those of all. Raises DataError and OSError."""
+        if self.data is None:
+            source = validation_of(plan.patients(VALIDATION_SEEDS), TRAINING)
+            return replace(source, first_seed=self.first_seed), self.simulated
+        if self.folds and fold is None:
+            rows = [row.model_copy(update={"split": self.split}) for row in read_manifest(self.data)]
+            own = plan.own_patients(rows, self.split)
+        else:
+            own = plan.own_patients(rows_of(self.data, self.folds, fold or 0), self.split)
+        return plan.own(own, as_they_are=True), len(own)
+
+
+def evaluate_of(name: str, whole: Plan) -> Callable[..., None]:
+    """The command that measures bundles and trainings of that system."""
+
+    def command(
+        bundle: Annotated[list[str] | None, typer.Option(help="Bundle by name or folder; may be repeated.")] = None,
+        run: Annotated[
+            list[str] | None,
+            typer.Option(
+                help="NAME=FOLDER of a training, of a variant too; may be repeated. With --folds FOLDER has one of "
+                "each, fold-0, fold-1 and so on."
+            ),
+        ] = None,
+        patients: Annotated[int, typer.Option(min=20, help="Simulated, that no training saw.")] = 100,
+        seed: Annotated[int, typer.Option(min=0, help="Of the simulated patients.")] = 0,
+        data: Data = None,
+        split: Annotated[str, typer.Option(help="Of the manifest: train, validation or test.")] = "test",
+        folds: Folds = None,
+        out: Annotated[Path | None, typer.Option(help="Markdown file to put the tables into", dir_okay=False)] = None,
+    ) -> None:
+        console, errors = Console(), Console(stderr=True)
+        whom = _Whom(
+            simulated=patients,
+            first_seed=EVALUATION_SEEDS + 100_000 * seed,
+            data=data,
+            split="test" if folds else split,  # type: ignore[arg-type]
+            folds=folds,
+        )
+        try:
+            measured = _bundles(whole, bundle or []) | _runs(whole, run or [], folds)
+            rows = _rows(whole, measured, whom, errors)
+        except (BundleError, DataError, RefusedSeries, OSError) as problem:
+            errors.print(str(problem), style="red", markup=False)
+            raise typer.Exit(2) from problem
+        found = evaluated(whole.evaluate, _with_means(rows, run or [], folds), whom.title, is_simulated=data is None)
+        console.print(_table(found))
+        for limit in found.limits:
+            console.print(f"{limit.label}: AUC {limited(limit)}")
+        console.print(found.published)
+        if out:
+            write_section(out, f"{name} on {data.name}" if data else name, found.markdown())
+
+    return command
+
+
+def _rows(whole: Plan, measured: dict[str, _Measured], whom: _Whom, errors: Console) -> Rows:
+    """Networks in their order, then the ways that need none, on all patients."""
+    rows: Rows = {}
+    groups: dict[tuple[int, int | None], Plan] = {(id(whole), None): whole}
+    groups |= {(id(each.plan), each.fold): each.plan for each in measured.values()}
+    for (_, fold), plan in groups.items():
+        here = {name: each.contender for name, each in measured.items() if each.plan is plan and each.fold == fold}
+        source, count = whom.source(plan, fold)
+        batches = map(source.batch, track(range(count), "evaluating", console=errors))
+        found = whole.evaluate.rows(here, batches, plan.system)
+        rows |= found | rows if fold is None else {name: found[name] for name in here}
+    return {name: rows[name] for name in sorted(rows, key=lambda name: name not in measured)}
+
+
+def _bundles(whole: Plan, names: Sequence[str]) -> dict[str, _Measured]:
+    """By name and version. Raises BundleError and DataError."""
+    found = {}
+    for named in names:
+        bundle = bundle_named(named, "cpu", whole.evaluate.kind)
+        plan = whole.on(bundle.manifest.shape, bundle.manifest.grid_spacing_mm)
+        contender = Contender(network=bundle.network, system=plan.system, manifest=bundle.manifest)
+        found[f"{bundle.manifest.name} {bundle.manifest.version}"] = _Measured(plan=plan, contender=contender)
+    return found
+
+
+def _runs(whole: Plan, named: Sequence[str], folds: int | None) -> dict[str, _Measured]:
+    """Trainings, each as often as there are folds. Raises DataError and OSError."""
+    found = {}
+    for each in named:
+        name, folder = _name_and_folder(each)
+        for fold in range(folds) if folds else (None,):
+            made = trained(whole.export, (folder if fold is None else folder / f"fold-{fold}") / LAST)
+            found[name if fold is None else f"{name}, fold {fold}"] = _Measured(
+                plan=whole.on(made.system.shape, made.system.spacing_mm),
+                contender=Contender(network=made.network, system=made.system),
+                fold=fold,
+            )
+    return found
+
+
+def _name_and_folder(named: str) -> tuple[str, Path]:
+    name, is_named, folder = named.rpartition("=")
+    return name if is_named else Path(folder).name, Path(folder)
+
+
+def _with_means(rows: Rows, named: Sequence[str], folds: int | None) -> Rows:
+    """Of each training the mean over its folds, from the lowest to the highest, before all else."""
+    means: Rows = {}
+    for name in (_name_and_folder(each)[0] for each in named if folds):
+        of_folds = [rows[f"{name}, fold {fold}"] for fold in range(folds or 0)]
+        means[f"{name}, mean of {folds} folds [lowest-highest]"] = {
+            heading: _mean_of([row[heading] for row in of_folds]) for heading in of_folds[0]
+        }
+    return means | rows
+
+
+def _mean_of(figures: Sequence[Figure]) -> Figure:
+    values = [figure.value for figure in figures if figure.value is not None]
+    if not values:
+        return Figure(value=None, low=None, high=None, patients=0)
+    patients = sum(figure.patients for figure in figures)
+    return Figure(value=sum(values) / len(values), low=min(values), high=max(values), patients=patients)
+
+
+def _table(found: Evaluation) -> Table:
+    table = Table(title=f"{found.title} [95 % interval over patients]")
+    table.add_column(SIMULATED if found.is_simulated else OWN)
+    for heading in next(iter(found.rows.values())):
+        table.add_column(heading, justify="right")
+    for name, row in found.rows.items():
+        table.add_row(name, *map(shown, row.values()))
+    return table
