@@ -51,13 +51,15 @@ class PrognosisConfig:
 
     sight: Literal["published", "improved"]  # how it sees HU
     shape: Size
+    stripped: bool = False  # whoever shows it a head shows the brain alone, all else as 0 HU
+    anterior_last: bool = False  # learned from rows that go from back to front, as those of most NIfTI files do
     features: int = 64  # of the first convolution
     growth: int = 32
     blocks: tuple[int, ...] = (6, 12, 24, 16)
     dropout: float = 0.2
 
 
-PUBLISHED = PrognosisConfig(sight="published", shape=(40, 301, 301))  # spacing is ignored
+PUBLISHED = PrognosisConfig(sight="published", shape=(40, 301, 301), stripped=True)  # spacing is ignored
 IMPROVED = PrognosisConfig(sight="improved", shape=(32, 192, 160))  # 5 x 1 x 1 mm
 COMPACT = replace(IMPROVED, shape=(32, 112, 96), features=32, growth=16, blocks=(4, 8, 12, 8))  # 5 x 2 x 2 mm
 
@@ -91,7 +93,9 @@ class Prognosis(nn.Module):
         return last
 
     def forward(self, hu_bcdhw: Tensor) -> Answers:
-        """From HU (batch, 1, z, y, x)."""
+        """From HU (batch, 1, z, y, x), y to the back."""
+        if self.config.anterior_last:
+            hu_bcdhw = hu_bcdhw.flip(-2)
         with fast(hu_bcdhw.device):
             features_bf = self.pool(self.features(SIGHTS[self.config.sight](hu_bcdhw)))
         features_bf = features_bf.float()

@@ -9,6 +9,7 @@ from training.fit.command import curves
 from training.patients.command import export_of, fit_on_patients
 from training.patients.evaluate_command import evaluate_of
 from training.patients.plans import PLANS
+from training.prognosis.command import import_prognosis_weights
 from training.segmentation.command import export_segmenter, fit_segmenter
 from training.simulate.command import demo_patient, simulate
 
@@ -16,6 +17,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pret
 fit = typer.Typer(help="Train a network.", no_args_is_help=True)
 export = typer.Typer(help="Make a bundle of a checkpoint.", no_args_is_help=True)
 calibrate = typer.Typer(help="How sure a network may be.", no_args_is_help=True)
+import_weights = typer.Typer(help="Take over the weights of others.", no_args_is_help=True)
 evaluate = typer.Typer(help="Measure a network on patients with known truth.", no_args_is_help=True)
 
 app.command()(simulate)
@@ -31,7 +33,14 @@ for system, plan in PLANS.items():
 export.command("segmenter")(export_segmenter)
 calibrate.command("segmenter")(calibrate_segmenter)
 evaluate.command("segmenter")(evaluate_segmenter)
-for name, group in (("fit", fit), ("export", export), ("calibrate", calibrate), ("evaluate", evaluate)):
+import_weights.command("prognosis")(import_prognosis_weights)
+for name, group in (
+    ("import-weights", import_weights),
+    ("fit", fit),
+    ("export", export),
+    ("calibrate", calibrate),
+    ("evaluate", evaluate),
+):
     app.add_typer(group, name=name)
 
 if __name__ == "__main__":

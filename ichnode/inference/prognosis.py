@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ichnode.domain.findings import Estimate, EstimateName, GcsCategory
@@ -25,9 +26,16 @@ class PrognosisPredictor(Forecaster[PrognosisManifest]):
     explained = "what speaks for a poor outcome, guided Grad-CAM"
     saliency = "prognosis_saliency"
 
+    def read(self, head: Head) -> tuple[Tensor, ...]:
+        """HU, of the brain alone where the network has seen no other."""
+        (hu,), network = super().read(head), self._network
+        if not network.config.stripped:
+            return (hu,)
+        return (hu.where(torch.from_numpy(head.brain_seen_by(self.bundle.manifest)), 0.0),)
+
     def heat(self, read: Sequence[Tensor]) -> Tensor:
         """Of the logit of a poor outcome, where the paper's program looks for it."""
-        network: Any = self.bundle.network
+        network = self._network
         return guided_grad_cam(lambda hu: network(hu).poor_b, network, network.last_convolution, read[0])
 
     def forecast(self, head: Head, answer: Any) -> Forecast:
@@ -40,6 +48,10 @@ class PrognosisPredictor(Forecaster[PrognosisManifest]):
         )
         category = tuple(GcsCategory)[(at_most_12 > 0) + (at_most_8 > 0)]
         return Forecast(estimates=(replace(poor, note=manifest.outcome), replace(low_gcs, category=category), elderly))
+
+    @property
+    def _network(self) -> Any:
+        return self.bundle.network
 
 
 def _estimate(name: EstimateName, calibration: Calibration, logit: float) -> Estimate:

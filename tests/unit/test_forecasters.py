@@ -57,9 +57,13 @@ class Says(nn.Module):
         return self.answer
 
 
-def prognosis_of(poor: float = 0.0, gcs: tuple[float, float] = (0.0, 0.0), elderly: float = 0.0) -> Says:
-    one = torch.tensor
-    return Says(prognosis.Answers(one([poor]), one([gcs]), one([elderly]), torch.zeros(1, 3), torch.zeros(1, 1)))
+class SaysPrognosis(Says):
+    config = prognosis.COMPACT
+
+
+def prognosis_of(poor: float = 0.0, gcs: tuple[float, float] = (0.0, 0.0), elderly: float = 0.0) -> SaysPrognosis:
+    one, nothing = torch.tensor, torch.zeros(1, 1)
+    return SaysPrognosis(prognosis.Answers(one([poor]), one([gcs]), one([elderly]), torch.zeros(1, 3), nothing))
 
 
 def bundle_of(network: nn.Module, kind: str, **values: Any) -> Bundle[Any]:
@@ -94,6 +98,18 @@ def test_the_network_reads_hu_of_the_head_in_the_middle(head: Head) -> None:
     PrognosisPredictor(bundle_of(network, "prognosis"), "cpu").predict(head)
     assert network.seen.shape == (1, 1, *SHAPE)
     assert sorted(network.seen.unique().tolist()) == [-1000, 38, 65]
+
+
+def test_a_network_that_has_seen_brains_alone_is_shown_the_brain_alone(head: Head) -> None:
+    """What lies outside the skull is water to it."""
+    network = prognosis_of()
+    network.config = replace(prognosis.COMPACT, stripped=True)
+    _, y, x = np.mgrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
+    away = (y - 19.5) ** 2 + (x - 19.5) ** 2
+    hu = np.where((away > 15**2) & (away < 17**2), 1000, head.volume.hu).astype(np.float32)
+    skull = replace(head, volume=replace(head.volume, hu=hu))
+    PrognosisPredictor(bundle_of(network, "prognosis"), "cpu").predict(skull)
+    assert sorted(network.seen.unique().tolist()) == [0, 38, 65]
 
 
 def test_each_answer_is_calibrated_by_itself(head: Head) -> None:

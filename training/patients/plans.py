@@ -18,6 +18,7 @@ from training.followup.export import EXPORT as FOLLOWUP_EXPORT
 from training.followup.system import FollowupSystem
 from training.followup.validation import change_and_hemorrhage_score
 from training.patients.plan import Plan
+from training.prognosis.authors import RESIZED_MM
 from training.prognosis.evaluate import EVALUATE as PROGNOSIS_EVALUATE
 from training.prognosis.export import EXPORT as PROGNOSIS_EXPORT
 from training.prognosis.system import PrognosisSystem
@@ -32,7 +33,6 @@ EITHER = ("thrombectomy", "iph")  # the second is an adaptation: the paper has t
 
 
 _FINE_MM = (5.0, 1.0, 1.0)
-_RESIZED_MM = (3.75, 0.76, 0.76)  # about what heads have once they are resized to 301 x 301 x 40 voxels
 
 
 _FOLLOWUP = Plan(
@@ -124,7 +124,7 @@ PLANS = {
         variants={
             "paper": replace(
                 _PROGNOSIS,
-                system=replace(_PAPERS_PROGNOSIS, config=prognosis.PUBLISHED, spacing_mm=_RESIZED_MM),
+                system=replace(_PAPERS_PROGNOSIS, config=prognosis.PUBLISHED, spacing_mm=RESIZED_MM),
                 stripped=True,
             ),
         }
