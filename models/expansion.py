@@ -52,15 +52,21 @@ class DenseFollowup(NamedTuple):
     features_bf: Tensor  # the deepest, before they know anything of the patient
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedExpansionConfig:
+    """The default is the authors' network."""
+
+    widths: tuple[int, ...] = (64, 128, 256, 512)  # of each resolution, twice that of the one before
+
+
 class PublishedExpansion(nn.Module):
     """Patches of 64 x 64 x 64 voxels (CT, hematoma) to the next day's; see the module's docstring."""
 
     patch = 64
 
-    def __init__(self, widths: Sequence[int] = (64, 128, 256, 512)) -> None:
-        """`widths`: of each resolution, twice that of the one before."""
+    def __init__(self, config: PublishedExpansionConfig = PublishedExpansionConfig()) -> None:
         super().__init__()
-        *above, bottom = widths
+        *above, bottom = config.widths
         self.down = nn.ModuleList(map(_double, (2, *above), above))
         self.bottom = _double(above[-1], bottom)
         self.up = nn.ModuleList(nn.ConvTranspose3d(2 * width, width, 2, 2) for width in reversed(above))

@@ -5,7 +5,14 @@ import math
 import pytest
 import torch
 
-from models.expansion import CLINICAL, DenseExpansion, PublishedExpansion, finer, jacobian_determinant
+from models.expansion import (
+    CLINICAL,
+    DenseExpansion,
+    PublishedExpansion,
+    PublishedExpansionConfig,
+    finer,
+    jacobian_determinant,
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +37,7 @@ def test_the_published_network_has_as_many_weights_as_theirs() -> None:
 
 def test_the_published_network_begins_with_no_movement_and_moves_both_channels_alike() -> None:
     torch.manual_seed(0)
-    network = PublishedExpansion((4, 8, 16, 32))
+    network = PublishedExpansion(PublishedExpansionConfig(widths=(4, 8, 16, 32)))
     x_bcdhw = torch.rand(1, 2, 64, 64, 64)
     with torch.inference_mode():
         before = network(x_bcdhw)

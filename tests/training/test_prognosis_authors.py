@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from models.prognosis import PUBLISHED, Prognosis
 from training.__main__ import app
 from training.fit.checkpoint import LAST
-from training.patients.export import trained
 from training.patients.plans import PLANS
 
 
@@ -45,12 +44,11 @@ def test_every_weight_comes_over_and_the_checksum_is_said(theirs: dict[str, Tens
     assert code == 0, said
     assert hashlib.sha256((tmp_path / "theirs.pth").read_bytes()).hexdigest() in said
 
-    made = trained(PLANS["prognosis"].export, tmp_path / "run" / LAST)
+    plan, made = PLANS["prognosis"].trained(tmp_path / "run" / LAST)
     network = made.network
     assert torch.equal(network.features.conv0.weight, theirs["feature_extractor.features.conv0.weight"])
     assert torch.equal(network.gcs.weight, theirs["ordinal_headGCS.3.weight"])
     assert torch.equal(network.poor.bias, theirs["binary_head.3.bias"])
-    plan = PLANS["prognosis"].on(made.system.shape, made.system.spacing_mm)
     assert plan is PLANS["prognosis"].variants["paper"]
     assert plan.stripped == network.config.stripped
 
@@ -60,7 +58,7 @@ def test_rows_from_back_to_front_are_turned(theirs: dict[str, Tensor], tmp_path:
     networks = []
     for folder, option in (("back", "--anterior-last"), ("front", "--no-anterior-last")):
         assert run(tmp_path / "a.pth", tmp_path / folder, option)[0] == 0
-        networks.append(trained(PLANS["prognosis"].export, tmp_path / folder / LAST).network)
+        networks.append(PLANS["prognosis"].trained(tmp_path / folder / LAST)[1].network)
     hu = torch.rand(1, 1, 32, 32, 32) * 100
     with torch.inference_mode():
         back, front, turned = networks[0](hu), networks[1](hu), networks[1](hu.flip(-2))

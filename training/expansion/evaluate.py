@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ichnode.inference.manifest import ExpansionManifest
+from models.expansion import DenseFollowup
 from training.evaluate.bootstrap import Figure
-from training.expansion.system import ExpansionSystem, Seen, seen_of
+from training.expansion.system import Seen, seen_of
+from training.fit.system import System
 from training.patients.batch import BECAME, Patients
 from training.patients.evaluation import FROM_NUMBERS, Contender, Evaluate, Rows, auc, from_numbers, mean
 
@@ -66,9 +68,12 @@ def of_network(contender: Contender) -> Way:
     def answer(seen: Seen, first: Mask, later: Mask) -> Answer:
         with torch.inference_mode():
             said = contender.network(seen.x_bcdhw, seen.clinical_bn)
+        later = (said.hematoma_bcdhw[0, 0] >= 0.5).numpy()
+        if not isinstance(said, DenseFollowup):
+            return Answer(later=later)
         conventional, small = said.expands_bk[0].tolist()
         return Answer(
-            later=(said.hematoma_bcdhw[0, 0] >= 0.5).numpy(),
+            later=later,
             conventional=contender.probability("expands", conventional),
             small=contender.probability("expands_3_ml", small),
         )
@@ -95,7 +100,7 @@ def dilated_to(spacing_mm: tuple[float, float, float]) -> Way:
     return answer
 
 
-def rows(contenders: Mapping[str, Contender], batches: Iterable[Patients], system: ExpansionSystem) -> Rows:
+def rows(contenders: Mapping[str, Contender], batches: Iterable[Patients], system: System) -> Rows:
     """Of networks, trivial pictures, and `FROM_NUMBERS`, which says no picture."""
     ways = {name: of_network(contender) for name, contender in contenders.items()}
     ways |= {AS_IT_WAS: as_it_was, ORACLE: dilated_to(system.spacing_mm)}

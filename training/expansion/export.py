@@ -41,7 +41,6 @@ def errors(rows: Floats) -> dict[str, Any]:
 
 
 EXPORT: Export[ExpansionSystem] = Export(
-    system=ExpansionSystem,
     kind=ExpansionManifest,
     architecture="expansion:DenseExpansion",
     reference="Abramova et al., Appl Sci 2024, 14(7) 2708; dense velocity field and clinical conditioning are ours",

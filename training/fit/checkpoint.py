@@ -97,11 +97,12 @@ def system_of(stored: dict[str, Any], kind: type[S]) -> S:
         raise DataError(f"the checkpoint is of an older network: {problem.errors()[0]['msg']}") from problem
 
 
-def read(path: Path, system: type[System]) -> dict[str, Any]:
+def read(path: Path, *systems: type[System]) -> dict[str, Any]:
     """What is stored, on the CPU. Raises DataError for the checkpoint of another system."""
     stored: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    if stored.get("system") != system.__name__:
+    names = [system.__name__ for system in systems]
+    if stored.get("system") not in names:
         raise DataError(
-            f"{path} is a checkpoint of {stored.get('system', 'an older ichnode')}, not of {system.__name__}"
+            f"{path} is a checkpoint of {stored.get('system', 'an older ichnode')}, not of {' or '.join(names)}"
         )
     return stored

@@ -41,6 +41,10 @@ class System(ABC):
     def losses(self, answer: Any, batch: Any, *, late: bool) -> dict[str, Tensor]:
         """Scalars that are added, by name, as `balance` weighs them. `late`: the learning rate goes down."""
 
+    def measured(self, network: nn.Module) -> nn.Module:
+        """What is asked of whole heads: the network, unless it reads parts of them."""
+        return network
+
     def optimizer(self, network: nn.Module, weight_decay: float) -> Optimizer:
         """Of the network's weights. A group of them may have a `scale` that its learning rate is multiplied with."""
         return scaled_adamw(network, weight_decay)

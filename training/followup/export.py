@@ -27,7 +27,6 @@ def errors(rows: Floats) -> dict[str, Any]:
 
 
 EXPORT: Export[FollowupSystem] = Export(
-    system=FollowupSystem,
     kind=FollowupManifest,
     architecture="followup:Followup",
     reference="Jiang et al., arXiv 2408.00940; sizes, depths and losses are ours, the paper gives none",

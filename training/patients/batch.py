@@ -13,7 +13,7 @@ from training.simulate.spec import PatientSpec
 
 KNOWN = CLINICAL  # at the first CT
 BECAME = ("conventional expansion", "3 mL expansion", "death in 30 days", "poor after 90 days", "late hemorrhage")
-_SMALL_GROWTH_ML = 3.0
+_GROWTH_ML, _GROWTH_SHARE, _SMALL_GROWTH_ML = 6.0, 0.33, 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,6 +37,12 @@ class Patients(Batch):
 def known_of(spec: PatientSpec, baseline_ml: float) -> list[float]:
     """As KNOWN; `baseline_ml` is what the first CT shows."""
     return [spec.onset_to_ct_h, baseline_ml, float(spec.anticoagulant), spec.systolic_mmhg, spec.age, float(spec.gcs)]
+
+
+def expands(first_ml: float, later_ml: float) -> tuple[float, float]:
+    """0 or 1 by the two definitions of BECAME, from parenchymal blood on both CTs."""
+    grown_ml = later_ml - first_ml
+    return float(grown_ml >= min(_GROWTH_ML, _GROWTH_SHARE * first_ml)), float(grown_ml >= _SMALL_GROWTH_ML)
 
 
 def became_of(spec: PatientSpec) -> list[float]:

@@ -29,10 +29,11 @@ from training.fit.recipes import RecipeName
 from training.fit.source import Source
 from training.fit.validation import StyleScores
 from training.patients.batch import Patients
-from training.patients.export import Description, export, trained
+from training.patients.export import Description, export
 from training.patients.folds import Data, Folds, rows_of
 from training.patients.plan import Plan
 from training.patients.simulated import Cohort, validation_of
+from training.patients.synthetic import SyntheticBaselines
 from training.simulate.cohort import TRAINING_SEEDS, VALIDATION_SEEDS
 from training.simulate.styles import TRAINING, Style
 
@@ -88,6 +89,8 @@ def fit_on_patients(whole: Plan) -> Callable[..., None]:
                 own = plan.own(train_on, chosen.batch, as_they_are=False)
                 source = MixedSource(own=own, simulated=simulated, share=share)
                 styles["own data"] = plan.own(validated, as_they_are=True)
+            if plan.synthetic:
+                source = SyntheticBaselines(source=source, spacing_mm=plan.system.spacing_mm, share=plan.synthetic)
             validate = StyleScores(styles, plan.score, batches=plan.validation_patients, device=chosen.device)
             train(chosen, source, validate, tuple(styles), out, resume=resume, start_from=start_from)
 
@@ -119,8 +122,9 @@ def export_of(whole: Plan) -> Callable[..., None]:
         fold: Annotated[int, typer.Option(min=0, help="Of --folds, the one that was not learned from")] = 0,
     ) -> None:
         try:
-            made = trained(whole.export, checkpoint)
-            plan = whole.on(made.system.shape, made.system.spacing_mm)
+            plan, made = whole.trained(checkpoint)
+            if plan.export is None:
+                raise DataError(f"{checkpoint} is of a variant that no pipeline runs; it can be evaluated")
             simulated = plan.patients(VALIDATION_SEEDS)
             source: Source[Patients] = validation_of(simulated, TRAINING, _PASSED_OVER)
             others = [replace(validation_of(simulated, style, _PASSED_OVER), followup=False) for style in _styles()]
@@ -133,7 +137,7 @@ def export_of(whole: Plan) -> Callable[..., None]:
                 trained_on=trained_on,
                 created=date.fromisoformat(created) if created else date.today(),
             )
-            manifest = export(whole.export, made, out, source, others, patients, described=described)
+            manifest = export(plan.export, made, out, source, others, patients, described=described)
         except (BundleError, DataError, OSError, ValueError) as problem:
             typer.echo(explained(problem), err=True)
             raise typer.Exit(2) from problem

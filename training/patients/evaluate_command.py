@@ -28,7 +28,6 @@ from training.patients.evaluation import (
     shown,
     write_section,
 )
-from training.patients.export import trained
 from training.patients.folds import Data, Folds, rows_of
 from training.patients.plan import Plan
 from training.patients.simulated import validation_of
@@ -149,10 +148,10 @@ def _runs(whole: Plan, named: Sequence[str], folds: int | None) -> dict[str, _Me
     for each in named:
         name, folder = _name_and_folder(each)
         for fold in range(folds) if folds else (None,):
-            made = trained(whole.export, (folder if fold is None else folder / f"fold-{fold}") / LAST)
+            plan, made = whole.trained((folder if fold is None else folder / f"fold-{fold}") / LAST)
             found[name if fold is None else f"{name}, fold {fold}"] = _Measured(
-                plan=whole.on(made.system.shape, made.system.spacing_mm),
-                contender=Contender(network=made.network, system=made.system),
+                plan=plan,
+                contender=Contender(network=made.system.measured(made.network), system=made.system),
                 fold=fold,
             )
     return found

@@ -1,6 +1,6 @@
 """Export of the published systems: their weights, and their errors on simulated patients that no training saw."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -25,7 +25,6 @@ S = TypeVar("S", bound=System)
 class Export(Generic[S]):
     """How one of the systems becomes a bundle."""
 
-    system: type[S]
     kind: type[ForecasterManifest]
     architecture: str  # module:class in models
     reference: str
@@ -51,10 +50,10 @@ class Trained(Generic[S]):
     network: nn.Module  # averaged weights, in evaluation mode; `familiarity` is not fitted
 
 
-def trained(way: Export[S], checkpoint: Path) -> Trained[S]:
-    """Raises DataError for the checkpoint of another system, or of an older network."""
-    stored = read(checkpoint, way.system)
-    system = system_of(stored, way.system)
+def trained(checkpoint: Path, kinds: Mapping[str, type[S]]) -> Trained[S]:
+    """One of some systems, by their names. Raises DataError for another, or for an older network, and OSError."""
+    stored = read(checkpoint, *kinds.values())
+    system = system_of(stored, kinds[stored["system"]])
     network = system.network()
     different = network.load_state_dict(stored["average"], strict=False)
     missing = [name for name in different.missing_keys if not name.startswith("familiarity.")]

@@ -6,7 +6,7 @@ are about.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import cos, nan, prod, sin
+from math import cos, isnan, nan, prod, sin
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from training.data.alignment import Alignment, Head, alignment
 from training.data.load import Case, case
 from training.data.manifest import ANY, LABEL_VALUES, UNKNOWN, DataError, Row, Split
 from training.data.masks import Labels
-from training.patients.batch import Patients
+from training.patients.batch import Patients, expands
 from training.patients.simulated import in_the_middle
 from training.simulate.draw import Draw
 
@@ -29,7 +29,6 @@ _SEED = 2_000_000_000  # no simulated patient has it or a higher one
 _IPH, _IVH = LABEL_VALUES["IPH"], LABEL_VALUES["IVH"]
 _TURN = 0.17  # radians in the plane, at most
 _NOISE_HU = 3.0  # deviation, at most; of the first CT alone, which is read
-_EXPANSION_ML, _EXPANSION_SHARE, _SMALL_EXPANSION_ML = 6.0, 0.33, 3.0
 _POOR_MRS = 4  # modified Rankin scale, and worse
 
 
@@ -156,17 +155,15 @@ def truth_of(
     first_ml, later_ml = (_parenchymal_ml(x, voxel_ml) for x in (labels, later_labels))
     known = [
         _number(row.onset_hours),
-        _number(row.volume_ml) if np.isnan(first_ml) else first_ml,
+        _number(row.volume_ml) if isnan(first_ml) else first_ml,
         _number(row.anticoagulant),
         _number(row.systolic_mmhg),
         _number(row.age),
         _number(row.gcs),
     ]
-    grown_ml = later_ml - first_ml if later is not None and first_ml > 0 and not row.thrombectomy else nan
-    expands = [
-        grown_ml >= min(_EXPANSION_ML, _EXPANSION_SHARE * first_ml),
-        grown_ml >= _SMALL_EXPANSION_ML,
-    ]
+    grown = (nan, nan)
+    if later is not None and first_ml > 0 and not isnan(later_ml) and not row.thrombectomy:
+        grown = expands(first_ml, later_ml)
     bleeds = nan
     if later is not None and row.thrombectomy:
         bleeds = float(len(later.types) > 0) if later.types is not None else _any(later_labels)
@@ -177,7 +174,7 @@ def truth_of(
             "mrs_90d": float(row.outcome.value >= _POOR_MRS),
             "poor_prognosis": float(row.outcome.value),
         }.get(row.outcome.type, nan)
-    return known, [*(nan if np.isnan(grown_ml) else float(each) for each in expands), died, poor, bleeds]
+    return known, [*grown, died, poor, bleeds]
 
 
 def _number(value: float | None) -> float:

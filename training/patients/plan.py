@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from training.data.manifest import DataError, Row, Split
@@ -9,7 +10,7 @@ from training.fit.system import System
 from training.fit.validation import Score
 from training.patients.batch import Patients
 from training.patients.evaluation import Evaluate
-from training.patients.export import Export
+from training.patients.export import Export, Trained, trained
 from training.patients.own_data import OwnPatient, OwnPatients, own_patients
 from training.patients.simulated import Cohort, SimulatedPatients
 from training.simulate.styles import TRAINING
@@ -25,6 +26,7 @@ class Plan:
     kinds: tuple[str, ...]  # of population.KINDS, in turn
     followup: bool  # whether it reads what comes true on the next CT
     masks: bool = False  # whether it needs to know where blood is
+    synthetic: float = 0.0  # of the showings, whose first CT is made of the follow-up
     stripped: bool = False  # whether it reads the brain alone
     unknown: float = 0.0  # of what is known of the patients, that the network is not told
     header_alone: float = 0.0  # of the patients, of whom it is told what a header says
@@ -34,7 +36,7 @@ class Plan:
     validation_patients: int
     showings: int = 3  # of each patient, on average
     recent: int = 100  # patients that are kept to be shown again
-    export: Export[Any]
+    export: Export[Any] | None  # None: there is no pipeline for it in the node
     evaluate: Evaluate
     variants: Mapping[str, "Plan"] = field(default_factory=dict)  # other sizes, and the ablations of the paper
 
@@ -44,6 +46,15 @@ class Plan:
             if (plan.system.shape, plan.system.spacing_mm) == (shape, spacing_mm):
                 return plan
         raise DataError(f"no variant reads {shape} voxels of {spacing_mm} mm")
+
+    def trained(self, checkpoint: Path) -> "tuple[Plan, Trained[Any]]":
+        """What a checkpoint holds, and the plan or variant that shows patients as it reads them.
+
+        Raises DataError for the checkpoint of another system, or of an older network, and OSError.
+        """
+        kinds = {type(plan.system).__name__: type(plan.system) for plan in (self, *self.variants.values())}
+        made = trained(checkpoint, kinds)
+        return self.on(made.system.shape, made.system.spacing_mm), made
 
     def patients(
         self, first_seed: int, device: str = "cpu", heads: int = 1, cohort: Cohort | None = None

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from models import followup, prognosis, volume_survival
+from models.expansion import PublishedExpansionConfig
 from training.expansion.evaluate import EVALUATE as EXPANSION_EVALUATE
 from training.expansion.export import EXPORT as EXPANSION_EXPORT
+from training.expansion.published import PublishedExpansionSystem
 from training.expansion.system import ExpansionSystem
-from training.expansion.validation import growth_dice_of
+from training.expansion.validation import growth_dice_of, published_growth_dice_of
 from training.fit.system import System
 from training.followup.evaluate import EVALUATE as FOLLOWUP_EVALUATE
 from training.followup.export import EXPORT as FOLLOWUP_EXPORT
@@ -29,6 +31,7 @@ from training.volume_survival.system import VolumeSurvivalSystem
 from training.volume_survival.validation import size_and_death_score
 
 SPONTANEOUS = ("iph",)  # parenchymal hemorrhage
+_SYNTHETIC = 5 / 6
 EITHER = ("thrombectomy", "iph")  # the second is an adaptation: the paper has the first alone
 
 
@@ -63,6 +66,17 @@ _EXPANSION = Plan(
     validation_patients=24,
     export=EXPANSION_EXPORT,
     evaluate=EXPANSION_EVALUATE,
+)
+_PUBLISHED_EXPANSION = replace(
+    _EXPANSION,
+    system=PublishedExpansionSystem(
+        config=PublishedExpansionConfig(widths=(16, 32, 64, 128)), shape=(64, 112, 96), spacing_mm=(2.5, 2.0, 2.0)
+    ),
+    stripped=True,
+    score=published_growth_dice_of,
+    learning_rate=1e-4,
+    validation_patients=8,  # windows take their time
+    export=None,
 )
 _PROGNOSIS = Plan(
     letter="B",
@@ -118,7 +132,15 @@ PLANS = {
             },
         ),
     ),
-    "expansion": _EXPANSION,
+    "expansion": replace(
+        _EXPANSION,
+        variants={
+            "synthetic": replace(_EXPANSION, synthetic=_SYNTHETIC),
+            "paper": replace(_PUBLISHED_EXPANSION, system=PublishedExpansionSystem()),
+            "published": _PUBLISHED_EXPANSION,
+            "published-synthetic": replace(_PUBLISHED_EXPANSION, synthetic=_SYNTHETIC),
+        },
+    ),
     "prognosis": replace(
         _PROGNOSIS,
         variants={

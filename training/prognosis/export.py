@@ -35,7 +35,6 @@ def errors(rows: Floats) -> dict[str, Any]:
 
 
 EXPORT: Export[PrognosisSystem] = Export(
-    system=PrognosisSystem,
     kind=PrognosisManifest,
     architecture="prognosis:Prognosis",
     reference="Cobo et al., MLMI 2024, arXiv 2408.08784; fewer channels, HU clipped to 0-100 and calibration are ours",

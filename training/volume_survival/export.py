@@ -27,7 +27,6 @@ def errors(rows: Floats) -> dict[str, Any]:
 
 
 EXPORT: Export[VolumeSurvivalSystem] = Export(
-    system=VolumeSurvivalSystem,
     kind=VolumeSurvivalManifest,
     architecture="volume_survival:VolumeSurvival",
     reference="Gong et al., Front Neurosci 2023, 10.3389/fnins.2023.1118340; fewer channels and calibration are ours",
