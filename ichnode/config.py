@@ -173,6 +173,12 @@ class Inference(_Section):
     bundles_dir: Path | None = None  # its bundles win over those of the same name that come with ichnode
 
 
+class Clinical(_Section):
+    """What is known of patients and stands in no header."""
+
+    file: Path | None = None  # CSV, read anew for each analysis
+
+
 class Results(_Section):
     """Which objects are written, and how."""
 
@@ -212,6 +218,7 @@ class Settings(_Section):
     database: Database = Database()
     web: Web = Web()
     inference: Inference = Inference()
+    clinical: Clinical = Clinical()
     results: Results = Results()
     delivery: Delivery = Delivery()
 

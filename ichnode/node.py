@@ -256,6 +256,7 @@ def analyser_settings(settings: Settings) -> AnalyserSettings:
     return AnalyserSettings(
         bundles=pipeline_bundles(settings.pipeline_bundles, inference.bundles_dir),
         device=inference.device,
+        clinical=settings.clinical.file,
         profile=ResultProfile(
             objects=frozenset(results.write),
             series_numbers={role.value: getattr(results, f"{role.value}_series_number") for role in Role},

@@ -4,7 +4,7 @@ The network says how the head moves and where blood is new. The CT itself is mov
 where nothing moves and nothing is new it stays as it is. What lies outside the skull, and bone, does not move.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,13 @@ from ichnode.inference.manifest import ExpansionManifest
 from ichnode.inference.saliency import grad_cam
 
 CLINICAL = ("onset_to_ct_h", "baseline_ml", "anticoagulant", "systolic_mmhg", "age", "gcs")  # as the network reads them
+_IN_WORDS: Mapping[str, Callable[[float], str]] = {
+    "onset_to_ct_h": "{:g} h from onset to CT".format,
+    "anticoagulant": lambda taken: "an anticoagulant" if taken else "no anticoagulant",
+    "systolic_mmhg": "systolic {:g} mmHg".format,
+    "age": "age {:g}".format,
+    "gcs": "GCS {:g}".format,
+}
 _SEEN_HU = 100.0  # 0 to this is 0 to 1
 _LEAST_MOVE_VOXELS = 0.05
 _LEAST_NEW = 0.05  # share of a voxel
@@ -75,12 +82,12 @@ class ExpansionPredictor(Forecaster[ExpansionManifest]):
             followup=PredictedFollowUp(
                 model=self.bundle.identity, hu=moved + new * (np.float32(blood_hu) - moved), hematoma=hematoma
             ),
-            estimates=self._estimates(head.growing_ml, later_ml, staying_ml, logits),
+            estimates=self._estimates(head, later_ml, staying_ml, logits),
         )
 
-    def _estimates(self, now_ml: float, later_ml: float, staying_ml: float, logits: FloatArray) -> tuple[Estimate, ...]:
+    def _estimates(self, head: Head, later_ml: float, staying_ml: float, logits: FloatArray) -> tuple[Estimate, ...]:
         """As `estimates`; `staying_ml` is blood of types that do not grow, of the volume but not of its change."""
-        manifest = self.bundle.manifest
+        manifest, now_ml = self.bundle.manifest, head.growing_ml
         size = later_ml ** (1 / 3)
         least, most = (max(0.0, size + error) ** 3 for error in manifest.size_error_cm)
         probability, lower, upper = manifest.expands.percent(float(logits[0]))
@@ -92,7 +99,7 @@ class ExpansionPredictor(Forecaster[ExpansionManifest]):
                 low=lower,
                 high=upper,
                 category=_risk(probability, manifest.risk_percent),
-                note=f"growth of 6 mL or 33 % and more; of 3 mL and more: {small:.0f} %",
+                note=f"growth of 6 mL or 33 % and more; of 3 mL and more: {small:.0f} %; {_told(head)}",
             ),
             Estimate(
                 name=EstimateName.PREDICTED_VOLUME,
@@ -107,6 +114,12 @@ class ExpansionPredictor(Forecaster[ExpansionManifest]):
                 high=max(most, later_ml) - now_ml,
             ),
         )
+
+
+def _told(head: Head) -> str:
+    """What the model was told of the patient beside the CT."""
+    told = [in_words(head.known[name]) for name, in_words in _IN_WORDS.items() if name in head.known]
+    return f"told of the patient: {', '.join(told)}" if told else "told nothing of the patient"
 
 
 def _risk(percent: float, moderate_and_high: tuple[float, float]) -> RiskClass:

@@ -6,7 +6,7 @@ and answers success to a changed second one).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
@@ -83,6 +83,7 @@ class RunContext:
     config_sha256: str
     rule: str
     predecessor: PredecessorReport | None = None
+    told: Mapping[str, float] = field(default_factory=dict)  # of the patient, that stands in no header
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +119,8 @@ class Provenance:
     def uid(self, *parts: str) -> str:
         """The UID of the part of this run that `parts` name."""
         models = [f"{m.name} {m.version} {m.weights_sha256}" for m in self.models]
-        origin = (*sorted(set(self.derived_from)), *models, self.context.config_sha256, self.context.rule)
+        told = [f"{name} {value}" for name, value in sorted(self.context.told.items())]
+        origin = (*sorted(set(self.derived_from)), *models, self.context.config_sha256, self.context.rule, *told)
         return derived_uid(*parts, sha256("|".join(origin).encode()).hexdigest())
 
     def series_uid(self, role: Role) -> str:

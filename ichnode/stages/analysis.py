@@ -31,6 +31,7 @@ from ichnode.inference.quantify import quantify
 from ichnode.inference.volume_survival import VolumeSurvivalPredictor
 from ichnode.results.compose import compose_not_analysed, compose_results
 from ichnode.results.provenance import Result, ResultProfile, RunContext
+from ichnode.stages.clinical import ClinicalTable
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ class AnalyserSettings:
     bundles: Mapping[str, Path]  # by pipeline; hematoma is there
     device: str
     profile: ResultProfile
+    clinical: Path | None = None  # table of what is known of patients
 
     def __call__(self) -> Callable[[AnalysisRequest], Analysis]:
         """Load the models once; the function that analyses with them."""
@@ -96,7 +98,11 @@ class AnalyserSettings:
                 if pipeline in self.bundles
             },
         )
-        return lambda request: analyse(request, models=models, profile=self.profile)
+        clinical = ClinicalTable(file=self.clinical)
+        return lambda request: analyse(request, models=models, profile=self.profile, clinical=clinical)
+
+
+_NO_TABLE = ClinicalTable(file=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +113,9 @@ class Models:
     forecasters: Mapping[str, Forecaster[Any]]  # by pipeline
 
 
-def analyse(request: AnalysisRequest, *, models: Models, profile: ResultProfile) -> Analysis:
+def analyse(
+    request: AnalysisRequest, *, models: Models, profile: ResultProfile, clinical: ClinicalTable = _NO_TABLE
+) -> Analysis:
     """From a series to its results. Raises RefusedSeries, unless the request wants a refusal reported."""
     clock = _StepClock()
     try:
@@ -123,7 +131,9 @@ def analyse(request: AnalysisRequest, *, models: Models, profile: ResultProfile)
     sources = _headers(request.series, volume.grid.sop_instance_uids)
     prediction = models.hematoma.predict(volume)
     findings = quantify(prediction, volume, models.hematoma.bundle.manifest.thresholds)
-    head = Head(volume=volume, now=prediction, find=models.hematoma.predict, known=_known_of(sources[0]))
+    told = clinical.of(str(sources[0].get("AccessionNumber") or ""))
+    known = {**_known_of(sources[0]), **told}
+    head = Head(volume=volume, now=prediction, find=models.hematoma.predict, known=known)
     prediction, findings = _forecast(head, findings, request.run, models.forecasters, profile)
     clock.step("infer")
     results = compose_results(
@@ -132,7 +142,7 @@ def analyse(request: AnalysisRequest, *, models: Models, profile: ResultProfile)
         prediction=prediction,
         findings=findings,
         profile=profile,
-        context=request.context,
+        context=replace(request.context, told=told),
     )
     objects = tuple(map(_encoded, results))
     clock.step("compose")

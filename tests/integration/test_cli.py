@@ -80,6 +80,18 @@ def test_check_tells_section_key_and_reason(tmp_path):
     assert "inference.hematoma_bundle: there is no bundle 'none'" in ichnode("check", "--config", file).stdout
 
 
+def test_check_tells_what_is_wrong_in_the_clinical_table(tmp_path):
+    file, table = tmp_path / "ichnode.toml", tmp_path / "clinical.csv"
+    file.write_text(f'[clinical]\nfile = "{table}"')
+    assert "clinical.file: " in ichnode("check", "--config", file).stdout
+    table.write_text("accession,gcs\nA1,99\n")
+    outcome = ichnode("check", "--config", file)
+    assert outcome.exit_code == 1
+    assert "line 2: gcs" in outcome.stdout
+    table.write_text("accession,gcs\nA1,9\n")
+    assert ichnode("check", "--config", file).exit_code == 0
+
+
 @pytest.mark.parametrize("command", [["check"], ["models", "list"], ["models", "verify"]])
 def test_a_missing_bundles_dir_is_one_line(configure, command):
     outcome = ichnode(*command, "--config", configure('[inference]\nbundles_dir = "/nowhere"'))

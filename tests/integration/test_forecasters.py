@@ -63,6 +63,24 @@ def analysed(folder: Path, series: Series, *, run: tuple[str, ...]) -> Analysis:
     return analyser_settings(settings)()(AnalysisRequest(series=series, run=run, context=CONTEXT))
 
 
+def test_what_a_table_tells_of_the_patient_conditions_the_model_stands_in_the_report_and_makes_other_objects(
+    folder: Path, series: Series, tmp_path: Path
+) -> None:
+    accession = dcmread(series.instances[0].file, stop_before_pixels=True).AccessionNumber
+    table = tmp_path / "clinical.csv"
+    reports = []
+    for lines in (["other,2.5,1"], [f"{accession},2.5,1"], [f"{accession},2.5,0"]):
+        table.write_text("\n".join(["accession,onset_to_ct_h,anticoagulant", *lines]))
+        settings = load_settings(config(folder, '["hematoma", "expansion"]'), {"ICHNODE_CLINICAL__FILE": str(table)})
+        request = AnalysisRequest(series=series, run=("hematoma", "expansion"), context=CONTEXT)
+        reports += objects(analyser_settings(settings)()(request), "prediction_report")
+    assert len({report.SOPInstanceUID for report in reports}) == 3
+    texts = [report.to_json() for report in reports]
+    assert "onset" not in texts[0]
+    assert "2.5 h from onset to CT, an anticoagulant" in texts[1]
+    assert "2.5 h from onset to CT, no anticoagulant" in texts[2]
+
+
 def objects(analysis: Analysis, role: str) -> list[Dataset]:
     return [dcmread(BytesIO(each.encoded)) for each in analysis.objects if each.role == role]
 
