@@ -67,7 +67,7 @@ def test_the_truth_is_the_best() -> None:
 
 
 def test_false_growth_is_that_of_those_who_do_not_expand() -> None:
-    picture = Picture(growth_dice=0.5, volume_error_ml=1.0, false_growth_ml=2.0)
+    picture = Picture(growth_dice=0.5, said_ml=3.0, true_ml=2.0, false_growth_ml=2.0)
     cases = [
         Case(expands=expands, expands_3_ml=expands, conventional=None, small=None, picture=picture)
         for expands in (True, True, False)

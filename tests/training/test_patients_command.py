@@ -8,6 +8,7 @@ import torch
 import typer
 from typer.testing import CliRunner
 
+from ichnode.inference.bundle import verify_bundle
 from models.blocks import ALL_AXES, IN_PLANE, Stage
 from models.expansion import DenseExpansionConfig
 from models.followup import FollowupConfig
@@ -85,6 +86,20 @@ def test_two_systems_train_on_one_cohort(tmp_path: Path, monkeypatch: pytest.Mon
         outcome = CliRunner().invoke(app, arguments)
         assert outcome.exit_code == 0, outcome.output
         assert len(list(kept.rglob("*.npz"))) == 3
+
+
+def test_a_training_ends_with_a_bundle_where_one_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.patients.calibration._platt", lambda logits, truth: (1.0, 0.0))  # untrained
+    monkeypatch.setattr("training.patients.command._MEASURED_ON", 20)
+    monkeypatch.setitem(RECIPES, RecipeName.CPU, lambda system: replace(cpu(system), makers=0, threads=1))
+    app = typer.Typer()
+    app.command()(fit_on_patients(small("volume-survival")))
+    line = ["--out", str(tmp_path / "run"), "--steps", "1", "--bundle", str(tmp_path / "mine")]
+    outcome = CliRunner().invoke(app, line)
+    assert outcome.exit_code == 0, outcome.output
+    manifest = verify_bundle(tmp_path / "mine")
+    assert (manifest.version, manifest.trained_on) == ("0.1", "simulated patients")
+    assert "RESEARCH USE ONLY" in (tmp_path / "mine" / "CARD.md").read_text()
 
 
 @pytest.mark.parametrize("name", PLANS)

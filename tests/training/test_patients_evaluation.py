@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from ichnode.inference.manifest import Calibration
@@ -17,7 +18,16 @@ from training.fit.system import System
 from training.followup import evaluate as of_followup
 from training.followup.system import FollowupSystem
 from training.patients.batch import KNOWN, Patients
-from training.patients.evaluation import FROM_NUMBERS, Contender, write_section
+from training.patients.evaluation import (
+    FROM_NUMBERS,
+    Contender,
+    Evaluation,
+    auc,
+    mean,
+    picture_of,
+    write_section,
+)
+from training.patients.plots import write_picture
 from training.prognosis import evaluate as of_prognosis
 from training.prognosis.system import PrognosisSystem
 from training.volume_survival import evaluate as of_volume_survival
@@ -149,6 +159,25 @@ def test_a_checkpoint_is_believed_as_it_says_it_and_a_bundle_as_calibrated() -> 
     assert Contender(network=network, system=system).probability("poor", 0.0) == 0.5
     said = Contender(network=network, system=system, manifest=manifest).probability("poor", -2.0)
     assert said == pytest.approx(0.5)
+
+
+def test_what_can_be_drawn_is_drawn_and_stands_below_its_section(tmp_path: Path) -> None:
+    pairs = tuple((0.1 * n, float(n > 4)) for n in range(10))
+    volumes = tuple((float(n), n + 1.0) for n in range(10))
+    rows = {
+        "one": {"AUC": auc(*map(list, zip(*pairs, strict=True))), "MAE mL": mean([1.0], volumes), "Brier": mean([0.1])},
+        "other": {"AUC": mean([]), "MAE mL": mean([]), "Brier": mean([])},
+    }
+    found = Evaluation(title="10 patients", rows=rows, limits=(), published="nothing")
+    page = tmp_path / "page.md"
+    picture = picture_of(page, "volume survival")
+    assert write_picture(found, picture)
+    write_section(page, "volume survival", found.markdown(), picture)
+    assert "![volume survival](pictures/page-volume-survival.png)" in page.read_text()
+    width, height = Image.open(picture).size
+    assert 1.5 < width / height < 2.5  # two panels
+    nothing = replace(found, rows={"other": rows["other"]})
+    assert not write_picture(nothing, tmp_path / "none.png")
 
 
 def test_a_section_replaces_the_one_of_its_name_and_no_other(tmp_path: Path) -> None:

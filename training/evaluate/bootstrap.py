@@ -10,6 +10,7 @@ RESAMPLES = 1000
 
 Values = NDArray[np.float64]
 Statistic = Callable[[Values], float]
+Pairs = tuple[tuple[float, float], ...]  # said and true, of each patient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,7 @@ class Figure:
     low: float | None
     high: float | None
     patients: int  # that have such a value
+    pairs: Pairs = ()  # what it was measured on, where it compares what is said
 
     def text(self, form: str) -> str:
         """ "0.83 [0.79-0.87]", each number in the format `form`; with "+" "+0.8 [-0.2 to 1.8]"."""

@@ -44,8 +44,14 @@ class Picture:
     """How well a predicted mask is the true one."""
 
     growth_dice: float
-    volume_error_ml: float  # predicted - true
+    said_ml: float
+    true_ml: float
     false_growth_ml: float
+
+    @property
+    def volume_error_ml(self) -> float:
+        """Predicted - true."""
+        return self.said_ml - self.true_ml
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +146,8 @@ def _picture(said: Mask, first: Mask, later: Mask, voxel_ml: float) -> Picture:
     total = int(grown.sum() + predicted.sum())
     return Picture(
         growth_dice=2 * int((grown & predicted).sum()) / total if total else 1.0,
-        volume_error_ml=(int(said.sum()) - int(later.sum())) * voxel_ml,
+        said_ml=int(said.sum()) * voxel_ml,
+        true_ml=int(later.sum()) * voxel_ml,
         false_growth_ml=int((predicted & ~grown).sum()) * voxel_ml,
     )
 
@@ -152,7 +159,10 @@ def figures(cases: Sequence[Case]) -> dict[str, Figure]:
     small = [(case.small, case.expands_3_ml) for case in cases if case.small is not None]
     return {
         "growth Dice": mean([picture.growth_dice for expands, picture in pictured if expands]),
-        "volume error mL": mean([picture.volume_error_ml for _, picture in pictured]),
+        "volume error mL": mean(
+            [picture.volume_error_ml for _, picture in pictured],
+            tuple((picture.said_ml, picture.true_ml) for _, picture in pictured),
+        ),
         "absolute error mL": mean([abs(picture.volume_error_ml) for _, picture in pictured]),
         "false growth mL": mean([picture.false_growth_ml for expands, picture in pictured if not expands]),
         "AUC 6 mL or 33 %": auc([probability for probability, _ in said], [expands for _, expands in said]),

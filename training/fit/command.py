@@ -63,8 +63,8 @@ def train(
     *,
     resume: bool,
     start_from: str | None,
-) -> None:
-    """Run it and say how it goes. Raises what `problems_told` tells."""
+) -> bool:
+    """Run it and say how it goes; whether the first process came to the end. Raises what `problems_told` tells."""
     if start_from and resume and (out / LAST).exists():
         typer.echo(f"goes on from {out / LAST}; what --start-from names is not looked at", err=True)
     weights = _weights_of(start_from, recipe.system) if start_from else None
@@ -76,6 +76,7 @@ def train(
     progress = fit(recipe, source, validate, out, fresh=not resume, weights=weights)
     if progress.styles:  # of several processes the first alone validates
         typer.echo(f"{progress.step} steps; worst style {progress.best:.3f}; checkpoints in {out}")
+    return bool(progress.styles) and (recipe.steps is None or progress.step >= recipe.steps)
 
 
 @contextmanager

@@ -1,15 +1,17 @@
 """The commands `fit` and `export` of the published systems: parsing and printing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ichnode.errors import BundleError
-from training.data.manifest import DataError, explained
+from training.data.manifest import DataError, Row, explained
+from training.fit.checkpoint import LAST
 from training.fit.command import (
     DecaySteps,
     FirstPatient,
@@ -37,6 +39,12 @@ from training.patients.synthetic import SyntheticBaselines
 from training.simulate.cohort import TRAINING_SEEDS, VALIDATION_SEEDS
 from training.simulate.styles import TRAINING, Style
 
+_MEASURED_ON = 200  # patients
+_CARD = """# {name}
+
+RESEARCH USE ONLY - not for clinical use. {about} Written by `fit` at the end of a training on {whom}: its probabilities
+are calibrated, nothing else of it was measured. `python -m training evaluate` does.
+"""
 _PASSED_OVER = 10_000  # patients: the first ones of the validation chose the checkpoint
 
 
@@ -64,6 +72,9 @@ def fit_on_patients(whole: Plan) -> Callable[..., None]:
         share: Annotated[float, typer.Option(min=0, max=1, help="Of the batches, that come from the manifest")] = 0.5,
         folds: Folds = None,
         fold: Annotated[int, typer.Option(min=0, help="Of --folds, the one that is not learned from")] = 0,
+        bundle: Annotated[
+            Path | None, typer.Option(help="Export to there at the end, version 0.1; its name is the bundle's")
+        ] = None,
     ) -> None:
         if variant is not None and variant not in whole.variants:
             raise typer.BadParameter(f"one of {', '.join(whole.variants)}", param_hint="--variant")
@@ -92,7 +103,16 @@ def fit_on_patients(whole: Plan) -> Callable[..., None]:
             if plan.synthetic:
                 source = SyntheticBaselines(source=source, spacing_mm=plan.system.spacing_mm, share=plan.synthetic)
             validate = StyleScores(styles, plan.score, batches=plan.validation_patients, device=chosen.device)
-            train(chosen, source, validate, tuple(styles), out, resume=resume, start_from=start_from)
+            done = train(chosen, source, validate, tuple(styles), out, resume=resume, start_from=start_from)
+        if bundle is not None and done:
+            whom = "simulated patients" + (f" and {data.name}" if data else "")
+            described = Description(
+                version="0.1",
+                card=_CARD.format(name=bundle.name, about=plan.about, whom=whom),
+                trained_on=whom,
+                created=date.today(),
+            )
+            _write_bundle(whole, out / LAST, bundle, described, _MEASURED_ON, partial(_own_rows, data, folds, fold))
 
     return command
 
@@ -115,32 +135,52 @@ def export_of(whole: Plan) -> Callable[..., None]:
         trained_on: Annotated[str, typer.Option(help="On whom, as reports and the summary page say it")],
         patients: Annotated[
             int, typer.Option(min=20, help="Simulated, to measure its errors on, where there is no manifest")
-        ] = 200,
+        ] = _MEASURED_ON,
         created: Annotated[str | None, typer.Option(help="YYYY-MM-DD; today")] = None,
         data: Data = None,
         folds: Folds = None,
         fold: Annotated[int, typer.Option(min=0, help="Of --folds, the one that was not learned from")] = 0,
     ) -> None:
         try:
-            plan, made = whole.trained(checkpoint)
-            if plan.export is None:
-                raise DataError(f"{checkpoint} is of a variant that no pipeline runs; it can be evaluated")
-            simulated = plan.patients(VALIDATION_SEEDS)
-            source: Source[Patients] = validation_of(simulated, TRAINING, _PASSED_OVER)
-            others = [replace(validation_of(simulated, style, _PASSED_OVER), followup=False) for style in _styles()]
-            if data:
-                own = plan.own_patients(rows_of(data, folds, fold), "validation")
-                source, patients = plan.own(own, as_they_are=True), len(own)
             described = Description(
                 version=version,
                 card=card.read_text("utf-8"),
                 trained_on=trained_on,
                 created=date.fromisoformat(created) if created else date.today(),
             )
-            manifest = export(plan.export, made, out, source, others, patients, described=described)
-        except (BundleError, DataError, OSError, ValueError) as problem:
-            typer.echo(explained(problem), err=True)
+        except (OSError, ValueError) as problem:
+            typer.echo(str(problem), err=True)
             raise typer.Exit(2) from problem
-        typer.echo(f"{out}: {manifest.name} {manifest.version}, SHA-256 {manifest.weights_sha256}")
+        _write_bundle(whole, checkpoint, out, described, patients, partial(_own_rows, data, folds, fold))
 
     return command
+
+
+def _own_rows(data: Path | None, folds: int | None, fold: int) -> Sequence[Row] | None:
+    return rows_of(data, folds, fold) if data else None
+
+
+def _write_bundle(
+    whole: Plan,
+    checkpoint: Path,
+    out: Path,
+    described: Description,
+    patients: int,
+    own_rows: Callable[[], Sequence[Row] | None],
+) -> None:
+    """Measured on so many simulated patients, or on own ones of split validation; what goes wrong is a line."""
+    try:
+        plan, made = whole.trained(checkpoint)
+        if plan.export is None:
+            raise DataError(f"{checkpoint} is of a variant that no pipeline runs; it can be evaluated")
+        simulated = plan.patients(VALIDATION_SEEDS)
+        source: Source[Patients] = validation_of(simulated, TRAINING, _PASSED_OVER)
+        others = [replace(validation_of(simulated, style, _PASSED_OVER), followup=False) for style in _styles()]
+        if rows := own_rows():
+            own = plan.own_patients(rows, "validation")
+            source, patients = plan.own(own, as_they_are=True), len(own)
+        manifest = export(plan.export, made, out, source, others, patients, described=described)
+    except (BundleError, DataError, OSError, ValueError) as problem:
+        typer.echo(explained(problem), err=True)
+        raise typer.Exit(2) from problem
+    typer.echo(f"{out}: {manifest.name} {manifest.version}, SHA-256 {manifest.weights_sha256}")

@@ -25,11 +25,13 @@ from training.patients.evaluation import (
     Rows,
     evaluated,
     limited,
+    picture_of,
     shown,
     write_section,
 )
 from training.patients.folds import Data, Folds, rows_of
 from training.patients.plan import Plan
+from training.patients.plots import write_picture
 from training.patients.simulated import validation_of
 from training.simulate.cohort import EVALUATION_SEEDS, VALIDATION_SEEDS
 from training.simulate.styles import TRAINING
@@ -112,7 +114,9 @@ def evaluate_of(name: str, whole: Plan) -> Callable[..., None]:
             console.print(f"{limit.label}: AUC {limited(limit)}")
         console.print(found.published)
         if out:
-            write_section(out, f"{name} on {data.name}" if data else name, found.markdown())
+            heading = f"{name} on {data.name}" if data else name
+            picture = picture_of(out, heading)
+            write_section(out, heading, found.markdown(), picture if write_picture(found, picture) else None)
 
     return command
 

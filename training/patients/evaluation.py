@@ -3,9 +3,10 @@
 Beside a bundle stand ways that need no network, what can be known at all, and what the paper published.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]
 from torch import nn
 
 from ichnode.inference.manifest import Calibration, ForecasterManifest
-from training.evaluate.bootstrap import Figure, Values, figure
+from training.evaluate.bootstrap import Figure, Pairs, Values, figure
 from training.patients.batch import KNOWN, Patients
 from training.simulate.bayes import Limit, bayes_limits
 
@@ -28,6 +29,7 @@ from training.simulate.bayes import Limit, bayes_limits
 FROM_NUMBERS = "volume, age, GCS as told"
 SIMULATED = "SIMULATED PATIENTS - RESEARCH USE ONLY"
 OWN = "RESEARCH USE ONLY"
+AUC = "AUC"  # so begin the names of what is drawn as ROC curves
 _ASKED = [KNOWN.index(name) for name in ("baseline_ml", "age", "gcs")]
 _FOLDS = 5
 _LIMIT_PATIENTS = 2000
@@ -85,6 +87,11 @@ def shown(found: Figure) -> str:
     return found.text("+.2f" if found.value is not None and min(found.value, found.low or 0) < 0 else ".2f")
 
 
+def picture_of(file: Path, heading: str) -> Path:
+    """Where the picture of a section lies."""
+    return file.parent / "pictures" / f"{file.stem}-{re.sub(r'[^a-z0-9]+', '-', heading.lower())}.png"
+
+
 def limited(limit: Limit) -> str:
     """The AUC that is possible, in words."""
     all_known = "" if limit.auc is None else f"{limit.auc:.2f} by all numbers of the simulator, "
@@ -99,8 +106,11 @@ def evaluated(way: Evaluate, rows: Rows, title: str, *, is_simulated: bool) -> E
     return Evaluation(title=title, rows=rows, limits=limits, published=way.published, is_simulated=is_simulated)
 
 
-def write_section(file: Path, heading: str, text: str) -> None:
-    """Put a section into a file of such sections, in place of the one of that heading."""
+def write_section(file: Path, heading: str, text: str, picture: Path | None = None) -> None:
+    """Put a section into a file of such sections, in place of the one of that heading; `picture` stands below."""
+    if picture is not None:
+        shown_at = Path(os.path.relpath(picture, file.parent)).as_posix()
+        text = f"{text}\n\n![{heading}]({shown_at})"
     before = file.read_text("utf-8") if file.exists() else ""
     sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", before, re.MULTILINE | re.DOTALL))
     sections[heading] = f"\n{text}\n\n"
@@ -116,14 +126,16 @@ followed by 95 % intervals over patients. Simulated and real patients do not com
 bundle's to show what was measured, not who is better."""
 
 
-def mean(values: Sequence[float]) -> Figure:
-    """With its interval over patients."""
-    return figure([np.array([value], np.float64) for value in values], lambda every: float(every.mean()))
+def mean(values: Sequence[float], pairs: Pairs = ()) -> Figure:
+    """With its interval over patients; `pairs` of said and true where the values are their errors."""
+    found = figure([np.array([value], np.float64) for value in values], lambda every: float(every.mean()))
+    return replace(found, pairs=pairs)
 
 
 def auc(said: Sequence[float], true: Sequence[float]) -> Figure:
     """Area under the ROC curve; none where all are alike."""
-    return of_pairs(said, true, _auc)
+    known = tuple((s, t) for s, t in zip(said, true, strict=True) if np.isfinite([s, t]).all())
+    return replace(of_pairs(said, true, _auc), pairs=known)
 
 
 def of_pairs(said: Sequence[float], true: Sequence[float], statistic: Callable[[Values, Values], float]) -> Figure:

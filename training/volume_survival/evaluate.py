@@ -45,7 +45,7 @@ def _of_volume(said_ml: Sequence[float], true_ml: Sequence[float]) -> dict[str, 
     pairs = [(said, true) for said, true in zip(said_ml, true_ml, strict=False) if np.isfinite(true)]
     errors = np.array([said - true for said, true in pairs])
     return {
-        "MAE mL": mean(np.abs(errors).tolist()),
+        "MAE mL": mean(np.abs(errors).tolist(), tuple(pairs)),
         "MSE mL2": mean((errors**2).tolist()),
         "MAPE %": mean([100 * abs(said - true) / true for said, true in pairs if true > 0]),
         "bias mL": mean(errors.tolist()),

@@ -1,0 +1,71 @@
+"""Plots of an evaluation: ROC curves, and what was said beside what came true; one picture for each section."""
+
+from collections.abc import Sequence
+from itertools import cycle
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn.metrics import roc_curve  # type: ignore[import-untyped]
+
+from training.evaluate.bootstrap import Pairs
+from training.evaluate.plots import COLOURS
+from training.patients.evaluation import AUC, OWN, SIMULATED, Evaluation
+
+_WIDTH, _HEIGHT, _COLUMNS = 4.2, 4.0, 3  # inches of a panel; panels in a row
+_GREY = "#999999"
+
+
+def write_picture(found: Evaluation, path: Path) -> bool:
+    """A panel for each measure that has something to draw, into a PNG; whether there was any."""
+    panels = {
+        heading: drawn
+        for heading in next(iter(found.rows.values()))
+        if (drawn := {name: row[heading].pairs for name, row in found.rows.items() if row[heading].pairs})
+    }
+    if not panels:
+        return False
+    columns = min(_COLUMNS, len(panels))
+    rows = ceil(len(panels) / columns)
+    figure = Figure(figsize=(columns * _WIDTH, rows * _HEIGHT), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax, (heading, drawn) in zip(axes, panels.items(), strict=False):
+        (_roc if heading.startswith(AUC) else _scatter)(ax, heading, drawn)
+    for ax in axes[len(panels) :]:
+        ax.set_visible(False)
+    note = f"{SIMULATED if found.is_simulated else OWN}; {found.title}"
+    figure.supxlabel(note, fontsize=8, color="#b00020")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, facecolor="white")
+    return True
+
+
+def _roc(ax: Axes, heading: str, drawn: dict[str, Pairs]) -> None:
+    ax.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle="--")
+    for (name, pairs), colour in zip(drawn.items(), cycle(COLOURS), strict=False):
+        said, true = np.array(pairs).T
+        if 0 < (true > 0.5).sum() < len(true):
+            false_rate, true_rate, _ = roc_curve(true > 0.5, said)
+            ax.plot(false_rate, true_rate, color=colour, label=name)
+    ax.set(title=heading, xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
+    _legend(ax)
+
+
+def _scatter(ax: Axes, heading: str, drawn: dict[str, Pairs]) -> None:
+    """Both axes alike, the line is where they agree."""
+    both = np.concatenate([np.array(pairs) for pairs in drawn.values()])
+    ends: Sequence[float] = (float(both.min()), float(both.max()))
+    ax.plot(ends, ends, color=_GREY, linewidth=0.8, linestyle="--")
+    for (name, pairs), colour in zip(drawn.items(), cycle(COLOURS), strict=False):
+        said, true = np.array(pairs).T
+        ax.scatter(true, said, s=9, color=colour, alpha=0.7, label=name)
+    ax.set(title=heading, xlabel="came true, mL", ylabel="said, mL")
+    _legend(ax)
+
+
+def _legend(ax: Axes) -> None:
+    ax.spines[["top", "right"]].set_visible(False)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(frameon=False, fontsize=7, loc="lower right")
