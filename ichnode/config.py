@@ -108,7 +108,11 @@ class RuleSettings(_Section):
 
     name: Annotated[str, Field(min_length=1)]
     match: dict[str, Any] = {}
-    run: Annotated[tuple[Pipeline, ...], Field(min_length=1)] = ("hematoma", "expansion")
+    run: Annotated[tuple[Pipeline, ...], Field(min_length=1)] = (
+        "hematoma",
+        "expansion",
+        "volume_survival",
+    )
     send_to: tuple[str, ...] | None = None  # None: every destination
     priority: Literal["stat", "routine"] = "routine"
     report_ignored: bool = False

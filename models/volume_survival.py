@@ -40,12 +40,18 @@ class VolumeSurvivalConfig:
     widths: tuple[int, ...] = (64, 128, 256, 512)
     stem_stride: Size = (1, 1, 1)
     says_ml: bool = False  # of which the cube root is taken; else the size itself
+    explained_by: str = "layer4"  # of the trunk: where Grad-CAM looks
 
 
 PUBLISHED = VolumeSurvivalConfig(shape=(32, 224, 224))  # whatever the spacing: see `sized`
 IMPROVED = VolumeSurvivalConfig(shape=(32, 192, 160), says_ml=True)  # 5 x 1 x 1 mm
 COMPACT = replace(  # 5 x 2 x 2 mm
-    IMPROVED, shape=(32, 112, 96), blocks=(1, 2, 2, 1), widths=(16, 32, 64, 128), stem_stride=(1, 2, 2)
+    IMPROVED,
+    shape=(32, 112, 96),
+    blocks=(1, 2, 2, 1),
+    widths=(16, 32, 64, 128),
+    stem_stride=(1, 2, 2),
+    explained_by="layer2",  # 8 x 14 x 12 places, in the plane as many as the paper's last has; layer 4 has 4 x 3
 )
 
 
@@ -67,10 +73,10 @@ class VolumeSurvival(nn.Module):
         self.config = config
 
     @property
-    def last_convolution(self) -> nn.Module:
-        """Where the paper looks for what speaks for a volume."""
-        last: nn.Module = self.trunk.get_submodule("layer4")
-        return last
+    def explained_by(self) -> nn.Module:
+        """Where to look for what speaks for a volume; the paper looks at the last convolution."""
+        layer: nn.Module = self.trunk.get_submodule(self.config.explained_by)
+        return layer
 
     def forward(self, hu_bcdhw: Tensor) -> Answers:
         """From HU (batch, 1, z, y, x)."""

@@ -23,7 +23,7 @@ class VolumeSurvivalPredictor(Forecaster[VolumeSurvivalManifest]):
     def heat(self, read: Sequence[Tensor]) -> Tensor:
         """Of the size, at the last convolutions, as in the paper."""
         network: Any = self.bundle.network
-        return grad_cam(lambda hu: network(hu).size_b, network.last_convolution, read[0])
+        return grad_cam(lambda hu: network(hu).size_b, network.explained_by, read[0])
 
     def forecast(self, head: Head, answer: Any) -> Forecast:
         """Of `models.volume_survival.Answers`."""

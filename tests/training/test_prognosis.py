@@ -7,7 +7,7 @@ import torch
 
 from models.prognosis import Answers
 from tests.training.patients_factory import patients
-from training.prognosis.system import PrognosisSystem, taught_of, truth_of
+from training.prognosis.system import PrognosisSystem, taught_of, taught_said, truth_of
 from training.prognosis.validation import mean_auc_of
 
 FEATURES = torch.zeros(4, 1)
@@ -60,6 +60,9 @@ def test_the_trunk_is_taught_what_a_ct_shows_and_the_age_where_it_is_known() -> 
     batch, spacing_mm = patients(age=(60, 70, torch.nan, 90)), (5.0, 10.0, 10.0)  # half a mL a voxel
     truth = taught_of(batch, spacing_mm)
     assert truth[0].tolist() == pytest.approx([27 ** (1 / 3), 9 ** (1 / 3), 6.0])
-    answer = UNDECIDED._replace(taught_bn=truth.nan_to_num(99) + 1)
+    size = (20 * log(2)) ** (1 / 3)  # of an answer of nothing
+    assert taught_said(torch.zeros(1, 3))[0].tolist() == pytest.approx([size, size, 7.0])
+    answer = UNDECIDED._replace(taught_bn=torch.zeros(4, 3))
     losses = PrognosisSystem(spacing_mm=spacing_mm, taught=0.5).losses(answer, batch, late=False)
-    assert losses["taught"].item() == pytest.approx(0.5)
+    errors = [(size - 3) ** 2] * 4 + [(size - 9 ** (1 / 3)) ** 2] * 4 + [1.0, 0.0, 4.0]
+    assert losses["taught"].item() == pytest.approx(0.5 * sum(errors) / len(errors))

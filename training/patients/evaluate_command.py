@@ -186,10 +186,12 @@ def _mean_of(figures: Sequence[Figure]) -> Figure:
 
 
 def _table(found: Evaluation) -> Table:
-    table = Table(title=f"{found.title} [95 % interval over patients]")
-    table.add_column(SIMULATED if found.is_simulated else OWN)
+    """A column for each contender."""
+    label = SIMULATED if found.is_simulated else OWN
+    table = Table(title=f"{found.title} [95 % interval over patients]", caption=label)
+    table.add_column("")
+    for name in found.rows:
+        table.add_column(name, justify="right")
     for heading in next(iter(found.rows.values())):
-        table.add_column(heading, justify="right")
-    for name, row in found.rows.items():
-        table.add_row(name, *map(shown, row.values()))
+        table.add_row(heading, *(shown(row[heading]) for row in found.rows.values()))
     return table

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import cycle
 from math import ceil
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -31,8 +32,9 @@ def write_picture(found: Evaluation, path: Path) -> bool:
     rows = ceil(len(panels) / columns)
     figure = Figure(figsize=(columns * _WIDTH, rows * _HEIGHT), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    colours = dict(zip(found.rows, cycle(COLOURS), strict=False))
     for ax, (heading, drawn) in zip(axes, panels.items(), strict=False):
-        (_roc if heading.startswith(AUC) else _scatter)(ax, heading, drawn)
+        (_roc if heading.startswith(AUC) else _scatter)(ax, heading, drawn, colours)
     for ax in axes[len(panels) :]:
         ax.set_visible(False)
     note = f"{SIMULATED if found.is_simulated else OWN}; {found.title}"
@@ -42,30 +44,30 @@ def write_picture(found: Evaluation, path: Path) -> bool:
     return True
 
 
-def _roc(ax: Axes, heading: str, drawn: dict[str, Pairs]) -> None:
+def _roc(ax: Axes, heading: str, drawn: dict[str, Pairs], colours: dict[str, str]) -> None:
     ax.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle="--")
-    for (name, pairs), colour in zip(drawn.items(), cycle(COLOURS), strict=False):
+    for name, pairs in drawn.items():
         said, true = np.array(pairs).T
         if 0 < (true > 0.5).sum() < len(true):
             false_rate, true_rate, _ = roc_curve(true > 0.5, said)
-            ax.plot(false_rate, true_rate, color=colour, label=name)
+            ax.plot(false_rate, true_rate, color=colours[name], label=name)
     ax.set(title=heading, xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
-    _legend(ax)
+    _legend(ax, "lower right")
 
 
-def _scatter(ax: Axes, heading: str, drawn: dict[str, Pairs]) -> None:
+def _scatter(ax: Axes, heading: str, drawn: dict[str, Pairs], colours: dict[str, str]) -> None:
     """Both axes alike, the line is where they agree."""
     both = np.concatenate([np.array(pairs) for pairs in drawn.values()])
     ends: Sequence[float] = (float(both.min()), float(both.max()))
     ax.plot(ends, ends, color=_GREY, linewidth=0.8, linestyle="--")
-    for (name, pairs), colour in zip(drawn.items(), cycle(COLOURS), strict=False):
+    for name, pairs in drawn.items():
         said, true = np.array(pairs).T
-        ax.scatter(true, said, s=9, color=colour, alpha=0.7, label=name)
-    ax.set(title=heading, xlabel="came true, mL", ylabel="said, mL")
-    _legend(ax)
+        ax.scatter(true, said, s=9, color=colours[name], alpha=0.7, label=name)
+    ax.set(title=f"What {heading} is of", xlabel="came true, mL", ylabel="said, mL")
+    _legend(ax, "upper left")
 
 
-def _legend(ax: Axes) -> None:
+def _legend(ax: Axes, place: Literal["lower right", "upper left"]) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(frameon=False, fontsize=7, loc="lower right")
+        ax.legend(frameon=False, fontsize=7, loc=place)

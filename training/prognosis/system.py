@@ -13,12 +13,14 @@ from torch.nn import functional
 
 from models.blocks import Size
 from models.prognosis import COMPACT, Answers, Prognosis, PrognosisConfig, gcs_units
+from models.volume_survival import size_of
 from training.fit.system import System
 from training.losses.known import known_loss
 from training.patients.batch import BECAME, KNOWN, Patients
 
 _AGE, _GCS, _POOR = KNOWN.index("age"), KNOWN.index("gcs"), BECAME.index("poor after 90 days")
-_ELDERLY = 80.0  # years
+_ELDERLY, _USUAL_AGE = 80.0, 70.0  # years; the second is about the mean
+_USUAL_ML, _LEAST = 20.0, -12.0  # about; of what softplus reads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,7 @@ class PrognosisSystem(System):
     poor: float = 0.4
     gcs: float = 0.3
     elderly: float = 0.3
-    taught: float = 0.5  # not in the paper
+    taught: float = 1.0  # not in the paper
     ordinal: bool = True  # GCS in three categories; else 8 or less against more
 
     @property
@@ -66,8 +68,8 @@ class PrognosisSystem(System):
             if weight
         }
         if self.taught:
-            truth_bn = taught_of(batch, self.spacing_mm)
-            losses["taught"] = self.taught * known_loss(functional.mse_loss, answer.taught_bn, truth_bn)
+            said_bn, truth_bn = taught_said(answer.taught_bn.float()), taught_of(batch, self.spacing_mm)
+            losses["taught"] = self.taught * known_loss(functional.mse_loss, said_bn, truth_bn)
         return losses
 
 
@@ -90,7 +92,13 @@ def truth_of(batch: Patients) -> Truth:
     )
 
 
+def taught_said(taught_bn: Tensor) -> Tensor:
+    """(patient, TAUGHT): sizes in cm of mL that are added up, and decades from the usual age."""
+    volumes_ml = _USUAL_ML * functional.softplus(taught_bn[:, :2].clamp_min(_LEAST))
+    return torch.cat([size_of(volumes_ml), taught_bn[:, 2:] + _USUAL_AGE / 10], dim=1)
+
+
 def taught_of(batch: Patients, spacing_mm: tuple[float, float, float]) -> Tensor:
-    """(patient, TAUGHT)."""
-    sizes = [batch.volume_ml(type_, spacing_mm=spacing_mm) ** (1 / 3) for type_ in ("IPH", "IVH")]
+    """The same, as it is true."""
+    sizes = [size_of(batch.volume_ml(type_, spacing_mm=spacing_mm)) for type_ in ("IPH", "IVH")]
     return torch.stack([*sizes, batch.known_bn[:, _AGE] / 10], dim=1)
