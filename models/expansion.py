@@ -45,7 +45,7 @@ class DenseFollowup(NamedTuple):
 
     ct_bcdhw: Tensor
     hematoma_bcdhw: Tensor
-    field_bcdhw: Tensor  # velocity, coarser voxels a day
+    field_bcdhw: Tensor  # velocity, voxels a day, on fewer voxels
     displacement_bcdhw: Tensor  # its flow, voxels
     new_bcdhw: Tensor  # share of the hematoma that did not move there, 0-1
     expands_bk: Tensor  # logits of DEFINITIONS
@@ -156,7 +156,8 @@ class DenseExpansion(nn.Module):
             features = decoded(self.decoder, deepest, skips)[-1]
             velocity, new = self.velocity(features).float(), torch.sigmoid(self.new(features).float())
         velocity = functional.avg_pool3d(velocity, _COARSER)
-        displacement = finer(self.flow(velocity), x_bcdhw.shape[2:])
+        coarser = velocity.new_tensor(_COARSER).view(1, 3, 1, 1, 1)
+        displacement = finer(self.flow(velocity / coarser), x_bcdhw.shape[2:])
         moved = self.warp(x_bcdhw, displacement)
         ct, blood = moved[:, :1], moved[:, 1:].sum(1, keepdim=True).clamp(0, 1)
         new = new * (1 - blood)

@@ -97,8 +97,14 @@ class Prognosis(nn.Module):
 
     def forward(self, hu_bcdhw: Tensor) -> Answers:
         """From HU (batch, 1, z, y, x), y to the back."""
-        if self.config.anterior_last:
-            hu_bcdhw = hu_bcdhw.flip(-2)
+        return self.answers(self.turned(hu_bcdhw))
+
+    def turned(self, x_bcdhw: Tensor) -> Tensor:
+        """From y to the back to y as it was learned, and back again."""
+        return x_bcdhw.flip(-2) if self.config.anterior_last else x_bcdhw
+
+    def answers(self, hu_bcdhw: Tensor) -> Answers:
+        """The same of a head that lies as it was learned."""
         with fast(hu_bcdhw.device):
             features_bf = self.pool(self.features(SIGHTS[self.config.sight](hu_bcdhw)))
         features_bf = features_bf.float()

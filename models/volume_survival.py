@@ -71,6 +71,7 @@ class VolumeSurvival(nn.Module):
         self.size, self.died = nn.Linear(config.widths[-1], 1), nn.Linear(config.widths[-1], 2)
         self.familiarity = Familiarity(config.widths[-1])
         self.config = config
+        self.trunk.get_submodule(config.explained_by)  # must be there
 
     @property
     def explained_by(self) -> nn.Module:

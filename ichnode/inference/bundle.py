@@ -114,7 +114,7 @@ def load_bundle(folder: Path, device: str, kind: type[M]) -> Bundle[M]:
     try:
         network = _built(manifest)
         network.load_state_dict(safetensors.torch.load(weights))
-    except (safetensors.SafetensorError, RuntimeError, TypeError) as error:
+    except (safetensors.SafetensorError, RuntimeError, TypeError, ValueError, IndexError) as error:
         problem = shorten(str(error), 200)
         raise BundleError(f"the weights of {manifest.name} do not fit {manifest.architecture}: {problem}") from error
     if not all(bool(weight.isfinite().all()) for weight in network.state_dict().values()):

@@ -36,7 +36,10 @@ class PrognosisPredictor(Forecaster[PrognosisManifest]):
     def heat(self, read: Sequence[Tensor]) -> Tensor:
         """Of the logit of a poor outcome, where the paper's program looks for it."""
         network = self._network
-        return guided_grad_cam(lambda hu: network(hu).poor_b, network, network.last_convolution, read[0])
+        turned = network.turned(read[0])
+        heat = guided_grad_cam(lambda hu: network.answers(hu).poor_b, network, network.last_convolution, turned)
+        back: Tensor = network.turned(heat[None, None])[0, 0]
+        return back
 
     def forecast(self, head: Head, answer: Any) -> Forecast:
         """Of `models.prognosis.Answers`. As many ordinal units as are on, so much worse is the category."""

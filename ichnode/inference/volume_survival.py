@@ -21,7 +21,7 @@ class VolumeSurvivalPredictor(Forecaster[VolumeSurvivalManifest]):
     saliency = "volume_survival_saliency"
 
     def heat(self, read: Sequence[Tensor]) -> Tensor:
-        """Of the size, at the last convolutions, as in the paper."""
+        """Of the size, where the network says."""
         network: Any = self.bundle.network
         return grad_cam(lambda hu: network(hu).size_b, network.explained_by, read[0])
 

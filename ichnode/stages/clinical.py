@@ -4,7 +4,6 @@ Whoever writes the table may do so at any time; each analysis reads it as it the
 not told to any model; nothing else waits for it.
 """
 
-import csv
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,7 +31,7 @@ class _Told(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClinicalTable:
-    """A CSV file, or None. Of several lines for one accession number the last counts."""
+    """A CSV file without line breaks inside cells, or None. Of several lines for one patient the last counts."""
 
     file: Path | None
     _complained: set[str] = field(default_factory=set)  # each problem is logged once
@@ -59,28 +58,33 @@ def _read(file: Path) -> tuple[dict[str, Mapping[str, float]], list[str]]:
         lines = file.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as problem:
         return {}, [f"{file}: {problem}"]
-    reader = csv.DictReader(lines, delimiter=";" if lines and ";" in lines[0] else ",", restkey="more than the header")
-    names = [name.strip().lower() for name in reader.fieldnames or ()]
+    separator = ";" if lines and ";" in lines[0] else ","
+    rows = [[_plain(cell) for cell in line.split(separator)] for line in lines]  # a stray quote harms its line alone
+    names = [name.lower() for name in rows[0]] if rows else []
     unknown = sorted(set(names) - set(_Told.model_fields) - {_ACCESSION})
     if _ACCESSION not in names or unknown:
         expected = ", ".join((_ACCESSION, *_Told.model_fields))
         return {}, [f"{file}: the header is {', '.join(names) or 'empty'}; known columns are {expected}"]
-    reader.fieldnames = names
     known, problems = dict[str, Mapping[str, float]](), []
-    for line in reader:
-        accession = (line.pop(_ACCESSION) or "").strip()
-        cells = {name: _number(cell) for name, cell in line.items() if cell and str(cell).strip()}
+    for number, row in enumerate(rows[1:], start=2):
+        cells = {name: cell.replace(",", ".") for name, cell in zip(names, row, strict=False) if cell}
+        accession = row[names.index(_ACCESSION)] if len(row) == len(names) else ""
+        cells.pop(_ACCESSION, None)
         try:
+            if len(row) != len(names) and any(row):
+                raise ValueError(f"has {len(row)} cells, the header has {len(names)}")
             told = _Told.model_validate(cells).model_dump(exclude_none=True)
         except ValidationError as problem:
             what = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in problem.errors())
-            problems.append(f"{file}, line {reader.line_num}: {what}")
+            problems.append(f"{file}, line {number}: {what}")
+            continue
+        except ValueError as problem:
+            problems.append(f"{file}, line {number}: {problem}")
             continue
         if accession:
             known[accession] = {name: float(value) for name, value in told.items()}
     return known, problems
 
 
-def _number(cell: str | list[str]) -> str:
-    """A decimal comma is a point."""
-    return str(cell).strip().replace(",", ".")
+def _plain(cell: str) -> str:
+    return cell.strip().strip('"').strip()

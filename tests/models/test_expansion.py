@@ -74,6 +74,17 @@ def test_a_steep_velocity_does_not_fold_where_the_same_displacement_would() -> N
     assert float(jacobian_determinant(DenseExpansion().flow(velocity)).min()) > 0
 
 
+def test_a_head_moves_by_as_many_voxels_as_its_velocity_says(head: torch.Tensor) -> None:
+    """Blood goes from where it was, against the displacement."""
+    network = DenseExpansion().eval()
+    network.velocity.bias.data[:] = torch.tensor([0.0, 0.0, -3.0])
+    with torch.inference_mode():
+        later = network(head, UNKNOWN)
+    inner = later.displacement_bcdhw[0, :, 4:-4, 8:-8, 8:-8]
+    assert torch.allclose(inner, torch.tensor([0.0, 0.0, -3.0]).view(3, 1, 1, 1).expand_as(inner), atol=0.05)
+    assert float((later.hematoma_bcdhw[..., 8:-8] - head[:, 1:2].roll(3, dims=-1)[..., 8:-8]).abs().max()) < 0.1
+
+
 def test_a_displacement_on_more_voxels_is_said_in_those() -> None:
     coarse = torch.ones(1, 3, 4, 6, 6)
     assert finer(coarse, (4, 12, 24)).mean(dim=(0, 2, 3, 4)).tolist() == [1.0, 2.0, 4.0]

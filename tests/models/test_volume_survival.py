@@ -35,7 +35,7 @@ def test_it_answers_with_a_size_and_two_logits_for_each_head() -> None:
     assert network.familiarity(answers.features_bf).shape == (2,)
 
 
-def test_a_network_that_says_ml_never_says_less_than_none_and_learns_however_wrong_it_is() -> None:
+def test_a_network_that_says_ml_never_says_less_than_none_and_its_gradients_are_numbers() -> None:
     network = VolumeSurvival()
     for said, size in ((-500.0, 0.05), (0.0, 2.402), (500.0, 21.54)):
         network.zero_grad()

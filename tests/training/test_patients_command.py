@@ -102,6 +102,36 @@ def test_a_training_ends_with_a_bundle_where_one_is_asked_for(tmp_path: Path, mo
     assert "RESEARCH USE ONLY" in (tmp_path / "mine" / "CARD.md").read_text()
 
 
+def test_an_ablation_becomes_no_bundle_and_options_that_do_nothing_are_refused(tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(fit_on_patients(PLANS["volume-survival"]))
+    for more, named in (
+        (["--variant", "volume-alone", "--bundle", str(tmp_path / "b")], "no pipeline runs this variant"),
+        (["--folds", "5"], "needs --data"),
+        (["--keep-in", str(tmp_path)], "needs --patients"),
+    ):
+        outcome = CliRunner().invoke(app, ["--out", str(tmp_path / "run"), *more])
+        assert outcome.exit_code == 2
+        assert named in outcome.output
+    whole = [name for name, plan in PLANS["prognosis"].variants.items() if plan.system.is_whole]
+    assert whole == ["paper", "outcome-gcs-age"]
+
+
+def test_a_training_of_another_network_is_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RECIPES, RecipeName.CPU, lambda system: replace(cpu(system), makers=0, threads=1))
+    plan = small("volume-survival")
+    other = replace(plan.system, config=replace(plan.system.config, widths=(4, 8, 8, 16)))  # type: ignore[type-var]
+    plan, app = replace(plan, variants={"wider": replace(plan, system=other)}), typer.Typer()
+    app.command()(fit_on_patients(plan))
+    line = ["--out", str(tmp_path / "run"), "--steps", "1"]
+    assert CliRunner().invoke(app, line).exit_code == 0
+    elsewhere = ["--out", str(tmp_path / "other"), "--steps", "1", "--start-from", str(tmp_path / "run")]
+    for again in (line, elsewhere):
+        outcome = CliRunner().invoke(app, [*again, "--variant", "wider"])
+        assert outcome.exit_code == 2
+        assert "is of another network" in outcome.output
+
+
 @pytest.mark.parametrize("name", PLANS)
 def test_every_variant_is_another_network_or_another_task_or_sees_others(name: str) -> None:
     plans = [replace(PLANS[name], variants={}), *PLANS[name].variants.values()]

@@ -38,7 +38,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     first = phantom_row(folder / "a", 20.0, patient="A", study="A1", outcome=poor, **KNOWN_OF_FIRST)
     later = phantom_row(folder / "b", 40.0, patient="A", study="A2", paired_with="A1", t_hours=24)
     alone = phantom_row(folder / "c", 30.0, patient="B", study="B1", outcome=died)
-    unmasked = phantom_row(folder / "d", 25.0, patient="C", study="C1", volume_ml=25.0)
+    unmasked = phantom_row(folder / "d", 25.0, patient="C", study="C1", volume_ml=25.0, types=("IPH",))
     return [first, later, alone, unmasked.model_copy(update={"mask": None, "label_map": None})]
 
 
@@ -120,8 +120,31 @@ def test_a_system_gets_the_patients_that_it_can_learn_from(rows: list[Row]) -> N
     assert patients_of(followup=False, masks=False) == ["A", "B", "C"]
     assert patients_of(followup=False, masks=True) == ["A", "B"]
     assert patients_of(followup=True, masks=True) == ["A"]
-    with pytest.raises(DataError, match="test has no patient that has a first CT with a follow-up and masks"):
+    with pytest.raises(
+        DataError, match="test has no patient that has a first CT with a follow-up in 72 hours and masks"
+    ):
         PLANS["expansion"].own_patients(rows, "test")
+
+
+def test_a_follow_up_counts_where_it_is_known_to_be_of_the_next_days(rows: list[Row]) -> None:
+    for hours, counts in ((24.0, True), (72.0, True), (73.0, False), (0.0, False), (None, False)):
+        pair = [rows[0], rows[1].model_copy(update={"t_hours": hours})]
+        assert bool(own_patients(pair, "train", followup=True, masks=True)) == counts
+
+
+def test_a_volume_that_was_read_counts_where_all_of_it_is_parenchymal(rows: list[Row]) -> None:
+    mixed = [rows[3].model_copy(update={"types": ("IPH", "IVH")})]
+    assert isnan(named(KNOWN, one(mixed).known_bn)["baseline_ml"])
+
+
+def test_the_expansion_model_is_measured_on_what_the_node_knows_and_refuses_unknown_masks(rows: list[Row]) -> None:
+    plan = PLANS["expansion"]
+    batch = plan.own(plan.own_patients(rows, "train"), as_they_are=True).batch(0)
+    told = named(KNOWN, batch.known_bn)
+    assert [name for name, value in told.items() if not isnan(value)] == ["baseline_ml", "age"]
+    vague = [rows[0].model_copy(update={"label_map": {1: "unknown"}}), rows[1]]
+    with pytest.raises(DataError, match=r"A1 and .*A2: a part of a mask is unknown"):
+        plan.own(plan.own_patients(vague, "train"), as_they_are=True).batch(0)
 
 
 def test_in_training_both_cts_move_alike_and_the_first_is_noisier(rows: list[Row]) -> None:

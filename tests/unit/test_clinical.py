@@ -44,7 +44,7 @@ def test_it_is_read_anew_for_each_patient(tmp_path: Path) -> None:
     [
         (("accession,gcs", "A1,17"), "line 2: gcs: Input should be less than or equal to 15"),
         (("accession,gcs", "A1,nine"), "line 2: gcs"),
-        (("accession,gcs", "A1,9,3"), "line 2: more than the header"),
+        (("accession,gcs", "A1,9,3"), "line 2: has 3 cells, the header has 2"),
         (
             ("accession,blood pressure", "A1,170"),
             "the header is accession, blood pressure; known columns are accession, on",
@@ -65,6 +65,7 @@ def test_what_is_wrong_is_not_told_and_is_logged_once(
 
 def test_a_wrong_line_takes_nothing_from_the_others(tmp_path: Path) -> None:
     assert table(tmp_path, "accession,gcs", "A1,99", "A2,9").of("A2") == {"gcs": 9.0}
+    assert table(tmp_path, '"accession","gcs"', '"A1,9', '"A2","9"').of("A2") == {"gcs": 9.0}
 
 
 def test_no_table_tells_nothing_and_a_lost_one_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -112,6 +112,21 @@ def test_a_network_that_has_seen_brains_alone_is_shown_the_brain_alone(head: Hea
     assert sorted(network.seen.unique().tolist()) == [0, 38, 65]
 
 
+def test_heat_of_a_network_that_learned_rows_from_back_to_front_lies_on_the_head() -> None:
+    config = replace(prognosis.COMPACT, shape=(32, 32, 32), features=8, growth=4, blocks=(1, 1, 1, 1))
+    torch.manual_seed(0)
+    as_it_lies = prognosis.Prognosis(config).eval()
+    turned = prognosis.Prognosis(replace(config, anterior_last=True)).eval()
+    turned.load_state_dict(as_it_lies.state_dict())
+    hu = torch.rand(1, 1, 32, 32, 32) * 80
+    here, there = (
+        PrognosisPredictor(bundle_of(network, "prognosis"), "cpu").heat((read,))
+        for network, read in ((turned, hu), (as_it_lies, hu.flip(-2)))
+    )
+    assert float(here.abs().max()) > 0
+    assert torch.allclose(here, there.flip(-2), rtol=1e-4, atol=1e-12)
+
+
 def test_each_answer_is_calibrated_by_itself(head: Head) -> None:
     network = prognosis_of(poor=1.0, gcs=(3.0, 2.0), elderly=-1.0)
     twice = {"scale": 2.0, "shift": 0.5, "spread": 0.0}

@@ -3,7 +3,7 @@
 Needed: patient, accession, ct (NIfTI in HU, or a folder of DICOM files). Optional: mask (DICOM Segmentation or NIfTI),
 labels ("1=IPH 2=IVH": segment number or mask value; else 1 to 6 are IPH IVH SAH SDH EDH any), types ("IPH IVH", or
 "none" for a reading without hemorrhage), paired_with (accession of the first CT of a follow-up), t_hours, onset_hours,
-age, gcs, systolic_mmhg, anticoagulant and thrombectomy (0 or 1), outcome_type and outcome.
+volume_ml, age, gcs, systolic_mmhg, anticoagulant and thrombectomy (0 or 1), outcome_type and outcome.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from training.data.table import Cells, read_table
 
 TABLE = "studies.csv"
 _AS_THEY_ARE = (
-    *("t_hours", "onset_hours", "paired_with", "age", "gcs"),
+    *("t_hours", "onset_hours", "paired_with", "volume_ml", "age", "gcs"),
     *("systolic_mmhg", "anticoagulant", "thrombectomy"),
 )
 _DEFAULT_LABELS = {value: name for name, value in LABEL_VALUES.items() if 0 < value <= ANY}

@@ -1,4 +1,4 @@
-"""System D measured beside trivial ways, on simulated patients that no training saw.
+"""System D measured beside trivial ways, on patients that no training saw.
 
 Growth is what is blood on the next CT and was none on the first, parenchymal and ventricular. Its Dice is that of
 patients who expand; in the others what is predicted to grow is false.
@@ -116,13 +116,17 @@ def rows(contenders: Mapping[str, Contender], batches: Iterable[Patients], syste
 def cases_of(
     ways: Mapping[str, Way], batches: Iterable[Patients], spacing_mm: tuple[float, float, float]
 ) -> dict[str, list[Case]]:
-    """Each of the ways on each patient (batches of one), and `FROM_NUMBERS` where there are patients enough for it."""
+    """Each of the ways on each patient (batches of one), and `FROM_NUMBERS` where there are patients enough for it.
+
+    Whoever has no parenchymal hemorrhage that could expand is left out.
+    """
     found: dict[str, list[Case]] = {name: [] for name in ways}
-    patients, truths = list(batches), list[list[bool]]()
+    patients = [batch for batch in batches if batch.became_bn[0, [CONVENTIONAL, SMALL]].isfinite().all()]
+    truths = list[list[float]]()
     for batch in patients:
         seen = seen_of(batch)
         first, later = (share[0, 0].numpy() > 0.5 for share in (seen.baseline_bcdhw, seen.later_hematoma_bcdhw))
-        truths.append(batch.became_bn[0, [CONVENTIONAL, SMALL]].bool().tolist())
+        truths.append(batch.became_bn[0, [CONVENTIONAL, SMALL]].tolist())
         for name, way in ways.items():
             answer = way(seen, first, later)
             picture = _picture(answer.later, first, later, prod(spacing_mm) / 1000)
@@ -137,8 +141,10 @@ def cases_of(
     return found | {FROM_NUMBERS: by_numbers}
 
 
-def _case(truth: Sequence[bool], conventional: float | None, small: float | None, *, picture: Picture | None) -> Case:
-    return Case(expands=truth[0], expands_3_ml=truth[1], conventional=conventional, small=small, picture=picture)
+def _case(truth: Sequence[float], conventional: float | None, small: float | None, *, picture: Picture | None) -> Case:
+    return Case(
+        expands=truth[0] > 0.5, expands_3_ml=truth[1] > 0.5, conventional=conventional, small=small, picture=picture
+    )
 
 
 def _picture(said: Mask, first: Mask, later: Mask, voxel_ml: float) -> Picture:

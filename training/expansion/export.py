@@ -3,6 +3,7 @@
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,7 +32,7 @@ def errors(rows: Floats) -> dict[str, Any]:
     """By the fields of the manifest."""
     logits, truth, error = rows[:, : len(DEFINITIONS)], rows[:, len(DEFINITIONS) : -1], rows[:, -1]
     conventional, small = (calibration(logits[:, index], truth[:, index]) for index in (_CONVENTIONAL, _SMALL))
-    moderate, high = (100 * share * float(truth[:, _CONVENTIONAL].mean()) for share in _RISKS)
+    moderate, high = (100 * share * float(np.nanmean(truth[:, _CONVENTIONAL])) for share in _RISKS)
     return {
         "expands": conventional,
         "expands_3_ml": small,

@@ -36,6 +36,7 @@ class Progress:
     step: int = 0  # steps done
     best: float = -1.0  # score of the worst style
     styles: tuple[str, ...] = ()  # that were validated
+    is_done: bool = False  # this process validated at the end of all steps, or hours
 
 
 def begin(recipe: Recipe, weights: Mapping[str, Tensor] | None = None) -> Progress:
@@ -74,11 +75,9 @@ def save(progress: Progress, recipe: Recipe, path: Path) -> None:
 
 
 def restore(progress: Progress, recipe: Recipe, path: Path) -> None:
-    """Bring `progress` to where the checkpoint was.
-
-    Raises DataError for another system, RuntimeError for another size.
-    """
+    """Bring `progress` to where the checkpoint was. Raises DataError for another system, or one of another network."""
     stored = read(path, type(recipe.system))
+    must_be_of(stored, recipe.system, path)
     progress.step, progress.best = stored["step"], stored["best"]
     progress.styles = tuple(stored["styles"])
     parts: list[nn.Module] = [progress.network, progress.average]
@@ -87,6 +86,13 @@ def restore(progress: Progress, recipe: Recipe, path: Path) -> None:
     progress.optimizer.load_state_dict(stored["optimizer"])
     if progress.balance:
         progress.balance.load_state_dict(stored["balance"])
+
+
+def must_be_of(stored: dict[str, Any], system: System, path: Path) -> None:
+    """Raises DataError where another network was trained."""
+    there, here = system_of(stored, type(system)).config, system.config
+    if there != here:
+        raise DataError(f"{path} is of another network: {there}, not {here}")
 
 
 def system_of(stored: dict[str, Any], kind: type[S]) -> S:

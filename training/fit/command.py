@@ -13,7 +13,7 @@ from ichnode.errors import BundleError
 from ichnode.inference.bundle import bundle_named
 from ichnode.inference.manifest import Manifest
 from training.data.manifest import DataError
-from training.fit.checkpoint import LAST, read
+from training.fit.checkpoint import LAST, must_be_of, read
 from training.fit.curves import write_curves
 from training.fit.journal import EVERY_STEPS
 from training.fit.recipe import Recipe
@@ -76,7 +76,7 @@ def train(
     progress = fit(recipe, source, validate, out, fresh=not resume, weights=weights)
     if progress.styles:  # of several processes the first alone validates
         typer.echo(f"{progress.step} steps; worst style {progress.best:.3f}; checkpoints in {out}")
-    return bool(progress.styles) and (recipe.steps is None or progress.step >= recipe.steps)
+    return progress.is_done
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def problems_told() -> Iterator[None]:
     """What ends a training is told in a line."""
     try:
         yield
-    except (DataError, BundleError, Diverged) as problem:
+    except (DataError, BundleError, Diverged, OSError) as problem:
         typer.echo(str(problem), err=True)
         raise typer.Exit(2) from problem
 
@@ -112,7 +112,9 @@ def curves(
 def _weights_of(named: str, system: System) -> Mapping[str, Tensor]:
     """Averaged ones. Raises BundleError for a bundle, and DataError for a training, that is none of this network."""
     if (Path(named) / LAST).is_file():
-        weights: Mapping[str, Tensor] = read(Path(named) / LAST, type(system))["average"]
+        stored = read(Path(named) / LAST, type(system))
+        must_be_of(stored, system, Path(named))
+        weights: Mapping[str, Tensor] = stored["average"]
         return weights
     network, wanted = bundle_named(named, "cpu", Manifest).network, type(system.network())
     if not isinstance(network, wanted):

@@ -5,6 +5,7 @@ Each lies in the folder of the program that made it: a changed simulator makes i
 
 import os
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -30,18 +31,18 @@ class Store:
     def head(self, name: str, make: Callable[[], KeptHead]) -> KeptHead:
         """The one of that name, unique among its style's; `make` makes it if none is there, or none that can be read.
 
-        Raises OSError where nothing can be written.
+        It lies on the CPU, or where it was made. Raises OSError where nothing can be written.
         """
         path = self._path(name)
         try:
             with np.load(path) as kept:
                 return KeptHead(hu=torch.from_numpy(kept["hu"]), occupancy=torch.from_numpy(kept["occupancy"]))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
             head = make()
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(f".{os.getpid()}")
         with unfinished.open("wb") as file:
-            np.savez_compressed(file, hu=head.hu.numpy(), occupancy=head.occupancy.numpy())
+            np.savez_compressed(file, hu=head.hu.cpu().numpy(), occupancy=head.occupancy.cpu().numpy())
         unfinished.rename(path)
         return head
 

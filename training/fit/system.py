@@ -41,6 +41,11 @@ class System(ABC):
     def losses(self, answer: Any, batch: Any, *, late: bool) -> dict[str, Tensor]:
         """Scalars that are added, by name, as `balance` weighs them. `late`: the learning rate goes down."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it learns all that its pipeline says; ablations do not."""
+        return True
+
     def measured(self, network: nn.Module) -> nn.Module:
         """What is asked of whole heads: the network, unless it reads parts of them."""
         return network

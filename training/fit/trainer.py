@@ -42,7 +42,7 @@ def fit(
 
     Goes on from the last checkpoint in `folder`, which all machines share, unless `fresh`, which removes what is there.
     Without a checkpoint it begins with `weights`, or with random ones. Raises what a source raises, DataError for one,
-    Diverged, and RuntimeError for a checkpoint or weights of another network.
+    DataError for the checkpoint of another network, Diverged, and RuntimeError for weights of another network.
     """
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
@@ -101,7 +101,7 @@ class _Run:
             while self.progress.step < last and not group.any(self._is_over(), recipe.device):
                 try:
                     self._turn(made)
-                except (DataError, Diverged):  # the steps until here are good
+                except (DataError, Diverged, OSError):  # the steps until here are good
                     if self.journal is not None:
                         save(self.progress, recipe, self.folder / LAST)
                     raise
@@ -113,6 +113,7 @@ class _Run:
         save(self.progress, self.recipe, self.folder / LAST)
         if not self.stop.is_set():
             self._validate(journal)
+            self.progress.is_done = True
         journal.close()
 
     def _is_over(self) -> bool:

@@ -1,14 +1,16 @@
 """Validation: one score for each held-out style, always on the same patients."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from training.fit.source import B, Source
 
+T = TypeVar("T")
 Score = Callable[[Any, Iterable[B]], float]  # a network in evaluation mode and batches on its device, to 0-1
 
 
@@ -25,6 +27,11 @@ class StyleScores(Generic[B]):
             style: self._score(network, (batch_of(number).to(self._device) for number in self._numbers))
             for style, batch_of in self._batch_of.items()
         }
+
+
+def evenly(items: Sequence[T], most: int) -> list[T]:
+    """At most so many, from the first to the last."""
+    return [items[int(place)] for place in np.linspace(0, len(items) - 1, min(len(items), most))]
 
 
 def dice_over_all(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:

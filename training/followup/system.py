@@ -48,6 +48,11 @@ class FollowupSystem(System):
         """What the network was built for."""
         return self.config.shape
 
+    @property
+    def is_whole(self) -> bool:
+        """Both tasks."""
+        return self.generates and self.classifies
+
     def network(self) -> Followup:
         """With random weights."""
         return Followup(self.config)

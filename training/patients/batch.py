@@ -9,9 +9,11 @@ from torch import Tensor
 from models.expansion import CLINICAL
 from training.data.manifest import LABEL_VALUES, UNKNOWN
 from training.fit.source import Batch
+from training.simulate.draw import Draw
 from training.simulate.spec import PatientSpec
 
 KNOWN = CLINICAL  # at the first CT
+_NOT_IN_A_HEADER = torch.tensor([name not in ("baseline_ml", "age") for name in KNOWN])
 BECAME = ("conventional expansion", "3 mL expansion", "death in 30 days", "poor after 90 days", "late hemorrhage")
 _GROWTH_ML, _GROWTH_SHARE, _SMALL_GROWTH_ML = 6.0, 0.33, 3.0
 
@@ -37,6 +39,16 @@ class Patients(Batch):
 def known_of(spec: PatientSpec, baseline_ml: float) -> list[float]:
     """As KNOWN; `baseline_ml` is what the first CT shows."""
     return [spec.onset_to_ct_h, baseline_ml, float(spec.anticoagulant), spec.systolic_mmhg, spec.age, float(spec.gcs)]
+
+
+def told(known_bn: Tensor, draw: Draw, *, unknown: float, header_alone: float) -> Tensor:
+    """What a network is told of it, as KNOWN: without a share of all, and of some patients what a header says alone."""
+    each, patient = (
+        torch.special.ndtr(x)
+        for x in (draw.normals("told", *known_bn.shape), draw.normals("header alone", len(known_bn)))
+    )
+    is_hidden = (each < unknown) | ((patient < header_alone)[:, None] & _NOT_IN_A_HEADER)
+    return known_bn.masked_fill(is_hidden, torch.nan)
 
 
 def expands(first_ml: float, later_ml: float) -> tuple[float, float]:

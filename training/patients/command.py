@@ -29,7 +29,7 @@ from training.fit.command import (
 from training.fit.mixed import MixedSource
 from training.fit.recipes import RecipeName
 from training.fit.source import Source
-from training.fit.validation import StyleScores
+from training.fit.validation import StyleScores, evenly
 from training.patients.batch import Patients
 from training.patients.export import Description, export
 from training.patients.folds import Data, Folds, rows_of
@@ -45,6 +45,7 @@ _CARD = """# {name}
 RESEARCH USE ONLY - not for clinical use. {about} Written by `fit` at the end of a training on {whom}: its probabilities
 are calibrated, nothing else of it was measured. `python -m training evaluate` does.
 """
+_OWN_OUTCOME = "poor as labelled in the data that it was measured on"
 _PASSED_OVER = 10_000  # patients: the first ones of the validation chose the checkpoint
 
 
@@ -79,6 +80,14 @@ def fit_on_patients(whole: Plan) -> Callable[..., None]:
         if variant is not None and variant not in whole.variants:
             raise typer.BadParameter(f"one of {', '.join(whole.variants)}", param_hint="--variant")
         plan = whole.variants[variant] if variant else whole
+        if bundle is not None and (plan.export is None or not plan.system.is_whole):
+            raise typer.BadParameter(
+                "no pipeline runs this variant; `evaluate --run` measures it", param_hint="--bundle"
+            )
+        if folds and not data:
+            raise typer.BadParameter("needs --data", param_hint="--folds")
+        if keep_in and not patients:
+            raise typer.BadParameter("needs --patients", param_hint="--keep-in")
         chosen = recipe_of(
             plan.system,
             recipe,
@@ -99,18 +108,22 @@ def fit_on_patients(whole: Plan) -> Callable[..., None]:
                 typer.echo(f"own patients: {len(train_on)} to train on, {len(validated)} to validate with", err=True)
                 own = plan.own(train_on, chosen.batch, as_they_are=False)
                 source = MixedSource(own=own, simulated=simulated, share=share)
-                styles["own data"] = plan.own(validated, as_they_are=True)
+                chosen_ones = evenly(validated, plan.validation_patients)
+                styles["own data"] = plan.own(chosen_ones, as_they_are=True)
             if plan.synthetic:
                 source = SyntheticBaselines(source=source, spacing_mm=plan.system.spacing_mm, share=plan.synthetic)
             validate = StyleScores(styles, plan.score, batches=plan.validation_patients, device=chosen.device)
             done = train(chosen, source, validate, tuple(styles), out, resume=resume, start_from=start_from)
         if bundle is not None and done:
-            whom = "simulated patients" + (f" and {data.name}" if data else "")
+            whom = "simulated patients" if share < 1 or not data else ""
+            whom = " and ".join(filter(None, (whom, data.name if data else "")))
+            whom += f", from {start_from}" if start_from else ""
             described = Description(
                 version="0.1",
                 card=_CARD.format(name=bundle.name, about=plan.about, whom=whom),
                 trained_on=whom,
                 created=date.today(),
+                outcome=_OWN_OUTCOME if data else None,
             )
             _write_bundle(whole, out / LAST, bundle, described, _MEASURED_ON, partial(_own_rows, data, folds, fold))
 
@@ -147,6 +160,7 @@ def export_of(whole: Plan) -> Callable[..., None]:
                 card=card.read_text("utf-8"),
                 trained_on=trained_on,
                 created=date.fromisoformat(created) if created else date.today(),
+                outcome=_OWN_OUTCOME if data else None,
             )
         except (OSError, ValueError) as problem:
             typer.echo(str(problem), err=True)
@@ -171,8 +185,8 @@ def _write_bundle(
     """Measured on so many simulated patients, or on own ones of split validation; what goes wrong is a line."""
     try:
         plan, made = whole.trained(checkpoint)
-        if plan.export is None:
-            raise DataError(f"{checkpoint} is of a variant that no pipeline runs; it can be evaluated")
+        if plan.export is None or not made.system.is_whole:
+            raise DataError(f"{checkpoint} is of a variant that no pipeline runs; `evaluate --run` measures it")
         simulated = plan.patients(VALIDATION_SEEDS)
         source: Source[Patients] = validation_of(simulated, TRAINING, _PASSED_OVER)
         others = [replace(validation_of(simulated, style, _PASSED_OVER), followup=False) for style in _styles()]

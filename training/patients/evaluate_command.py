@@ -103,7 +103,9 @@ def evaluate_of(name: str, whole: Plan) -> Callable[..., None]:
             folds=folds,
         )
         try:
-            measured = _bundles(whole, bundle or []) | _runs(whole, run or [], folds)
+            if folds and (bundle or not data):
+                raise DataError("--folds needs --data, and measures trainings: no fold is new to a bundle")
+            measured = _distinct([*_bundles(whole, bundle or []), *_runs(whole, run or [], folds)])
             rows = _rows(whole, measured, whom, errors)
         except (BundleError, DataError, RefusedSeries, OSError) as problem:
             errors.print(str(problem), style="red", markup=False)
@@ -135,29 +137,35 @@ def _rows(whole: Plan, measured: dict[str, _Measured], whom: _Whom, errors: Cons
     return {name: rows[name] for name in sorted(rows, key=lambda name: name not in measured)}
 
 
-def _bundles(whole: Plan, names: Sequence[str]) -> dict[str, _Measured]:
+def _distinct(named: Sequence[tuple[str, _Measured]]) -> dict[str, _Measured]:
+    """Raises DataError where two have one name."""
+    found = dict(named)
+    if len(found) < len(named):
+        raise DataError("two have the same name: --run NAME=FOLDER says another")
+    return found
+
+
+def _bundles(whole: Plan, names: Sequence[str]) -> list[tuple[str, _Measured]]:
     """By name and version. Raises BundleError and DataError."""
-    found = {}
+    found = []
     for named in names:
         bundle = bundle_named(named, "cpu", whole.evaluate.kind)
         plan = whole.on(bundle.manifest.shape, bundle.manifest.grid_spacing_mm)
         contender = Contender(network=bundle.network, system=plan.system, manifest=bundle.manifest)
-        found[f"{bundle.manifest.name} {bundle.manifest.version}"] = _Measured(plan=plan, contender=contender)
+        found.append((f"{bundle.manifest.name} {bundle.manifest.version}", _Measured(plan=plan, contender=contender)))
     return found
 
 
-def _runs(whole: Plan, named: Sequence[str], folds: int | None) -> dict[str, _Measured]:
+def _runs(whole: Plan, named: Sequence[str], folds: int | None) -> list[tuple[str, _Measured]]:
     """Trainings, each as often as there are folds. Raises DataError and OSError."""
-    found = {}
+    found = []
     for each in named:
         name, folder = _name_and_folder(each)
         for fold in range(folds) if folds else (None,):
             plan, made = whole.trained((folder if fold is None else folder / f"fold-{fold}") / LAST)
-            found[name if fold is None else f"{name}, fold {fold}"] = _Measured(
-                plan=plan,
-                contender=Contender(network=made.system.measured(made.network), system=made.system),
-                fold=fold,
-            )
+            contender = Contender(network=made.system.measured(made.network), system=made.system)
+            label = name if fold is None else f"{name}, fold {fold}"
+            found.append((label, _Measured(plan=plan, contender=contender, fold=fold)))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Export of the published systems: their weights, and their errors on simulated patients that no training saw."""
+"""Export of the published systems: their weights, and their errors on patients that no training saw."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -40,6 +40,7 @@ class Description:
     card: str  # text of CARD.md
     trained_on: str
     created: date
+    outcome: str | None = None  # what counts as poor, where it is not what the simulator says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -96,6 +97,8 @@ def export(
     if not len(volume_ml):
         raise ValueError("of no patient is it known how much bled")
     errors = way.errors(torch.cat(rows).double().numpy())
+    if described.outcome and "outcome" in errors:
+        errors["outcome"] = described.outcome
     weights = network.state_dict()
     return write_bundle(
         folder,

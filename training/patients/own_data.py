@@ -5,7 +5,7 @@ are about.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import cos, isnan, nan, prod, sin
 
 import numpy as np
@@ -17,16 +17,18 @@ from ichnode.errors import RefusedSeries
 from ichnode.imaging.cavity import cavity_of
 from ichnode.imaging.head_box import head_box
 from ichnode.imaging.resample import OUTSIDE_HU, CanonicalGrid
-from training.data.alignment import Alignment, Head, alignment
+from training.data.alignment import Head, alignment
 from training.data.load import Case, case
 from training.data.manifest import ANY, LABEL_VALUES, UNKNOWN, DataError, Row, Split
 from training.data.masks import Labels
-from training.patients.batch import Patients, expands
+from training.patients.batch import Patients, expands, told
 from training.patients.simulated import in_the_middle
 from training.simulate.draw import Draw
 
 _SEED = 2_000_000_000  # no simulated patient has it or a higher one
+_TOLD = 500_000_000  # so far from the seed of a showing lies that of what is told
 _IPH, _IVH = LABEL_VALUES["IPH"], LABEL_VALUES["IVH"]
+_LATEST_H = 72.0
 _TURN = 0.17  # radians in the plane, at most
 _NOISE_HU = 3.0  # deviation, at most; of the first CT alone, which is read
 _POOR_MRS = 4  # modified Rankin scale, and worse
@@ -34,17 +36,20 @@ _POOR_MRS = 4  # modified Rankin scale, and worse
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnPatient:
-    """A first CT, and the follow-up that is nearest to it in time."""
+    """A first CT, and the earliest follow-up within 72 hours."""
 
     first: Row
     later: Row | None
 
 
 def own_patients(rows: Sequence[Row], split: Split, *, followup: bool, masks: bool) -> list[OwnPatient]:
-    """Those of a split. `followup`: who have one; `masks`: whose hemorrhage is known on every CT that is needed."""
+    """Those of a split. `followup`: who have one; `masks`: whose hemorrhage is known on every CT that is needed.
+
+    A follow-up whose hours are not known is none.
+    """
     laters: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        if row.paired_with is not None:
+        if row.paired_with is not None and row.t_hours is not None and 0 < row.t_hours <= _LATEST_H:
             laters.setdefault((row.source, row.paired_with), []).append(row)
     found = []
     for first in (row for row in rows if row.split == split and row.paired_with is None):
@@ -74,7 +79,10 @@ class OwnPatients:
 
     patients: Sequence[OwnPatient]
     grid: CanonicalGrid
-    stripped: bool = False  # as SimulatedPatients
+    stripped: bool = False  # as SimulatedPatients, and the next two
+    unknown: float = 0.0
+    header_alone: float = 0.0
+    masks: bool = False  # whether every voxel must be known
     heads: int = 1
     as_they_are: bool = False
     _kept: dict[int, _Seen] = field(default_factory=dict, init=False)
@@ -82,7 +90,10 @@ class OwnPatients:
     def batch(self, number: int) -> Patients:
         """The batch of that number. Raises DataError that names the row."""
         each = [self._shown(number * self.heads + index) for index in range(self.heads)]
-        return Patients(**{name: torch.stack([one[name] for one in each]) for name in each[0]})
+        batch = Patients(**{name: torch.stack([one[name] for one in each]) for name in each[0]})
+        draw = Draw(seed=_SEED + _TOLD + number)
+        known_bn = told(batch.known_bn, draw, unknown=self.unknown, header_alone=self.header_alone)
+        return replace(batch, known_bn=known_bn)
 
     def _shown(self, number: int) -> dict[str, Tensor]:
         round_, place = divmod(number, len(self.patients))
@@ -112,6 +123,8 @@ class OwnPatients:
         return self._kept[place]
 
     def _read(self, first: Case, later: Case | None = None) -> _Seen:
+        if self.masks and any((each.labels_dhw == UNKNOWN).any() for each in (first, later) if each):
+            raise DataError("a part of a mask is unknown")
         later_hu, later_labels = (first.hu_dhw, first.labels_dhw) if later is None else _onto(first, later)
         cavity = cavity_of(first.hu_dhw, self.grid.spacing_mm) if self.stripped else np.zeros(0, bool)
         outside = ~cavity if cavity.any() else np.zeros(first.hu_dhw.shape, bool)
@@ -137,7 +150,10 @@ class OwnPatients:
 
 def _onto(first: Case, later: Case) -> tuple[np.ndarray, Labels]:
     """HU and labels of the follow-up on the grid of the first CT. Raises DataError."""
-    found: Alignment = alignment(Head(hu=first.hu_dhw, grid=first.grid), Head(hu=later.hu_dhw, grid=later.grid))
+    try:
+        found = alignment(Head(hu=first.hu_dhw, grid=first.grid), Head(hu=later.hu_dhw, grid=later.grid))
+    except RuntimeError as problem:  # of SimpleITK
+        raise DataError(f"the two CTs cannot be brought onto each other: {problem}") from problem
     labels = np.zeros(first.grid.shape, np.uint8)
     for value in (int(value) for value in np.unique(later.labels_dhw) if value):
         labels[found.mask(later.labels_dhw == value)] = value
@@ -155,7 +171,7 @@ def truth_of(
     first_ml, later_ml = (_parenchymal_ml(x, voxel_ml) for x in (labels, later_labels))
     known = [
         _number(row.onset_hours),
-        _number(row.volume_ml) if isnan(first_ml) else first_ml,
+        first_ml if not isnan(first_ml) else _number(row.volume_ml if row.types == ("IPH",) else None),
         _number(row.anticoagulant),
         _number(row.systolic_mmhg),
         _number(row.age),

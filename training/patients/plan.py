@@ -80,12 +80,19 @@ class Plan:
         """Those of a manifest that it can learn from. Raises DataError where there are none."""
         found = own_patients(rows, split, followup=self.followup, masks=self.masks)
         if not found:
-            needed = ["a first CT", *["with a follow-up"] * self.followup, *["and masks"] * self.masks]
+            needed = ["a first CT", *["with a follow-up in 72 hours"] * self.followup, *["and masks"] * self.masks]
             raise DataError(f"the split {split} has no patient that has {' '.join(needed)}")
         return found
 
     def own(self, patients: Sequence[OwnPatient], heads: int = 1, *, as_they_are: bool) -> OwnPatients:
-        """Those, as it reads them."""
+        """Those, as it reads them; as they are, of them is known what the node knows without a table."""
         return OwnPatients(
-            patients=patients, grid=self.system.grid, stripped=self.stripped, heads=heads, as_they_are=as_they_are
+            patients=patients,
+            grid=self.system.grid,
+            stripped=self.stripped,
+            masks=self.masks,
+            unknown=0.0 if as_they_are else self.unknown,
+            header_alone=float(self.header_alone > 0) if as_they_are else self.header_alone,
+            heads=heads,
+            as_they_are=as_they_are,
         )

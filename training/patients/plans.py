@@ -40,7 +40,7 @@ _FINE_MM = (5.0, 1.0, 1.0)
 
 _FOLLOWUP = Plan(
     letter="A",
-    about="The next CT and whether it shows hemorrhage (system A), trained on simulated patients.",
+    about="The next CT and whether it shows hemorrhage (system A).",
     system=FollowupSystem(),
     kinds=EITHER,
     followup=True,
@@ -54,7 +54,7 @@ _FOLLOWUP = Plan(
 )
 _EXPANSION = Plan(
     letter="D",
-    about="The next day's hematoma (system D), trained on simulated patients.",
+    about="The next day's hematoma (system D).",
     system=ExpansionSystem(),
     kinds=SPONTANEOUS,
     followup=True,
@@ -80,7 +80,7 @@ _PUBLISHED_EXPANSION = replace(
 )
 _PROGNOSIS = Plan(
     letter="B",
-    about="Outcome, consciousness and age (system B), trained on simulated patients.",
+    about="Outcome, consciousness and age (system B).",
     system=PrognosisSystem(),
     kinds=SPONTANEOUS,
     followup=False,
@@ -95,7 +95,7 @@ _PROGNOSIS = Plan(
 )
 _VOLUME_SURVIVAL = Plan(
     letter="C",
-    about="Volume and survival, without a mask (system C), trained on simulated patients.",
+    about="Volume and survival, without a mask (system C).",
     system=VolumeSurvivalSystem(),
     kinds=SPONTANEOUS,
     followup=False,

@@ -16,7 +16,7 @@ from ichnode.imaging.head_box import Box, first_in_the_middle, head_box
 from ichnode.imaging.resample import OUTSIDE_HU, CanonicalGrid
 from training.fit.recent import SHOWINGS, KeptHead, Recent
 from training.fit.store import Store
-from training.patients.batch import KNOWN, Patients, became_of, known_of
+from training.patients.batch import Patients, became_of, known_of, told
 from training.simulate.atlas import atlas_of
 from training.simulate.cohort import VALIDATION_SEEDS, patient_spec
 from training.simulate.draw import Draw
@@ -27,7 +27,6 @@ from training.simulate.spec import PatientSpec
 from training.simulate.styles import Style
 
 _PARENCHYMAL = 1  # label
-_NOT_IN_A_HEADER = torch.tensor([name not in ("baseline_ml", "age") for name in KNOWN])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +81,12 @@ class SimulatedPatients:
             labels_bdhw=torch.stack([seen.labels for seen in first]),
             later_hu_bdhw=torch.stack([seen.hu for seen in later]),
             later_labels_bdhw=torch.stack([seen.labels for seen in later]),
-            known_bn=self._told(known, number),
+            known_bn=told(
+                torch.tensor(known),
+                Draw(seed=self.first_seed + 4 * SHOWINGS + number),
+                unknown=self.unknown,
+                header_alone=self.header_alone,
+            ),
             became_bn=torch.tensor([became_of(spec) for spec in specs]),
         )
 
@@ -120,18 +124,6 @@ class SimulatedPatients:
         cavity = cavity_of(hu.cpu().numpy(), self.grid.spacing_mm)
         return torch.from_numpy(~cavity & cavity.any()).to(hu.device)
 
-    def _told(self, known: list[list[float]], number: int) -> Tensor:
-        """As KNOWN, some of it NaN."""
-        known_bn = torch.tensor(known)
-        draw = Draw(seed=self.first_seed + 4 * SHOWINGS + number)
-        each, patient = (
-            torch.special.ndtr(x)
-            for x in (draw.normals("told", *known_bn.shape), draw.normals("header alone", len(known)))
-        )
-        known_bn[each < self.unknown] = torch.nan
-        known_bn[(patient < self.header_alone)[:, None] & _NOT_IN_A_HEADER] = torch.nan
-        return known_bn
-
     def _patient(self, patient: int) -> tuple[PatientSpec, list[KeptHead]]:
         seed = self.first_seed + patient
         spec = patient_spec(seed, self.kinds[seed % len(self.kinds)])
@@ -147,7 +139,8 @@ class SimulatedPatients:
         if self.cohort is None:
             return made()
         name = f"{spec.seed}-{spec.kind}-{'later' if later else 'first'}"
-        return Store(folder=self.cohort.folder, grid=grid, style=self.style.name).head(name, made)
+        head = Store(folder=self.cohort.folder, grid=grid, style=self.style.name).head(name, made)
+        return KeptHead(hu=head.hu.to(self.device), occupancy=head.occupancy.to(self.device))
 
 
 def validation_of(source: SimulatedPatients, style: Style, passed_over: int = 0) -> SimulatedPatients:

@@ -40,18 +40,18 @@ class SyntheticBaselines:
     def _change(self, shown: dict[str, torch.Tensor], patient: int, rng: np.random.Generator) -> None:
         """Nothing where no such baseline can be made."""
         labels, later = shown["labels_bdhw"][patient], shown["later_labels_bdhw"][patient]
-        bled, bleeds = (((x == _IPH) | (x == _IVH)).numpy() for x in (labels, later))
+        bled, bleeds = (((x == _IPH) | (x == _IVH)).cpu().numpy() for x in (labels, later))
         pair = Pair(
-            hu=shown["hu_bdhw"][patient].numpy(),
+            hu=shown["hu_bdhw"][patient].cpu().numpy(),
             hematoma=bled,
-            later_hu=shown["later_hu_bdhw"][patient].numpy(),
+            later_hu=shown["later_hu_bdhw"][patient].cpu().numpy(),
             later_hematoma=bleeds,
             spacing_mm=self.spacing_mm,
         )
         made = synthetic_baseline(pair, float(rng.uniform(*STEPS)), rng)
         if made is None:
             return
-        hu, hematoma = (torch.from_numpy(x) for x in made)
+        hu, hematoma = (torch.from_numpy(x).to(labels.device) for x in made)
         ventricular = (labels == _IVH) | ((labels == 0) & (later == _IVH))
         others = labels.where((labels != _IPH) & (labels != _IVH), 0)
         labels_now = torch.where(hematoma, torch.where(ventricular, _IVH, _IPH), others).to(labels.dtype)

@@ -1,8 +1,9 @@
 """Authors' weights: what Cobo et al. released, as a training that `export` and `evaluate` read.
 
-Their files are on Hugging Face (MiriamCobo/MultitaskLearning_ICH_Prognosis) for whoever may use them. Heads were
-resized to 301 x 301 x 40 whatever their spacing; here they are read in voxels of the size that this gives an average
-head. How their NIfTI files were stored is not known: rows are taken to go from back to front, as dcm2niix writes them.
+Their files are on Hugging Face (MiriamCobo/MultitaskLearning_ICH_Prognosis) for whoever may use them. Heads of 28 or 32
+slices were padded to 40 and resized to 301 x 301 whatever their spacing; here they are read in voxels of the size that
+this gives an average head. How their NIfTI files were stored is not known: rows are taken to go from back to front, as
+dcm2niix writes them.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from training.fit.checkpoint import LAST, begin, save
 from training.fit.recipes import cpu
 from training.prognosis.system import PrognosisSystem
 
-RESIZED_MM = (3.75, 0.76, 0.76)  # z, y, x: about what heads have once they are resized
+RESIZED_MM = (5.0, 0.76, 0.76)  # z, y, x: about what heads have once they are resized
 _OURS = {  # names of their parts
     "feature_extractor.features.": "features.",
     "binary_head.3.": "poor.",

@@ -51,7 +51,7 @@ def _of_network(contender: Contender, patients: Sequence[Patients], truth: Value
     categories = [
         float(units_on(answer.gcs_bu) == units_on(truth_of(batch).gcs_bu - 0.5))
         for answer, batch in zip(answers, patients, strict=True)
-        if contender.system.gcs and contender.system.ordinal
+        if contender.system.gcs and contender.system.ordinal and truth_of(batch).gcs_bu.isfinite().all()
     ]
     others = (
         auc(said["low_gcs"], truth[:, 1].tolist()),

@@ -37,7 +37,7 @@ def errors(rows: Floats) -> dict[str, Any]:
 EXPORT: Export[PrognosisSystem] = Export(
     kind=PrognosisManifest,
     architecture="prognosis:Prognosis",
-    reference="Cobo et al., MLMI 2024, arXiv 2408.08784; fewer channels, HU clipped to 0-100 and calibration are ours",
+    reference="Cobo et al., MLMI 2024, arXiv 2408.08784; CARD.md says what is unlike it",
     row=row,
     errors=errors,
 )

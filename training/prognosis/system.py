@@ -45,6 +45,11 @@ class PrognosisSystem(System):
         """Of each task, whether it is one."""
         return {"poor": self.poor > 0, "low_gcs": self.gcs > 0, "elderly": self.elderly > 0}
 
+    @property
+    def is_whole(self) -> bool:
+        """All three tasks, GCS in categories."""
+        return all(self.learns.values()) and self.ordinal
+
     def network(self) -> Prognosis:
         """With random weights."""
         return Prognosis(self.config)

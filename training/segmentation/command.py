@@ -1,18 +1,16 @@
 """The commands `fit segmenter` and `export segmenter`: parsing and printing."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from ichnode.errors import BundleError
 from ichnode.inference.manifest import Thresholds
 from training.data.load import with_truth
-from training.data.manifest import DataError, Row, explained, read_manifest
+from training.data.manifest import DataError, explained, read_manifest
 from training.fit.command import (
     DecaySteps,
     FirstPatient,
@@ -31,7 +29,7 @@ from training.fit.mixed import MixedSource
 from training.fit.recipe import Recipe
 from training.fit.recipes import RecipeName
 from training.fit.source import Source
-from training.fit.validation import StyleScores
+from training.fit.validation import StyleScores, evenly
 from training.segmentation.export import export_bundle
 from training.segmentation.own_data import ManifestSource
 from training.segmentation.simulated import SimulatedSource, validation_source
@@ -94,12 +92,9 @@ def _own_heads(data: Path, system: SegmenterSystem, recipe: Recipe) -> tuple[Man
         device=recipe.device,
         heads=recipe.batch,
     )
-    return own, replace(own, rows=_evenly(validation), heads=1, as_they_are=True) if validation else None
-
-
-def _evenly(rows: Sequence[Row]) -> Sequence[Row]:
-    """At most as many as a validation looks at."""
-    return [rows[int(place)] for place in np.linspace(0, len(rows) - 1, min(len(rows), VALIDATION_BATCHES))]
+    return own, replace(
+        own, rows=evenly(validation, VALIDATION_BATCHES), heads=1, as_they_are=True
+    ) if validation else None
 
 
 def export_segmenter(

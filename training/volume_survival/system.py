@@ -29,6 +29,11 @@ class VolumeSurvivalSystem(System):
         """What the network was built for."""
         return self.config.shape
 
+    @property
+    def is_whole(self) -> bool:
+        """Both tasks."""
+        return self.volume > 0 and self.survival > 0
+
     def network(self) -> VolumeSurvival:
         """With random weights."""
         return VolumeSurvival(self.config)
