@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.patients.batch import BECAME, KNOWN
+from training.patients.batch import BECAME, KNOWN, told
 from training.patients.simulated import Cohort, SimulatedPatients, in_the_middle
 from training.simulate.cohort import patient_spec
+from training.simulate.draw import Draw
 from training.simulate.planes import around_origin
 from training.simulate.styles import TRAINING
 
@@ -60,9 +61,14 @@ def test_the_same_number_gives_the_same_batch() -> None:
 
 
 def test_some_of_what_is_known_is_not_told() -> None:
-    ran = source(unknown=0.3, heads=4)
-    told = torch.cat([ran._told([[1.0] * len(KNOWN)] * 4, number) for number in range(50)])
-    assert float(told.isnan().float().mean()) == pytest.approx(0.3, abs=0.05)
+    known = torch.ones(200, len(KNOWN))
+    some = told(known, Draw(seed=1), unknown=0.3, header_alone=0.0)
+    assert float(some.isnan().float().mean()) == pytest.approx(0.3, abs=0.05)
+    header = told(known, Draw(seed=1), unknown=0.0, header_alone=1.0)
+    assert [name for name, column in zip(KNOWN, header.T, strict=True) if not column.isnan().any()] == [
+        "baseline_ml",
+        "age",
+    ]
 
 
 def test_a_stripped_head_is_its_brain_alone_the_same_on_both_cts() -> None:
