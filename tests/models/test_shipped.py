@@ -1,0 +1,51 @@
+"""The shipped weights say what they said when they were measured: a network that changes beneath them is noticed.
+
+The head is drawn, so the numbers mean nothing; whoever changes a network on purpose exports and measures its bundle anew
+and puts the new numbers here.
+"""
+
+import pytest
+import torch
+
+from ichnode.inference.bundle import bundle_named
+from ichnode.inference.manifest import Manifest, SegmenterManifest
+
+SHAPE, VOXEL_ML = (32, 112, 96), 0.02
+CLOSE = 0.02  # relative: bfloat16 or float32, as the CPU has it
+
+
+@pytest.fixture(scope="module")
+def hu() -> torch.Tensor:
+    """An ellipsoid head (z, y, x) in 5 x 2 x 2 mm, with a ball of 33.8 mL."""
+    steps = (torch.arange(count) - (count - 1) / 2 for count in SHAPE)
+    z, y, x = torch.meshgrid(*(axis * mm for axis, mm in zip(steps, (5.0, 2.0, 2.0), strict=True)), indexing="ij")
+    away = ((x / 70) ** 2 + (y / 88) ** 2 + (z / 70) ** 2).sqrt()
+    head = torch.full(SHAPE, -1000.0)
+    head[away < 1.1], head[away < 1] = 900.0, 32.0
+    head[(x - 30) ** 2 + (y - 5) ** 2 + (z - 5) ** 2 < 20**2] = 65.0
+    return head
+
+
+def test_the_expansion_model_moves_blood_as_far_as_when_it_was_measured(hu: torch.Tensor) -> None:
+    x_bcdhw = torch.stack([hu.clip(0, 100) / 100, (hu == 65).float(), torch.zeros(SHAPE)])[None]
+    with torch.inference_mode():
+        said = bundle_named("expansion", "cpu", Manifest).network(x_bcdhw, torch.full((1, 6), torch.nan))
+    assert float(said.hematoma_bcdhw.sum()) * VOXEL_ML == pytest.approx(36.06, rel=CLOSE)
+    assert float(said.displacement_bcdhw.norm(dim=1).max()) == pytest.approx(0.893, rel=CLOSE)
+    assert said.expands_bk[0].tolist() == pytest.approx([-0.645, -0.763], rel=CLOSE)
+
+
+def test_the_volume_model_says_the_size_that_it_said(hu: torch.Tensor) -> None:
+    with torch.inference_mode():
+        said = bundle_named("volume-survival", "cpu", Manifest).network(hu[None, None])
+    assert float(said.size_b) == pytest.approx(4.206, rel=CLOSE)
+    assert float(said.died_bk.diff()) == pytest.approx(0.915, rel=CLOSE)
+
+
+def test_the_segmenter_finds_what_it_found(hu: torch.Tensor) -> None:
+    bundle = bundle_named("hematoma", "cpu", SegmenterManifest)
+    windows = torch.stack([((hu - low) / (high - low)).clamp(0, 1) for low, high in bundle.manifest.windows])
+    with torch.inference_mode():
+        said = bundle.network(windows[None])
+    assert float(said[:, 0].sum()) * VOXEL_ML == pytest.approx(42.15, rel=CLOSE)
+    assert float(said.sum()) * VOXEL_ML == pytest.approx(69.5, rel=CLOSE)
