@@ -1,7 +1,7 @@
 """The shipped weights say what they said when they were measured: a network that changes beneath them is noticed.
 
-The head is drawn, so the numbers mean nothing; whoever changes a network on purpose exports and measures its bundle anew
-and puts the new numbers here.
+The head is drawn, so the numbers mean nothing. Whoever changes a network on purpose exports and measures its bundle
+anew, and puts the new numbers here.
 """
 
 import pytest

@@ -261,6 +261,20 @@ def test_a_hospital_pairs_dicom_and_nifti_studies_of_one_patient(tmp_path):
     assert rows["B1"].types == ()
 
 
+def test_a_hospital_says_what_no_image_shows(tmp_path):
+    write_head(tmp_path / "ct.nii")
+    more = "volume_ml,systolic_mmhg,anticoagulant,thrombectomy"
+    write_table(
+        tmp_path / "studies.csv",
+        f"patient,accession,ct,types,{more}",
+        "P1,A1,ct.nii,IPH,12.5,180,1,0",
+        "P2,B1,ct.nii,,,,,",
+    )
+    rows = imported(hospital, tmp_path)
+    told = [(row.volume_ml, row.systolic_mmhg, row.anticoagulant, row.thrombectomy) for row in rows.values()]
+    assert told == [(12.5, 180.0, True, False), (None,) * 4]
+
+
 HOSPITAL_REFUSALS = {
     "ct: Input": "P1,A1,,,,,,,,,,,",
     "patient: Input": ",A1,ct.nii,,,,,,,,,,",

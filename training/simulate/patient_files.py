@@ -57,5 +57,8 @@ def _row(ct: SimulatedCT, folder: Path, image: Path) -> Row:
         paired_with=f"{patient}-first" if ct.followup else None,
         age=spec.age,
         gcs=spec.gcs,
+        systolic_mmhg=spec.systolic_mmhg,
+        anticoagulant=spec.anticoagulant,
+        thrombectomy=spec.kind == "thrombectomy",
         outcome=Outcome(type="mrs_90d", value=spec.outcome.mrs_90d),
     )
