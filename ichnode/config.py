@@ -111,6 +111,7 @@ class RuleSettings(_Section):
     run: Annotated[tuple[Pipeline, ...], Field(min_length=1)] = (
         "hematoma",
         "expansion",
+        "prognosis",
         "volume_survival",
     )
     send_to: tuple[str, ...] | None = None  # None: every destination

@@ -28,7 +28,7 @@ from ichnode.simulated_patient import simulated_patient
 
 TOLERANCE = 0.15  # of the volume found in the simulated patient
 TIMEOUT_S = 120.0
-_NOT_RUN = (Role.FOLLOWUP_SALIENCY, Role.PROGNOSIS_SALIENCY)
+_NOT_RUN = (Role.FOLLOWUP_SALIENCY,)
 _EXPECTED = {SERIES_DESCRIPTIONS[role] for role in Role if role not in _NOT_RUN}
 
 

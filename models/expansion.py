@@ -4,15 +4,13 @@ After Abramova et al., Appl Sci 2024, 14(7) 2708, and their code.
 
 - `PublishedExpansion`: a 3-D U-Net without norms says a field, which two linear layers turn into one affine movement of
   the whole patch. The field itself moves nothing, it is only kept smooth: so is their code.
-- `DenseExpansion`: a residual U-Net says a velocity everywhere, whose flow moves the head without folding it, and
-  where blood is new, which no movement makes: in the ventricles, or apart. The flow is followed on half the pixels,
-  as fine as it is smooth, which takes half the time. What is known of the patient scales and
+- `DenseExpansion`: a residual U-Net says a velocity at every voxel, whose flow moves the head without folding it, and
+  where blood is new, which no movement makes: in the ventricles, or apart. What is known of the patient scales and
   shifts its deepest features (FiLM: Perez et al., AAAI 2018); what is not known counts nothing. The mean of these
   features says how likely each definition of expansion is met.
 """
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,7 +26,6 @@ CLINICAL = ("onset_to_ct_h", "baseline_ml", "anticoagulant", "systolic_mmhg", "a
 _USUAL = ((4.0, 15.0, 0.2, 165.0, 68.0, 12.0), (4.0, 18.0, 0.4, 30.0, 14.0, 3.5))  # about: mean and deviation of each
 DEFINITIONS = ("6 mL or 33 %", "3 mL")  # of expansion; growth of parenchymal blood
 _STEPS = 7  # of scaling and squaring
-_COARSER = (1, 2, 2)  # voxels that share a velocity
 _RARE_LOGIT = -5.0  # of new blood, before training
 
 
@@ -45,7 +42,7 @@ class DenseFollowup(NamedTuple):
 
     ct_bcdhw: Tensor
     hematoma_bcdhw: Tensor
-    field_bcdhw: Tensor  # velocity, voxels a day, on fewer voxels
+    field_bcdhw: Tensor  # velocity, voxels a day
     displacement_bcdhw: Tensor  # its flow, voxels
     new_bcdhw: Tensor  # share of the hematoma that did not move there, 0-1
     expands_bk: Tensor  # logits of DEFINITIONS
@@ -155,9 +152,7 @@ class DenseExpansion(nn.Module):
             expands_bk = self.expands(deepest.mean(dim=(2, 3, 4))).float()
             features = decoded(self.decoder, deepest, skips)[-1]
             velocity, new = self.velocity(features).float(), torch.sigmoid(self.new(features).float())
-        velocity = functional.avg_pool3d(velocity, _COARSER)
-        coarser = velocity.new_tensor(_COARSER).view(1, 3, 1, 1, 1)
-        displacement = finer(self.flow(velocity / coarser), x_bcdhw.shape[2:])
+        displacement = self.flow(velocity)
         moved = self.warp(x_bcdhw, displacement)
         ct, blood = moved[:, :1], moved[:, 1:].sum(1, keepdim=True).clamp(0, 1)
         new = new * (1 - blood)
@@ -191,13 +186,6 @@ def _blood_ct(x_bcdhw: Tensor) -> Tensor:
     total = blood.sum(dim=(1, 2, 3, 4), keepdim=True)
     mean: Tensor = (blood * x_bcdhw[:, :1]).sum(dim=(1, 2, 3, 4), keepdim=True) / total.clamp_min(1e-6)
     return mean.where(total > 0, 0.6)
-
-
-def finer(displacement_bcdhw: Tensor, shape: Sequence[int]) -> Tensor:
-    """A displacement in voxels, on more of them, in whose size it is then said."""
-    steps = [many / few for many, few in zip(shape, displacement_bcdhw.shape[2:], strict=True)]
-    on_more = functional.interpolate(displacement_bcdhw, list(shape), mode="trilinear")
-    return on_more * on_more.new_tensor(steps).view(1, 3, 1, 1, 1)
 
 
 def jacobian_determinant(displacement_bcdhw: Tensor) -> Tensor:

@@ -182,8 +182,8 @@ def test_a_head_without_hematoma_has_no_next_day(folder: Path, tmp_path: Path) -
 
 def test_a_pipeline_whose_bundle_is_not_there_is_told_by_its_key(tmp_path: Path) -> None:
     (tmp_path / "bundles").mkdir()
-    settings = load_settings(config(tmp_path, '["hematoma", "prognosis"]'), {})
-    with pytest.raises(ConfigError, match=r"inference\.prognosis_bundle: there is no bundle 'prognosis'"):
+    settings = load_settings(config(tmp_path, '["hematoma", "followup"]'), {})
+    with pytest.raises(ConfigError, match=r"inference\.followup_bundle: there is no bundle 'followup'"):
         analyser_settings(settings)
 
 

@@ -10,7 +10,6 @@ from models.expansion import (
     DenseExpansion,
     PublishedExpansion,
     PublishedExpansionConfig,
-    finer,
     jacobian_determinant,
 )
 
@@ -83,11 +82,6 @@ def test_a_head_moves_by_as_many_voxels_as_its_velocity_says(head: torch.Tensor)
     inner = later.displacement_bcdhw[0, :, 4:-4, 8:-8, 8:-8]
     assert torch.allclose(inner, torch.tensor([0.0, 0.0, -3.0]).view(3, 1, 1, 1).expand_as(inner), atol=0.05)
     assert float((later.hematoma_bcdhw[..., 8:-8] - head[:, 1:2].roll(3, dims=-1)[..., 8:-8]).abs().max()) < 0.1
-
-
-def test_a_displacement_on_more_voxels_is_said_in_those() -> None:
-    coarse = torch.ones(1, 3, 4, 6, 6)
-    assert finer(coarse, (4, 12, 24)).mean(dim=(0, 2, 3, 4)).tolist() == [1.0, 2.0, 4.0]
 
 
 def test_the_determinant_is_that_of_the_gradient() -> None:
