@@ -5,7 +5,7 @@ not told to any model; nothing else waits for it.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -67,23 +67,32 @@ def _read(file: Path) -> tuple[dict[str, Mapping[str, float]], list[str]]:
         return {}, [f"{file}: the header is {', '.join(names) or 'empty'}; known columns are {expected}"]
     known, problems = dict[str, Mapping[str, float]](), []
     for number, row in enumerate(rows[1:], start=2):
-        cells = {name: cell.replace(",", ".") for name, cell in zip(names, row, strict=False) if cell}
-        accession = row[names.index(_ACCESSION)] if len(row) == len(names) else ""
-        cells.pop(_ACCESSION, None)
         try:
-            if len(row) != len(names) and any(row):
-                raise ValueError(f"has {len(row)} cells, the header has {len(names)}")
-            told = _Told.model_validate(cells).model_dump(exclude_none=True)
-        except ValidationError as problem:
-            what = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in problem.errors())
-            problems.append(f"{file}, line {number}: {what}")
-            continue
+            accession, told = _line(names, row)
         except ValueError as problem:
-            problems.append(f"{file}, line {number}: {problem}")
-            continue
-        if accession:
-            known[accession] = {name: float(value) for name, value in told.items()}
+            problems.append(f"{file}, line {number}: {_why(problem)}")
+        else:
+            known[accession] = told
+    known.pop("", None)
     return known, problems
+
+
+def _line(names: Sequence[str], row: Sequence[str]) -> tuple[str, Mapping[str, float]]:
+    """Accession number, and what is told of it; a decimal comma is a point. Raises ValueError."""
+    if not any(row):
+        return "", {}
+    if len(row) != len(names):
+        raise ValueError(f"has {len(row)} cells, the header has {len(names)}")
+    cells = dict(zip(names, row, strict=True))
+    accession = cells.pop(_ACCESSION)
+    told = _Told.model_validate({name: cell.replace(",", ".") for name, cell in cells.items() if cell})
+    return accession, {name: float(value) for name, value in told.model_dump(exclude_none=True).items()}
+
+
+def _why(problem: ValueError) -> str:
+    if not isinstance(problem, ValidationError):
+        return str(problem)
+    return "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in problem.errors())
 
 
 def _plain(cell: str) -> str:

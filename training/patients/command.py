@@ -33,6 +33,7 @@ from training.fit.validation import StyleScores, evenly
 from training.patients.batch import Patients
 from training.patients.export import Description, export
 from training.patients.folds import Data, Folds, rows_of
+from training.patients.own_data import OwnPatients
 from training.patients.plan import Plan
 from training.patients.simulated import Cohort, validation_of
 from training.patients.synthetic import SyntheticBaselines
@@ -103,13 +104,8 @@ def fit_on_patients(whole: Plan) -> Callable[..., None]:
         styles: dict[str, Source[Patients]] = {style.name: validation_of(simulated, style) for style in _styles()}
         with problems_told():
             if data:
-                rows = rows_of(data, folds, fold)
-                train_on, validated = (plan.own_patients(rows, split) for split in ("train", "validation"))
-                typer.echo(f"own patients: {len(train_on)} to train on, {len(validated)} to validate with", err=True)
-                own = plan.own(train_on, chosen.batch, as_they_are=False)
+                own, styles["own data"] = _own(plan, rows_of(data, folds, fold), chosen.batch)
                 source = MixedSource(own=own, simulated=simulated, share=share)
-                chosen_ones = evenly(validated, plan.validation_patients)
-                styles["own data"] = plan.own(chosen_ones, as_they_are=True)
             if plan.synthetic:
                 source = SyntheticBaselines(source=source, spacing_mm=plan.system.spacing_mm, share=plan.synthetic)
             validate = StyleScores(styles, plan.score, batches=plan.validation_patients, device=chosen.device)
@@ -128,6 +124,14 @@ def fit_on_patients(whole: Plan) -> Callable[..., None]:
             _write_bundle(whole, out / LAST, bundle, described, _MEASURED_ON, partial(_own_rows, data, folds, fold))
 
     return command
+
+
+def _own(plan: Plan, rows: Sequence[Row], heads: int) -> tuple[OwnPatients, OwnPatients]:
+    """Patients to train on and some to validate with. Raises DataError where there are none."""
+    train_on, validated = (plan.own_patients(rows, split) for split in ("train", "validation"))
+    typer.echo(f"own patients: {len(train_on)} to train on, {len(validated)} to validate with", err=True)
+    shown = evenly(validated, plan.validation_patients)
+    return plan.own(train_on, heads, as_they_are=False), plan.own(shown, as_they_are=True)
 
 
 def _styles() -> list[Style]:
