@@ -19,6 +19,9 @@ FULL = {
     "age": 71,
     "gcs": 14,
     "outcome": {"type": "mrs_90d", "value": 4},
+    "systolic_mmhg": 170.0,
+    "anticoagulant": False,
+    "thrombectomy": False,
 }
 
 
