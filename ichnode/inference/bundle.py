@@ -145,8 +145,7 @@ def _read_manifest(folder: Path) -> Manifest:
     try:
         manifest = ANY_MANIFEST.validate_json(_read(folder, MANIFEST))
     except ValidationError as error:
-        problems = "; ".join(": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in error.errors())
-        raise BundleError(f"{folder / MANIFEST} is not understood: {problems}") from error
+        raise BundleError(f"{folder / MANIFEST} is not understood: {_problems(error)}") from error
     if manifest.name != folder.name:
         raise BundleError(f"{folder / MANIFEST} names its bundle {manifest.name}, its folder is {folder.name}")
     return manifest
@@ -172,8 +171,12 @@ def _built(manifest: Manifest) -> nn.Module:
     try:
         return architecture(config=TypeAdapter(kind).validate_python(manifest.configuration))
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise BundleError(f"the configuration of {manifest.name} is not understood: {problems}") from error
+        raise BundleError(f"the configuration of {manifest.name} is not understood: {_problems(error)}") from error
+
+
+def _problems(error: ValidationError) -> str:
+    """Each with where it is."""
+    return "; ".join(": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in error.errors())
 
 
 def _architecture(manifest: Manifest) -> type[nn.Module]:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from training.patients.batch import BECAME, KNOWN, told
-from training.patients.simulated import Cohort, SimulatedPatients, in_the_middle
+from training.patients.frame import in_the_middle
+from training.patients.simulated import Cohort, SimulatedPatients
 from training.simulate.cohort import patient_spec
 from training.simulate.draw import Draw
 from training.simulate.planes import around_origin

@@ -134,14 +134,17 @@ def mean(values: Sequence[float], pairs: Pairs = ()) -> Figure:
 
 def auc(said: Sequence[float], true: Sequence[float]) -> Figure:
     """Area under the ROC curve; none where all are alike."""
-    known = tuple((s, t) for s, t in zip(said, true, strict=True) if np.isfinite([s, t]).all())
-    return replace(of_pairs(said, true, _auc), pairs=known)
+    return replace(of_pairs(said, true, _auc), pairs=_known_pairs(said, true))
 
 
 def of_pairs(said: Sequence[float], true: Sequence[float], statistic: Callable[[Values, Values], float]) -> Figure:
     """`statistic` of what is said and what is true, over the patients of whom this is known."""
-    pairs = [np.array([pair], np.float64) for pair in zip(said, true, strict=True) if np.isfinite(pair).all()]
+    pairs = [np.array([pair], np.float64) for pair in _known_pairs(said, true)]
     return figure(pairs, lambda every: statistic(every[:, 0], every[:, 1]))
+
+
+def _known_pairs(said: Sequence[float], true: Sequence[float]) -> Pairs:
+    return tuple(pair for pair in zip(said, true, strict=True) if np.isfinite(pair).all())
 
 
 def from_numbers(batches: Sequence[Patients], truth: Sequence[float]) -> list[float] | None:

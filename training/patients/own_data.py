@@ -14,15 +14,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from ichnode.errors import RefusedSeries
-from ichnode.imaging.cavity import cavity_of
-from ichnode.imaging.head_box import head_box
 from ichnode.imaging.resample import OUTSIDE_HU, CanonicalGrid
 from training.data.alignment import Head, alignment
 from training.data.load import Case, case
 from training.data.manifest import ANY, LABEL_VALUES, UNKNOWN, DataError, Row, Split
 from training.data.masks import Labels
 from training.patients.batch import Patients, expands, told
-from training.patients.simulated import in_the_middle
+from training.patients.frame import Frame
 from training.simulate.draw import Draw
 
 _SEED = 2_000_000_000  # no simulated patient has it or a higher one
@@ -79,7 +77,7 @@ class OwnPatients:
 
     patients: Sequence[OwnPatient]
     grid: CanonicalGrid
-    stripped: bool = False  # as SimulatedPatients, and the next two
+    stripped: bool = False  # as Frame; the next two as SimulatedPatients
     unknown: float = 0.0
     header_alone: float = 0.0
     masks: bool = False  # whether every voxel must be known
@@ -126,19 +124,13 @@ class OwnPatients:
         if self.masks and any((each.labels_dhw == UNKNOWN).any() for each in (first, later) if each):
             raise DataError("a part of a mask is unknown")
         later_hu, later_labels = (first.hu_dhw, first.labels_dhw) if later is None else _onto(first, later)
-        cavity = cavity_of(first.hu_dhw, self.grid.spacing_mm) if self.stripped else np.zeros(0, bool)
-        outside = ~cavity if cavity.any() else np.zeros(first.hu_dhw.shape, bool)
-        box = head_box(first.hu_dhw, self.grid.spacing_mm)
-        fill_hu = 0.0 if self.stripped else OUTSIDE_HU
+        frame = Frame.of(torch.from_numpy(first.hu_dhw), self.grid, stripped=self.stripped)
 
         def hu(hu_dhw: np.ndarray) -> Tensor:
-            kept = torch.from_numpy(np.where(outside, np.float32(0), hu_dhw))
-            return in_the_middle(kept, box, self.grid.shape, fill_hu).half()
+            return frame.hu(torch.from_numpy(hu_dhw)).half()
 
         def labels(labels_dhw: Labels) -> Tensor:
-            return in_the_middle(
-                torch.from_numpy(np.where(labels_dhw == ANY, _IPH, labels_dhw)), box, self.grid.shape, 0
-            )
+            return frame.labels(torch.from_numpy(np.where(labels_dhw == ANY, _IPH, labels_dhw)))
 
         return _Seen(
             hu=hu(first.hu_dhw),

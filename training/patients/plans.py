@@ -31,12 +31,9 @@ from training.volume_survival.system import VolumeSurvivalSystem
 from training.volume_survival.validation import size_and_death_score
 
 SPONTANEOUS = ("iph",)  # parenchymal hemorrhage
-_SYNTHETIC = 5 / 6
 EITHER = ("thrombectomy", "iph")  # the second is an adaptation: the paper has the first alone
-
-
+_SYNTHETIC = 5 / 6  # of the showings
 _FINE_MM = (5.0, 1.0, 1.0)
-
 
 _FOLLOWUP = Plan(
     letter="A",
@@ -110,7 +107,7 @@ _VOLUME_SURVIVAL = Plan(
 )
 
 
-def _sized(plan: Plan, systems: Mapping[str, System]) -> dict[str, Plan]:
+def _alike_but_for(plan: Plan, systems: Mapping[str, System]) -> dict[str, Plan]:
     """Variants that differ in the system alone."""
     return {name: replace(plan, system=system) for name, system in systems.items()}
 
@@ -120,7 +117,7 @@ _PAPERS_PROGNOSIS = PrognosisSystem(taught=0)
 PLANS = {
     "followup": replace(
         _FOLLOWUP,
-        variants=_sized(
+        variants=_alike_but_for(
             _FOLLOWUP,
             {
                 "paper": FollowupSystem(config=followup.PAPER, spacing_mm=_FINE_MM),
@@ -150,7 +147,7 @@ PLANS = {
                 stripped=True,
             ),
         }
-        | _sized(
+        | _alike_but_for(
             _PROGNOSIS,
             {
                 "outcome-alone": replace(_PAPERS_PROGNOSIS, poor=1.0, gcs=0, elderly=0),
@@ -164,7 +161,7 @@ PLANS = {
     ),
     "volume-survival": replace(
         _VOLUME_SURVIVAL,
-        variants=_sized(
+        variants=_alike_but_for(
             _VOLUME_SURVIVAL,
             {
                 "paper": VolumeSurvivalSystem(config=volume_survival.PUBLISHED, spacing_mm=_FINE_MM),

@@ -8,15 +8,12 @@ from math import prod
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.nn import functional
 
-from ichnode.imaging.cavity import cavity_of
-from ichnode.imaging.head_box import Box, first_in_the_middle, head_box
-from ichnode.imaging.resample import OUTSIDE_HU, CanonicalGrid
+from ichnode.imaging.resample import CanonicalGrid
 from training.fit.recent import SHOWINGS, KeptHead, Recent
 from training.fit.store import Store
 from training.patients.batch import Patients, became_of, known_of, told
+from training.patients.frame import Frame
 from training.simulate.atlas import atlas_of
 from training.simulate.cohort import VALIDATION_SEEDS, patient_spec
 from training.simulate.draw import Draw
@@ -52,7 +49,7 @@ class SimulatedPatients:
     kinds: tuple[str, ...]  # of population.KINDS
     first_seed: int
     followup: bool = True  # else the later CT is the first
-    stripped: bool = False  # what lies outside the first CT's cavity has 0 HU, as water; kept where there is no skull
+    stripped: bool = False  # as Frame
     device: str = "cpu"
     heads: int = 1
     showings: int = 3  # of each patient, on average
@@ -106,23 +103,11 @@ class SimulatedPatients:
             )
             for when, head in enumerate(heads)
         ]
-        box = head_box(seen[0].hu.cpu().numpy(), self.grid.spacing_mm)
-        outside, fill_hu = self._outside(seen[0].hu), 0.0 if self.stripped else OUTSIDE_HU
+        frame = Frame.of(seen[0].hu, self.grid, stripped=self.stripped)
         turned = [-1] if self.mirrored and draw.chance("mirrored", 0.5) else []
         return spec, [
-            Scanned(
-                hu=in_the_middle(each.hu.masked_fill(outside, 0.0), box, self.grid.shape, fill_hu).flip(turned),
-                labels=in_the_middle(each.labels, box, self.grid.shape, 0).flip(turned),
-            )
-            for each in seen
+            Scanned(hu=frame.hu(each.hu).flip(turned), labels=frame.labels(each.labels).flip(turned)) for each in seen
         ]
-
-    def _outside(self, hu: Tensor) -> Tensor:
-        """Where something is taken away."""
-        if not self.stripped:
-            return torch.zeros_like(hu, dtype=torch.bool)
-        cavity = cavity_of(hu.cpu().numpy(), self.grid.spacing_mm)
-        return torch.from_numpy(~cavity & cavity.any()).to(hu.device)
 
     def _patient(self, patient: int) -> tuple[PatientSpec, list[KeptHead]]:
         seed = self.first_seed + patient
@@ -160,11 +145,3 @@ def validation_of(source: SimulatedPatients, style: Style, passed_over: int = 0)
         unknown=0,
         header_alone=float(source.header_alone > 0),
     )
-
-
-def in_the_middle(x_dhw: Tensor, box: Box, shape: tuple[int, int, int], fill: float) -> Tensor:
-    """`x_dhw` cut and padded to `shape`, so that `box` lies in the middle."""
-    pads = []
-    for start, size, have in zip(*map(reversed, (first_in_the_middle(box, shape), shape, x_dhw.shape)), strict=True):
-        pads += [-start, start + size - have]
-    return functional.pad(x_dhw, pads, value=fill)
