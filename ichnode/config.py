@@ -58,10 +58,31 @@ class Node(_Section):
     port: Port = 11112
     data_dir: Path = Path("ichnode-data")
     lenient: bool = False  # store data sets that do not parse exactly, marked, instead of refusing them
-    max_associations: Annotated[int, Field(ge=1)] = 32
+    max_associations: Annotated[int, Field(ge=1)] = 100  # beside a few that only C-ECHO gets
+    max_associations_per_peer: Annotated[int, Field(ge=1)] = 80  # of one address
+    max_object_mb: Annotated[int, Field(ge=1)] = 2048  # of one data set; a longer one ends its association
     reserve_mb: Annotated[int, Field(ge=0)] = 500  # below this much free space (or 5 % of the disk) C-STORE gets 0xA700
 
     _check_ae_title = field_validator("ae_title")(_ae_title)
+
+
+class Tls(_Section):
+    """TLS 1.2 and 1.3 for all associations that come in, and for those that go to destinations with `tls = true`.
+
+    PEM files: what we show, and whom we trust. Without them associations are not encrypted.
+    """
+
+    certificate: Path | None = None
+    key: Path | None = None
+    trusted: Path | None = None
+    peer_certificate: bool = True  # false: senders need not show one
+    check_host_name: bool = True  # the certificate of a destination must be for its `host`
+
+    @model_validator(mode="after")
+    def _check_files(self) -> "Tls":
+        if len({file is None for file in (self.certificate, self.key, self.trusted)}) > 1:
+            raise ValueError("certificate, key and trusted are needed together")
+        return self
 
 
 class Source(_Section):
@@ -89,6 +110,7 @@ class Destination(_Section):
     port: Annotated[int, Field(ge=1, le=65535)]
     connect_timeout_s: Seconds = 10
     response_timeout_s: Seconds = 60
+    tls: bool = False  # with the files of [tls]
 
     _check_ae_title = field_validator("ae_title")(_ae_title)
 
@@ -216,6 +238,7 @@ class Settings(_Section):
     """The whole configuration."""
 
     node: Node = Node()
+    tls: Tls = Tls()
     sources: tuple[Source, ...] = ()
     destinations: tuple[Destination, ...] = ()
     completeness: Completeness = Completeness()
@@ -237,6 +260,8 @@ class Settings(_Section):
             problems += [
                 f"rules.{i}.send_to: no destination is named {n!r}" for n in rule.send_to or () if n not in names
             ]
+        if self.tls.certificate is None:
+            problems += [f"destinations.{i}.tls: needs [tls]" for i, d in enumerate(self.destinations) if d.tls]
         if problems:
             raise ConfigError(tuple(problems))
         return self

@@ -15,9 +15,10 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from ichnode.config import Settings
-from ichnode.dicom.listener import LOOPBACK_ONLY, AdmittedSource
+from ichnode.dicom.admission import LOOPBACK_ONLY, AdmittedSource
 from ichnode.dicom.scp import StorageSCP
 from ichnode.dicom.scu import Peer
+from ichnode.dicom.tls import TlsFiles, client_context, server_context
 from ichnode.errors import ConfigError
 from ichnode.inference.bundle import pipeline_bundles
 from ichnode.inference.worker import Worker
@@ -72,6 +73,7 @@ class Node:
             memory_limit_bytes=(settings.inference.memory_limit_mb or 0) * 1_000_000 or None,
             start_timeout_s=WORKER_START_S,
         )
+        self._tls = _tls_files(settings)
         self._delivering = [self._deliver_loop(name) for name in (d.name for d in settings.destinations)]
         self._analysing = self._analyse_loop()
         self._assembling = self._assemble_loop()
@@ -175,7 +177,7 @@ class Node:
 
     def _deliver_loop(self, name: str) -> Loop:
         destination = next(d for d in self._settings.destinations if d.name == name)
-        delivery = self._settings.delivery
+        settings, delivery = self._settings, self._settings.delivery
         stage = DeliverStage(
             name,
             Peer(
@@ -184,6 +186,9 @@ class Node:
                 port=destination.port,
                 connect_timeout_s=destination.connect_timeout_s,
                 response_timeout_s=destination.response_timeout_s,
+                tls=client_context(self._tls, check_host_name=settings.tls.check_host_name)
+                if self._tls and destination.tls
+                else None,
             ),
             outbox=self.outbox,
             history=self.history,
@@ -235,7 +240,7 @@ class Node:
             clock=self._clock,
             wake=self._assembling.wake,
         )
-        node = self._settings.node
+        settings, node = self._settings, self._settings.node
         try:
             return StorageSCP(
                 receive,
@@ -243,7 +248,10 @@ class Node:
                 host=node.host,
                 port=node.port,
                 max_associations=node.max_associations,
+                max_associations_per_peer=node.max_associations_per_peer,
+                most_bytes=node.max_object_mb * 1024**2,
                 admitted=_admitted(self._settings),
+                tls=server_context(self._tls, peer_certificate=settings.tls.peer_certificate) if self._tls else None,
             )
         except OSError as problem:
             reason = f"node.port: cannot listen on {node.host}:{node.port}: {problem.strerror}"
@@ -276,6 +284,13 @@ def _admitted(settings: Settings) -> Sequence[AdmittedSource]:
         for source in settings.sources
     ]
     return sources or LOOPBACK_ONLY
+
+
+def _tls_files(settings: Settings) -> TlsFiles | None:
+    tls = settings.tls
+    if tls.certificate is None or tls.key is None or tls.trusted is None:
+        return None
+    return TlsFiles(certificate=tls.certificate, key=tls.key, trusted=tls.trusted)
 
 
 def _lock(data_dir: Path) -> int:

@@ -6,7 +6,8 @@ from io import BytesIO
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from ichnode.dicom.scp import StorageSCP, StoreRequest
+from ichnode.dicom.receiver import InMemory, StoreRequest
+from ichnode.dicom.scp import StorageSCP
 from ichnode.errors import NotStored
 
 
@@ -33,12 +34,14 @@ class Pacs:
     def association_closed(self, association_id: int, *, ending: str) -> None:
         pass
 
-    def store(self, request: StoreRequest) -> None:
-        meta = request.file_header
+    def begin(self, request: StoreRequest) -> InMemory:
+        return InMemory(request, self._take)
+
+    def _take(self, file: bytes) -> None:
         if self.answers and (status := self.answers.pop(0)):
             raise NotStored(status, "as the test wants it")
         with self._arrived:
-            self.taken.append(dcmread(BytesIO(meta + request.encoded)))
+            self.taken.append(dcmread(BytesIO(file)))
             self._arrived.notify_all()
 
     def wait_for(self, count: int, *, timeout_s: float = 60) -> list[Dataset]:

@@ -1,6 +1,7 @@
 """The storage SCU: sends result files to a destination over one association, and says what became of each."""
 
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ class Peer:
     port: int
     connect_timeout_s: float = 10
     response_timeout_s: float = 60
+    tls: ssl.SSLContext | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,13 @@ def _associate(peer: Peer, objects: Sequence[Outgoing], calling_ae_title: str) -
     contexts = [build_context(sop_class, ExplicitVRLittleEndian) for sop_class in classes]
     handlers: list[Any] = [(evt.EVT_CONN_OPEN, _no_delay), (evt.EVT_DATA_SENT, _quick_acknowledgement)]
     association = ae.associate(
-        peer.host, peer.port, contexts=contexts, ae_title=peer.ae_title, evt_handlers=handlers, max_pdu=0
+        peer.host,
+        peer.port,
+        contexts=contexts,
+        ae_title=peer.ae_title,
+        evt_handlers=handlers,
+        max_pdu=0,
+        tls_args=(peer.tls, peer.host) if peer.tls else None,
     )
     if association.is_established:
         return association

@@ -4,10 +4,12 @@ from enum import Enum, IntEnum
 
 
 class StoreStatus(IntEnum):
-    """What a received C-STORE is answered."""
+    """What a received request is answered, a C-STORE but for those named."""
 
     SUCCESS = 0x0000
     INVALID_SOP_INSTANCE = 0x0117  # the SOP Instance UID is not a UID
+    NO_SUCH_SOP_CLASS = 0x0122  # C-ECHO of another class than Verification
+    UNRECOGNIZED_OPERATION = 0x0211  # neither C-ECHO nor C-STORE
     OUT_OF_RESOURCES = 0xA700  # no room, or file or ledger cannot be written now: send again later
     DOES_NOT_MATCH = 0xA900  # command, context and data set disagree, or Study or Series Instance UID is missing
     CANNOT_UNDERSTAND = 0xC000  # not a complete data set in the negotiated transfer syntax

@@ -216,7 +216,7 @@ def test_the_http_side_shows_jobs_health_and_metrics(node):
 def test_a_dead_destination_delays_no_other_and_ends_as_a_dead_letter_that_retry_revives(start_node):
     with Pacs() as alive:
         reserved = Pacs()
-        reserved._scp._listener.server_close()
+        reserved._scp.stop()
         node = start_node(destinations=[destination(alive), destination(reserved.port, "dead")])
         phantom = head_ct(hematoma_ml=20, geometry=SMALL, seed=17)
         node.send(phantom.datasets)
