@@ -254,7 +254,7 @@ class Node:
                 tls=server_context(self._tls, peer_certificate=settings.tls.peer_certificate) if self._tls else None,
             )
         except OSError as problem:
-            reason = f"node.port: cannot listen on {node.host}:{node.port}: {problem.strerror}"
+            reason = f"node.port: cannot listen on {node.host}:{node.port}: {os.strerror(problem.errno or 0)}"
             raise ConfigError((reason,)) from None
 
 

@@ -2,7 +2,7 @@
 
 Every request gets one response, or the association an A-ABORT. Data sets are handed on as they come, so an object of
 any size takes the memory of one PDU. pynetdicom serves associations in two threads that look at the socket every
-millisecond, and collects data sets in memory: this takes its place (docs/decisions, 48).
+millisecond, and collects data sets in memory: this takes its place (docs/decisions, 50).
 """
 
 import logging
