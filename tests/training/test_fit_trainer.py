@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,11 @@ from tests.training.fit_factory import Cubes, FailsAt, nothing_to_validate, tiny
 from training.data.manifest import DataError
 from training.expansion.system import ExpansionSystem
 from training.fit import trainer
-from training.fit.checkpoint import BEST, LAST, read
+from training.fit.checkpoint import BEST, LAST, begin, read
+from training.fit.plateau import Plateau
 from training.fit.trainer import Diverged, fit
 from training.fit.validation import StyleScores
-from training.segmentation.system import SegmenterSystem
+from training.segmentation.system import Heads, SegmenterSystem
 from training.segmentation.validation import dice_of
 
 
@@ -39,6 +41,76 @@ def test_a_resumed_training_ends_with_the_same_bits_as_one_never_stopped(tmp_pat
     assert_equal_states(halves["average"], whole["average"])
     for number, state in whole["optimizer"]["state"].items():
         assert_equal_states(halves["optimizer"]["state"][number], state)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"schedule": "cosine", "optimizer": "AdamW"},
+        {"schedule": "plateau", "optimizer": "AMSGrad", "accumulated": 3, "average_decay": 0.0},
+        {"schedule": "plateau", "optimizer": "SGD", "clip_norm": inf},
+        {"optimizer": "Adam", "accumulated": 2},
+    ],
+)
+def test_a_training_that_was_stopped_has_the_losses_and_rates_of_one_never_stopped(
+    how: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StopsOnce(Cubes):
+        def batch(self, number: int):  # type: ignore[no-untyped-def]
+            if number == 11 * recipe.accumulated:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().batch(number)
+
+    def told(folder: Path) -> list[tuple[float, float]]:
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        return [(line["loss"], line["rate"]) for line in lines if line["kind"] == "training"]
+
+    monkeypatch.setattr("training.fit.journal.EVERY_STEPS", 1)
+    recipe = tiny_recipe(steps=30, learning_rate=1e-4, **how)  # at which losses hardly fall
+    fit(recipe, Cubes(), nothing_to_validate, tmp_path / "whole")
+    assert fit(recipe, StopsOnce(), nothing_to_validate, tmp_path / "parts").step == 12
+    done = fit(recipe, Cubes(), nothing_to_validate, tmp_path / "parts")
+    assert told(tmp_path / "parts") == told(tmp_path / "whole")
+    assert len(told(tmp_path / "whole")) == 30
+    assert done.plateau is None or 0 < done.plateau.share < 1
+
+
+def test_a_plateau_is_that_of_torch() -> None:
+    wave = torch.randn(4000, generator=torch.Generator().manual_seed(0)).tolist()
+    losses = [1 / (1 + step / 50) + 0.3 * noise for step, noise in enumerate(wave)]
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1e-3)
+    theirs, ours = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.98, patience=5), Plateau()
+    for loss in losses:
+        theirs.step(loss + 2)
+        ours = ours.after(loss + 2)
+        assert 1e-3 * ours.share == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+    assert ours.share < 1e-3
+
+
+def test_batches_of_a_step_count_as_one_that_is_as_large(tmp_path: Path) -> None:
+    class Twos:
+        def batch(self, number: int):  # type: ignore[no-untyped-def]
+            pair = [Cubes().batch(2 * number + index).tensors() for index in range(2)]
+            return Heads(**{name: torch.cat([one[name] for one in pair]) for name in pair[0]})
+
+    quiet = {"steps": 3, "optimizer": "SGD", "learning_rate": 0.01, "clip_norm": inf}
+    together = fit(tiny_recipe(**quiet), Twos(), nothing_to_validate, tmp_path / "together").network
+    one_by_one = fit(tiny_recipe(**quiet, accumulated=2), Cubes(), nothing_to_validate, tmp_path / "one by one").network
+    untrained = begin(tiny_recipe(**quiet)).network
+    for now, other, before in zip(together.parameters(), one_by_one.parameters(), untrained.parameters(), strict=True):
+        assert float((now - other).detach().norm()) <= 0.2 * float((now - before).detach().norm()) + 1e-4
+
+
+def test_a_checkpoint_from_before_there_were_other_optimizers_is_gone_on_with(tmp_path: Path) -> None:
+    fit(tiny_recipe(steps=3), Cubes(), nothing_to_validate, tmp_path)
+    stored = torch.load(tmp_path / LAST, weights_only=True)
+    del stored["plateau"]
+    for name in ("optimizer", "schedule", "accumulated"):
+        del stored["recipe"][name]
+    torch.save(stored, tmp_path / LAST)
+    with pytest.raises(DataError, match="is of a training by scaled AdamW, not by SGD"):
+        fit(tiny_recipe(optimizer="SGD"), Cubes(), nothing_to_validate, tmp_path)
+    assert fit(tiny_recipe(schedule="plateau"), Cubes(), nothing_to_validate, tmp_path).step == 6
 
 
 def test_batches_made_ahead_train_the_same_network(tmp_path: Path) -> None:

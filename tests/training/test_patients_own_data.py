@@ -21,6 +21,7 @@ from training.patients.evaluate_command import evaluate_of
 from training.patients.folds import in_folds
 from training.patients.own_data import OwnPatient, OwnPatients, own_patients, truth_of
 from training.patients.plans import PLANS
+from training.patients.recipes import ours
 from training.simulate.planes import around_origin
 from training.volume_survival.system import VolumeSurvivalSystem
 
@@ -193,7 +194,7 @@ def test_a_system_trains_on_own_patients_in_folds_and_is_measured_on_those_it_di
 ) -> None:
     monkeypatch.setitem(RECIPES, RecipeName.CPU, lambda system: replace(cpu(system), makers=0, threads=1))
     write_manifest([row for row in rows if row.paired_with is None], tmp_path / "manifest.jsonl")
-    plan, app = replace(small("volume-survival"), least_batch=1), typer.Typer()
+    plan, app = replace(small("volume-survival"), recipe=ours(1e-3)), typer.Typer()
     app.command("fit")(fit_on_patients(plan))
     app.command("evaluate")(evaluate_of("volume-survival", plan))
     data = ["--data", str(tmp_path / "manifest.jsonl"), "--folds", "3"]

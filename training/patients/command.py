@@ -27,7 +27,7 @@ from training.fit.command import (
     train,
 )
 from training.fit.mixed import MixedSource
-from training.fit.recipes import RecipeName
+from training.fit.recipes import RECIPES, RecipeName
 from training.fit.source import Source
 from training.fit.validation import StyleScores, evenly
 from training.patients.batch import Patients
@@ -90,14 +90,12 @@ def fit_on_patients(whole: Plan) -> Callable[..., None]:
         if keep_in and not patients:
             raise typer.BadParameter("needs --patients", param_hint="--keep-in")
         chosen = recipe_of(
-            plan.system,
-            recipe,
+            plan.recipe(RECIPES[recipe](plan.system)),
             steps=steps,
             decay_steps=decay_steps,
-            learning_rate=plan.learning_rate if learning_rate is None else learning_rate,
+            learning_rate=learning_rate,
             hours=hours,
         )
-        chosen = replace(chosen, batch=max(chosen.batch, plan.least_batch))
         cohort = Cohort(patients=patients, folder=keep_in or out / "patients") if patients else None
         simulated = plan.patients(TRAINING_SEEDS + first_patient, chosen.device, chosen.batch, cohort)
         source: Source[Patients] = simulated

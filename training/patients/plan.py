@@ -12,6 +12,7 @@ from training.patients.batch import Patients
 from training.patients.evaluation import Evaluate
 from training.patients.export import Export, Trained, trained
 from training.patients.own_data import OwnPatient, OwnPatients, own_patients
+from training.patients.recipes import PlanRecipe
 from training.patients.simulated import Cohort, SimulatedPatients
 from training.simulate.styles import TRAINING
 
@@ -31,8 +32,7 @@ class Plan:
     unknown: float = 0.0  # of what is known of the patients, that the network is not told
     header_alone: float = 0.0  # of the patients, of whom it is told what a header says
     score: Score[Patients]
-    least_batch: int = 1
-    learning_rate: float
+    recipe: PlanRecipe  # on any machine
     validation_patients: int
     showings: int = 3  # of each patient, on average
     recent: int = 100  # patients that are kept to be shown again

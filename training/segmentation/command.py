@@ -27,7 +27,7 @@ from training.fit.command import (
 )
 from training.fit.mixed import MixedSource
 from training.fit.recipe import Recipe
-from training.fit.recipes import RecipeName
+from training.fit.recipes import RECIPES, RecipeName
 from training.fit.source import Source
 from training.fit.validation import StyleScores, evenly
 from training.segmentation.export import export_bundle
@@ -56,7 +56,9 @@ def fit_segmenter(
 ) -> None:
     """Train the segmenter on simulated patients, and on your own where there is a manifest."""
     system = SegmenterSystem()
-    chosen = recipe_of(system, recipe, steps=steps, decay_steps=decay_steps, learning_rate=learning_rate, hours=hours)
+    chosen = recipe_of(
+        RECIPES[recipe](system), steps=steps, decay_steps=decay_steps, learning_rate=learning_rate, hours=hours
+    )
     simulated = SimulatedSource(
         grid=system.grid,
         style=TRAINING,
