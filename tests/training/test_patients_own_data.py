@@ -13,6 +13,8 @@ from tests.training.data_factory import phantom_row
 from tests.training.test_patients_command import small
 from training.data.manifest import DataError, Outcome, Row, write_manifest
 from training.fit.checkpoint import LAST, read
+from training.fit.mixed import MixedSource
+from training.fit.recipe import Recipe
 from training.fit.recipes import RECIPES, RecipeName, cpu
 from training.followup.system import seen_of
 from training.patients.batch import BECAME, KNOWN, Patients
@@ -212,6 +214,28 @@ def test_a_system_trains_on_own_patients_in_folds_and_is_measured_on_those_it_di
     assert "mine, mean of 3 folds [lowest-highest]" in text
     assert "mine, fold 2" in text
     assert "What can be known at all" not in text  # nobody knows that of real patients
+
+
+def test_processes_that_torchrun_starts_share_own_and_simulated_patients(
+    rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = []
+
+    def train(recipe: Recipe, source: MixedSource[Patients], *_: object, **__: object) -> bool:
+        sources.append(source)
+        return False
+
+    monkeypatch.setitem(RECIPES, RecipeName.DDP, lambda system: replace(cpu(system), backend="gloo"))
+    monkeypatch.setattr("training.patients.command.train", train)
+    split = [rows[0], rows[2].model_copy(update={"split": "validation"})]
+    write_manifest(split, tmp_path / "manifest.jsonl")
+    app = typer.Typer()
+    app.command()(fit_on_patients(small("volume-survival")))
+    line = ["--out", str(tmp_path / "run"), "--data", str(tmp_path / "manifest.jsonl")]
+    for recipe in ("ddp", "cpu"):
+        outcome = CliRunner().invoke(app, [*line, "--recipe", recipe], env={"WORLD_SIZE": "2"})
+        assert outcome.exit_code == 0, outcome.output
+    assert [source.processes for source in sources] == [2, 1]
 
 
 def test_a_manifest_without_such_patients_is_told(rows: list[Row], tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from training.fit.command import (
     recipe_of,
     train,
 )
+from training.fit.group import processes
 from training.fit.mixed import MixedSource
 from training.fit.recipes import RECIPES, RecipeName
 from training.fit.source import Source
@@ -103,7 +104,7 @@ def fit_on_patients(whole: Plan) -> Callable[..., None]:
         with problems_told():
             if data:
                 own, styles["own data"] = _own(plan, rows_of(data, folds, fold), chosen.batch)
-                source = MixedSource(own=own, simulated=simulated, share=share)
+                source = MixedSource(own=own, simulated=simulated, share=share, processes=processes(chosen.backend))
             if plan.synthetic:
                 source = SyntheticBaselines(source=source, spacing_mm=plan.system.spacing_mm, share=plan.synthetic)
             validate = StyleScores(styles, plan.score, batches=plan.validation_patients, device=chosen.device)

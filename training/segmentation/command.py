@@ -25,6 +25,7 @@ from training.fit.command import (
     recipe_of,
     train,
 )
+from training.fit.group import processes
 from training.fit.mixed import MixedSource
 from training.fit.recipe import Recipe
 from training.fit.recipes import RECIPES, RecipeName
@@ -73,7 +74,7 @@ def fit_segmenter(
     with problems_told():
         if data:
             own, validation = _own_heads(data, system, chosen)
-            source = MixedSource(own=own, simulated=simulated, share=share)
+            source = MixedSource(own=own, simulated=simulated, share=share, processes=processes(chosen.backend))
             if validation:
                 styles["own data"] = validation
         validate = StyleScores(styles, dice_of, batches=VALIDATION_BATCHES, device=chosen.device)
