@@ -19,6 +19,7 @@ from training.data.manifest import DataError
 from training.expansion.system import ExpansionSystem
 from training.fit import trainer
 from training.fit.checkpoint import BEST, LAST, begin, read
+from training.fit.learned_from import LearnedFrom
 from training.fit.plateau import Plateau
 from training.fit.trainer import Diverged, fit
 from training.fit.validation import StyleScores
@@ -105,12 +106,34 @@ def test_a_checkpoint_from_before_there_were_other_optimizers_is_gone_on_with(tm
     fit(tiny_recipe(steps=3), Cubes(), nothing_to_validate, tmp_path)
     stored = torch.load(tmp_path / LAST, weights_only=True)
     del stored["plateau"]
-    for name in ("optimizer", "schedule", "accumulated"):
+    for name in ("optimizer", "schedule", "accumulated", "own"):
         del stored["recipe"][name]
     torch.save(stored, tmp_path / LAST)
     with pytest.raises(DataError, match="is of a training by scaled AdamW, not by SGD"):
         fit(tiny_recipe(optimizer="SGD"), Cubes(), nothing_to_validate, tmp_path)
-    assert fit(tiny_recipe(schedule="plateau"), Cubes(), nothing_to_validate, tmp_path).step == 6
+    own = LearnedFrom(manifest="any")
+    assert fit(tiny_recipe(schedule="plateau", own=own), Cubes(), nothing_to_validate, tmp_path).step == 6
+
+
+def test_a_training_goes_on_with_the_own_patients_that_it_learned_from_and_no_others(tmp_path: Path) -> None:
+    (tmp_path / "one.jsonl").write_text("one")
+    (tmp_path / "other.jsonl").write_text("other")
+
+    def goes_on(own: LearnedFrom | None, steps: int) -> int:
+        return fit(tiny_recipe(steps=steps, own=own), Cubes(), nothing_to_validate, tmp_path / "run").step
+
+    first = LearnedFrom.of(tmp_path / "one.jsonl", folds=5, fold=0)
+    for steps, own in enumerate((None, first, first), start=1):  # they may come to simulated ones
+        assert goes_on(own, steps) == steps
+    manifest, other = first.manifest, LearnedFrom.of(tmp_path / "other.jsonl").manifest
+    for unlike, named in (
+        (replace(first, fold=1), "other own patients: fold 0, not 1;"),
+        (LearnedFrom.of(tmp_path / "one.jsonl"), "other own patients: folds 5, not None, fold 0, not None;"),
+        (LearnedFrom.of(tmp_path / "other.jsonl", 5, 0), f"other own patients: manifest {manifest}, not {other};"),
+        (None, "learned from own patients: go on with the same --data"),
+    ):
+        with pytest.raises(DataError, match=named):
+            goes_on(unlike, 4)
 
 
 def test_batches_made_ahead_train_the_same_network(tmp_path: Path) -> None:

@@ -205,6 +205,9 @@ def test_a_system_trains_on_own_patients_in_folds_and_is_measured_on_those_it_di
         outcome = CliRunner().invoke(app, [*line, "--fold", str(fold)])
         assert outcome.exit_code == 0, outcome.output
         assert "own patients: 1 to train on, 1 to validate with" in outcome.output
+    outcome = CliRunner().invoke(app, [*line, "--fold", "1"])  # into the folder of fold 2
+    assert outcome.exit_code == 2
+    assert "learned from other own patients: fold 2, not 1" in outcome.output
     assert "own data" in read(tmp_path / "run/fold-0" / LAST, VolumeSurvivalSystem)["styles"]
     page = tmp_path / "own.md"
     outcome = CliRunner().invoke(app, ["evaluate", "--run", f"mine={tmp_path / 'run'}", *data, "--out", str(page)])

@@ -57,6 +57,11 @@ def test_a_training_on_own_data_validates_on_them_too_and_goes_on(
         outcome = run(*asked, steps)
         assert outcome.exit_code == 0, outcome.output
     assert "2 steps; worst style" in outcome.output
+    with (tmp_path / "manifest.jsonl").open("a") as manifest:
+        manifest.write("\n")
+    refused = run(*asked, 3)
+    assert refused.exit_code == 2
+    assert "learned from other own patients: manifest" in refused.output
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "own data" in line] == [1, 2]
     assert 0 <= lines[-1]["own data"] <= 1

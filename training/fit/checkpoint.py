@@ -85,12 +85,16 @@ def save(progress: Progress, recipe: Recipe, path: Path) -> None:
 
 
 def restore(progress: Progress, recipe: Recipe, path: Path) -> None:
-    """Bring `progress` to where the checkpoint was. Raises DataError for another system, network or optimizer."""
+    """Bring `progress` to where the checkpoint was. Raises DataError for another training.
+
+    That is one of another system, network or optimizer, or one that learned from other own patients.
+    """
     stored = read(path, type(recipe.system))
     must_be_of(stored, recipe.system, path)
     moved_by = stored["recipe"].get("optimizer", "scaled AdamW")  # there was no other
     if moved_by != recipe.optimizer:
         raise DataError(f"{path} is of a training by {moved_by}, not by {recipe.optimizer}")
+    _must_learn_from_the_same(stored, recipe, path)
     progress.step, progress.best = stored["step"], stored["best"]
     progress.styles = tuple(stored["styles"])
     parts: list[nn.Module] = [progress.network, progress.average]
@@ -108,6 +112,15 @@ def must_be_of(stored: dict[str, Any], system: System, path: Path) -> None:
     there, here = system_of(stored, type(system)).config, system.config
     if there != here:
         raise DataError(f"{path} is of another network: {there}, not {here}")
+
+
+def _must_learn_from_the_same(stored: dict[str, Any], recipe: Recipe, path: Path) -> None:
+    """Own patients may come to simulated ones. What was not written down, before there was `own`, is taken to be."""
+    there = stored["recipe"].get("own")
+    if there and recipe.own is None:
+        raise DataError(f"{path} learned from own patients: go on with the same --data, or begin with --start-from")
+    if there and recipe.own and (unlike := recipe.own.unlike(there)):
+        raise DataError(f"{path} learned from other own patients: {unlike}; begin with another --out")
 
 
 def system_of(stored: dict[str, Any], kind: type[S]) -> S:

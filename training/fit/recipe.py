@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import cos, pi
 from typing import Literal
 
+from training.fit.learned_from import LearnedFrom
 from training.fit.optimizers import OptimizerName
 from training.fit.system import System
 
@@ -18,6 +19,7 @@ class Recipe:
     batch: int = 1  # heads
     accumulated: int = 1  # batches that a process reads for a step
     seed: int = 20261121
+    own: LearnedFrom | None = None  # None: simulated patients alone
     device: str = "cpu"
     backend: str | None = None  # of torch.distributed; None: one process
     compiled: bool = False

@@ -27,6 +27,7 @@ from training.fit.command import (
     train,
 )
 from training.fit.group import processes
+from training.fit.learned_from import LearnedFrom
 from training.fit.mixed import MixedSource
 from training.fit.recipes import RECIPES, RecipeName
 from training.fit.source import Source
@@ -103,6 +104,7 @@ def fit_on_patients(whole: Plan) -> Callable[..., None]:
         styles: dict[str, Source[Patients]] = {style.name: validation_of(simulated, style) for style in _styles()}
         with problems_told():
             if data:
+                chosen = replace(chosen, own=LearnedFrom.of(data, folds, fold))
                 own, styles["own data"] = _own(plan, rows_of(data, folds, fold), chosen.batch)
                 source = MixedSource(own=own, simulated=simulated, share=share, processes=processes(chosen.backend))
             if plan.synthetic:

@@ -26,6 +26,7 @@ from training.fit.command import (
     train,
 )
 from training.fit.group import processes
+from training.fit.learned_from import LearnedFrom
 from training.fit.mixed import MixedSource
 from training.fit.recipe import Recipe
 from training.fit.recipes import RECIPES, RecipeName
@@ -73,6 +74,7 @@ def fit_segmenter(
     source: Source[Heads] = simulated
     with problems_told():
         if data:
+            chosen = replace(chosen, own=LearnedFrom.of(data))
             own, validation = _own_heads(data, system, chosen)
             source = MixedSource(own=own, simulated=simulated, share=share, processes=processes(chosen.backend))
             if validation:
