@@ -42,6 +42,7 @@ from training.patients.synthetic import SyntheticBaselines
 from training.simulate.cohort import TRAINING_SEEDS, VALIDATION_SEEDS
 from training.simulate.styles import TRAINING, Style
 
+_warn = partial(typer.echo, err=True)
 _MEASURED_ON = 200  # patients
 _CARD = """# {name}
 
@@ -132,7 +133,10 @@ def _own(plan: Plan, rows: Sequence[Row], heads: int) -> tuple[OwnPatients, OwnP
     train_on, validated = (plan.own_patients(rows, split) for split in ("train", "validation"))
     typer.echo(f"own patients: {len(train_on)} to train on, {len(validated)} to validate with", err=True)
     shown = evenly(validated, plan.validation_patients)
-    return plan.own(train_on, heads, as_they_are=False), plan.own(shown, as_they_are=True)
+    return (
+        plan.own(train_on, heads, as_they_are=False, tell=_warn),
+        plan.own(shown, as_they_are=True, tell=_warn),
+    )
 
 
 def _styles() -> list[Style]:
@@ -196,8 +200,8 @@ def _write_bundle(
         source: Source[Patients] = validation_of(simulated, TRAINING, _PASSED_OVER)
         others = [replace(validation_of(simulated, style, _PASSED_OVER), followup=False) for style in _styles()]
         if rows := own_rows():
-            own = plan.own_patients(rows, "validation")
-            source, patients = plan.own(own, as_they_are=True), len(own)
+            source = own = plan.own(plan.own_patients(rows, "validation"), as_they_are=True, tell=_warn)
+            patients = len(own.patients)
         manifest = export(plan.export, made, out, source, others, patients, described=described)
     except (BundleError, DataError, OSError, ValueError) as problem:
         typer.echo(explained(problem), err=True)
