@@ -144,6 +144,12 @@ def test_the_next_ct_is_measured_beside_a_copy_and_hemorrhage_by_its_use() -> No
     assert (copied["sensitivity"], copied["specificity"]) == (0, 1)
     assert found["AUC growth, spontaneous"] is None  # all alike
 
+    alone_spontaneous = contender(answers, system)
+    manifest = alone_spontaneous.manifest.model_copy(update={"after_thrombectomy": None})
+    row = of_followup.rows({"it": replace(alone_spontaneous, manifest=manifest)}, batches, system)["it"]
+    assert (row["AUC after thrombectomy"].value, row["accuracy"].value) == (None, None)
+    assert row["SSIM"].value is not None
+
 
 def test_what_an_ablation_does_not_learn_has_no_figure() -> None:
     one = torch.zeros(1)
