@@ -89,6 +89,9 @@ class Destination(_Section):
     port: Annotated[int, Field(ge=1, le=65535)]
     connect_timeout_s: Seconds = 10
     response_timeout_s: Seconds = 60
+    commitment: bool = False  # ask it to commit itself to keep what it took, and call nothing delivered before
+    commitment_wait_s: Annotated[float, Field(ge=0)] = 5  # for a report on the association of the request
+    commitment_timeout_s: Seconds = 600  # for a report at all; then it is asked again
 
     _check_ae_title = field_validator("ae_title")(_ae_title)
 

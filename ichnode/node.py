@@ -10,14 +10,16 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from ichnode.config import Settings
+from ichnode.config import Destination, Settings
+from ichnode.dicom.commitment import request_commitment
 from ichnode.dicom.listener import LOOPBACK_ONLY, AdmittedSource
 from ichnode.dicom.scp import StorageSCP
-from ichnode.dicom.scu import Peer
+from ichnode.dicom.scu import Peer, send
 from ichnode.errors import ConfigError
 from ichnode.inference.bundle import pipeline_bundles
 from ichnode.inference.worker import Worker
@@ -26,9 +28,11 @@ from ichnode.results.provenance import ResultProfile, Role
 from ichnode.stages.analyse import AnalyseStage
 from ichnode.stages.analysis import AnalyserSettings, Analysis, AnalysisRequest
 from ichnode.stages.assemble import AssembleStage
+from ichnode.stages.commit import CommitmentReports, CommitStage
 from ichnode.stages.deliver import DeliverStage, RetryPolicy
 from ichnode.stages.loop import Loop
 from ichnode.stages.receive import ReceiveStage
+from ichnode.storage.commitments import Commitments
 from ichnode.storage.files import FileStore
 from ichnode.storage.history import History
 from ichnode.storage.intake import Intake
@@ -72,7 +76,21 @@ class Node:
             memory_limit_bytes=(settings.inference.memory_limit_mb or 0) * 1_000_000 or None,
             start_timeout_s=WORKER_START_S,
         )
-        self._delivering = [self._deliver_loop(name) for name in (d.name for d in settings.destinations)]
+        delivery = settings.delivery
+        self._retry = RetryPolicy(
+            first_s=delivery.first_retry_s, cap_s=delivery.max_retry_s, max_attempts=delivery.max_attempts
+        )
+        self._delivering = [self._deliver_loop(destination) for destination in settings.destinations]
+        self._commitments = Commitments(self._engine)
+        self.commitment_reports = CommitmentReports(
+            outbox=self.outbox,
+            commitments=self._commitments,
+            history=self.history,
+            metrics=self.metrics,
+            retry=self._retry,
+            clock=clock,
+        )
+        self._committing = [self._commit_loop(d) for d in settings.destinations if d.commitment]
         self._analysing = self._analyse_loop()
         self._assembling = self._assemble_loop()
         self._scp = self._storage_scp()
@@ -105,6 +123,9 @@ class Node:
         recovered = self.ledger.recover(at=now)
         swept = self._store.sweep() + self._result_store.sweep()
         self.outbox.give_up_on_unknown([d.name for d in self._settings.destinations], at=now)
+        for destination in self._settings.destinations:
+            if not destination.commitment:
+                self.outbox.ask_no_more(destination.name, at=now)
         self.metrics.store_bytes.set(self.intake.stored_bytes())
         if recovered or swept:
             log.info("recovered", extra={"count": recovered, "detail": f"{swept} half-written files removed"})
@@ -160,7 +181,7 @@ class Node:
 
     @property
     def _loops(self) -> tuple[Loop, ...]:
-        return (*self._delivering, self._analysing, self._assembling)
+        return (*self._delivering, *self._committing, self._analysing, self._assembling)
 
     def _threads(self) -> dict[str, bool]:
         return {
@@ -173,28 +194,36 @@ class Node:
         for loop in self._delivering:
             loop.wake()
 
-    def _deliver_loop(self, name: str) -> Loop:
-        destination = next(d for d in self._settings.destinations if d.name == name)
-        delivery = self._settings.delivery
+    def _deliver_loop(self, destination: Destination) -> Loop:
         stage = DeliverStage(
-            name,
-            Peer(
-                ae_title=destination.ae_title,
-                host=destination.host,
-                port=destination.port,
-                connect_timeout_s=destination.connect_timeout_s,
-                response_timeout_s=destination.response_timeout_s,
-            ),
+            destination.name,
+            send=partial(send, _peer(destination), calling_ae_title=self._settings.node.ae_title),
+            commits=destination.commitment,
             outbox=self.outbox,
             history=self.history,
             metrics=self.metrics,
-            retry=RetryPolicy(
-                first_s=delivery.first_retry_s, cap_s=delivery.max_retry_s, max_attempts=delivery.max_attempts
-            ),
-            calling_ae_title=self._settings.node.ae_title,
+            retry=self._retry,
             clock=self._clock,
         )
-        return Loop(f"deliver {name}", stage.turn, idle_s=POLL_S)
+        return Loop(f"deliver {destination.name}", stage.turn, idle_s=POLL_S)
+
+    def _commit_loop(self, destination: Destination) -> Loop:
+        stage = CommitStage(
+            destination.name,
+            request=partial(
+                request_commitment,
+                _peer(destination),
+                calling_ae_title=self._settings.node.ae_title,
+                wait_s=destination.commitment_wait_s,
+            ),
+            outbox=self.outbox,
+            commitments=self._commitments,
+            reports=self.commitment_reports,
+            retry=self._retry,
+            timeout_s=destination.commitment_timeout_s,
+            clock=self._clock,
+        )
+        return Loop(f"commit {destination.name}", stage.turn, idle_s=POLL_S)
 
     def _analyse_loop(self) -> Loop:
         stage = AnalyseStage(
@@ -248,6 +277,16 @@ class Node:
         except OSError as problem:
             reason = f"node.port: cannot listen on {node.host}:{node.port}: {problem.strerror}"
             raise ConfigError((reason,)) from None
+
+
+def _peer(destination: Destination) -> Peer:
+    return Peer(
+        ae_title=destination.ae_title,
+        host=destination.host,
+        port=destination.port,
+        connect_timeout_s=destination.connect_timeout_s,
+        response_timeout_s=destination.response_timeout_s,
+    )
 
 
 def analyser_settings(settings: Settings) -> AnalyserSettings:

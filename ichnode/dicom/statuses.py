@@ -1,4 +1,4 @@
-"""C-STORE statuses: what ichnode answers, and what it makes of the answers of others (PS3.4 B.2.3, PS3.7 C)."""
+"""DIMSE statuses: what ichnode answers, and what it makes of the answers of others (PS3.4 B.2.3, PS3.7 C)."""
 
 from enum import Enum, IntEnum
 
@@ -13,6 +13,14 @@ class StoreStatus(IntEnum):
     CANNOT_UNDERSTAND = 0xC000  # not a complete data set in the negotiated transfer syntax
     OTHER_BYTES_STORED = 0xC001  # other bytes are stored under this SOP Instance UID; these were put aside
     INTERNAL_ERROR = 0xC211  # a fault of ichnode, in its log
+
+
+class EventReportStatus(IntEnum):
+    """What a report on storage commitment is answered (PS3.7 10.1.1.1.8)."""
+
+    SUCCESS = 0x0000  # noted in the ledger
+    PROCESSING_FAILURE = 0x0110  # it cannot be read, or not be noted now
+    UNKNOWN_TRANSACTION = 0x0115  # invalid argument value: nobody here asked under this Transaction UID
 
 
 class Verdict(Enum):
@@ -34,3 +42,11 @@ def verdict(status: int) -> Verdict:
     if status >> 8 == 0xA7 or status in _TRANSIENT:
         return Verdict.TRANSIENT
     return Verdict.PERMANENT
+
+
+_NEVER_COMMITTED = frozenset({0x0119, 0x0122})  # class and instance conflict, SOP class not supported
+
+
+def commitment_verdict(failure_reason: int) -> Verdict:
+    """What a Failure Reason (0008,1197) in a report on storage commitment means (PS3.3 C.14.1.1)."""
+    return Verdict.PERMANENT if failure_reason in _NEVER_COMMITTED else Verdict.TRANSIENT

@@ -13,7 +13,7 @@ from ichnode.dicom.scu import Outgoing, Peer, send
 from ichnode.domain.job import JobState
 from ichnode.node import Node
 from ichnode.phantom import REGULAR, head_ct
-from tests.pacs import Pacs
+from tests.pacs import CommittingPacs, Pacs
 
 SMALL = replace(REGULAR, rows=128, columns=128)
 ENDED = {JobState.DONE, JobState.FAILED, JobState.REFUSED, JobState.IGNORED, JobState.SUPERSEDED, JobState.DROPPED}
@@ -286,3 +286,16 @@ def test_two_nodes_cannot_share_a_data_folder(start_node, tmp_path):
     start_node(data_dir=tmp_path / "data")
     with pytest.raises(ConfigError, match=r"node\.data_dir: another ichnode runs"):
         start_node(data_dir=tmp_path / "data")
+
+
+def test_results_are_delivered_once_the_destination_has_committed_itself(start_node):
+    phantom = head_ct(hematoma_ml=40, geometry=SMALL, seed=31)
+    with CommittingPacs() as pacs:
+        node = start_node(destinations=[destination(pacs) | {"commitment": True}])
+        node.send(phantom.datasets)
+        (job,) = node.wait_for_jobs(phantom.datasets[0])
+    shown = node.get(f"/api/jobs/{job.id}").json()
+    assert job.state is JobState.DONE
+    (request,) = pacs.asked
+    assert {(d["state"], d["transaction_uid"]) for d in shown["deliveries"]} == {("delivered", request.TransactionUID)}
+    assert len(request.ReferencedSOPSequence) == len(shown["results"])

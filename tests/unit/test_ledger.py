@@ -3,6 +3,8 @@
 from dataclasses import asdict, replace
 
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -105,6 +107,8 @@ def test_the_migrations_lead_to_the_tables_of_the_schema(engine, tmp_path):
         tables = set(db.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars())
     assert tables - {"alembic_version"} == set(metadata.tables)
     open_engine(f"sqlite:///{tmp_path}/ichnode.db")  # opening it again changes nothing
+    with engine.connect() as db:
+        assert compare_metadata(MigrationContext.configure(db), metadata) == []
 
 
 def test_commits_are_synchronous_and_foreign_keys_hold(engine):

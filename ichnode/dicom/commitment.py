@@ -1,0 +1,141 @@
+"""Storage commitment: the SCU of the Storage Commitment Push Model (PS3.4 Annex J).
+
+A destination that took instances is asked by N-ACTION to commit itself to keep them. It says so, or which it does not
+have, in an N-EVENT-REPORT: on the same association, or minutes later on one that it opens to our SCP, for which
+`report_context` and `answer_report` are made.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import evt
+from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StorageCommitmentPushModel,
+    StorageCommitmentPushModelInstance,
+)
+
+from ichnode.dicom.scu import Outgoing, Peer, associate
+from ichnode.dicom.statuses import EventReportStatus
+from ichnode.errors import DeliveryError
+
+log = logging.getLogger(__name__)
+
+_REQUEST = 1  # Action Type ID, PS3.4 J.3.2.1
+_PROCESSING_FAILURE = 0x0110
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitmentReport:
+    """The event information of an N-EVENT-REPORT (PS3.4 table J.3-3)."""
+
+    transaction_uid: str
+    committed: frozenset[str]  # SOP Instance UIDs
+    failed: Mapping[str, int]  # SOP Instance UID -> Failure Reason (0008,1197)
+
+
+# What is told of a report: notes it durably, and says whether its transaction is known.
+Reported = Callable[[CommitmentReport], bool]
+
+
+def request_commitment(
+    peer: Peer,
+    transaction_uid: str,
+    objects: Sequence[Outgoing],
+    *,
+    calling_ae_title: str,
+    wait_s: float,
+    reported: Reported,
+) -> bool:
+    """Ask for the commitment of `objects`; whether a report came on the same association, within `wait_s`.
+
+    Raises DeliveryError when the request is not taken.
+    """
+    ended = threading.Event()  # a report came, or the connection is gone
+    answers: list[int] = []
+
+    def answer(event: Any) -> tuple[int, None]:
+        status, nothing = answer_report(event, reported)
+        answers.append(status)
+        return status, nothing
+
+    def pdu_sent(_: Any) -> None:
+        if answers:  # then it was the answer to the report: a release before that would make the destination repeat it
+            ended.set()
+
+    handlers = [
+        (evt.EVT_N_EVENT_REPORT, answer),
+        (evt.EVT_PDU_SENT, pdu_sent),
+        (evt.EVT_CONN_CLOSE, lambda _: ended.set()),
+    ]
+    association = associate(peer, {StorageCommitmentPushModel}, calling_ae_title=calling_ae_title, handlers=handlers)
+    try:
+        _ask(association, transaction_uid, objects)
+        ended.wait(wait_s)
+    finally:
+        if association.is_established:
+            association.release()
+    return EventReportStatus.SUCCESS in answers
+
+
+def _ask(association: Any, transaction_uid: str, objects: Sequence[Outgoing]) -> None:
+    request = Dataset()
+    request.TransactionUID = transaction_uid
+    request.ReferencedSOPSequence = [_reference(outgoing) for outgoing in objects]
+    try:
+        response, _ = association.send_n_action(
+            request, _REQUEST, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+        )
+    except RuntimeError as lost:
+        raise DeliveryError(None, "connection lost", permanent=False) from lost
+    if "Status" not in response:
+        raise DeliveryError(None, "no answer to N-ACTION within the time limit, or connection lost", permanent=False)
+    if response.Status != 0x0000:
+        status = int(response.Status)
+        detail = f"commitment is not given: 0x{status:04X} {response.get('ErrorComment', '')}".strip()
+        raise DeliveryError(status, detail, permanent=False)
+
+
+def _reference(outgoing: Outgoing) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = outgoing.sop_class_uid
+    item.ReferencedSOPInstanceUID = outgoing.sop_instance_uid
+    return item
+
+
+def report_context() -> PresentationContext:
+    """What an acceptor of reports supports: the requestor is the SCP, by role selection (PS3.7 D.3.3.4)."""
+    context = build_context(StorageCommitmentPushModel, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+    context.scu_role, context.scp_role = False, True
+    return context
+
+
+def answer_report(event: Any, reported: Reported) -> tuple[int, None]:
+    """Handle pynetdicom's EVT_N_EVENT_REPORT: success only when `reported` has noted the report."""
+    try:
+        report = _read(event.event_information)
+        if report is None or not reported(report):
+            return EventReportStatus.UNKNOWN_TRANSACTION, None
+    except Exception:
+        log.exception("commitment_report_failed")
+        return EventReportStatus.PROCESSING_FAILURE, None
+    return EventReportStatus.SUCCESS, None
+
+
+def _read(information: Dataset) -> CommitmentReport | None:
+    """None without a Transaction UID. An instance that is told to be both counts as failed."""
+    if not information.get("TransactionUID"):
+        return None
+    failed = {
+        str(item.ReferencedSOPInstanceUID): int(item.get("FailureReason") or _PROCESSING_FAILURE)
+        for item in information.get("FailedSOPSequence") or ()
+    }
+    committed = {str(item.ReferencedSOPInstanceUID) for item in information.get("ReferencedSOPSequence") or ()}
+    return CommitmentReport(
+        transaction_uid=str(information.TransactionUID), committed=frozenset(committed - failed.keys()), failed=failed
+    )

@@ -1,0 +1,42 @@
+"""Storage commitment: what was asked for, and in which transaction.
+
+Revision ID: 0002
+Revises: 0001
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    """Add what delivering notes of commitment."""
+    with op.batch_alter_table("deliveries", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("transaction_uid", sa.Text(), nullable=True))
+    op.create_table(
+        "commitments",
+        sa.Column("transaction_uid", sa.Text(), nullable=False),
+        sa.Column("job_id", sa.Integer(), nullable=False),
+        sa.Column("destination", sa.Text(), nullable=False),
+        sa.Column("asked_at", sa.Float(), nullable=False),
+        sa.Column("reported_at", sa.Float(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["job_id"],
+            ["jobs.id"],
+        ),
+        sa.PrimaryKeyConstraint("transaction_uid"),
+    )
+    with op.batch_alter_table("commitments", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_commitments_job_id"), ["job_id"], unique=False)
+
+
+def downgrade() -> None:
+    """Forget it."""
+    with op.batch_alter_table("commitments", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_commitments_job_id"))
+
+    op.drop_table("commitments")
+    with op.batch_alter_table("deliveries", schema=None) as batch_op:
+        batch_op.drop_column("transaction_uid")
