@@ -12,14 +12,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeGuard
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from ichnode.config import Destination, Settings
+from ichnode.config import DicomDestination, Settings, WebDestination
 from ichnode.dicom.commitment import request_commitment
 from ichnode.dicom.listener import LOOPBACK_ONLY, AdmittedSource
 from ichnode.dicom.scp import StorageSCP
 from ichnode.dicom.scu import Peer, send
+from ichnode.dicom.stow import StowService, store
 from ichnode.errors import ConfigError
 from ichnode.inference.bundle import pipeline_bundles
 from ichnode.inference.worker import Worker
@@ -29,7 +31,7 @@ from ichnode.stages.analyse import AnalyseStage
 from ichnode.stages.analysis import AnalyserSettings, Analysis, AnalysisRequest
 from ichnode.stages.assemble import AssembleStage
 from ichnode.stages.commit import CommitmentReports, CommitStage
-from ichnode.stages.deliver import DeliverStage, RetryPolicy
+from ichnode.stages.deliver import DeliverStage, RetryPolicy, Send
 from ichnode.stages.loop import Loop
 from ichnode.stages.receive import ReceiveStage
 from ichnode.storage.commitments import Commitments
@@ -90,7 +92,7 @@ class Node:
             retry=self._retry,
             clock=clock,
         )
-        self._committing = [self._commit_loop(d) for d in settings.destinations if d.commitment]
+        self._committing = [self._commit_loop(d) for d in settings.destinations if _commits(d)]
         self._analysing = self._analyse_loop()
         self._assembling = self._assemble_loop()
         self._scp = self._storage_scp()
@@ -124,7 +126,7 @@ class Node:
         swept = self._store.sweep() + self._result_store.sweep()
         self.outbox.give_up_on_unknown([d.name for d in self._settings.destinations], at=now)
         for destination in self._settings.destinations:
-            if not destination.commitment:
+            if not _commits(destination):
                 self.outbox.ask_no_more(destination.name, at=now)
         self.metrics.store_bytes.set(self.intake.stored_bytes())
         if recovered or swept:
@@ -194,11 +196,11 @@ class Node:
         for loop in self._delivering:
             loop.wake()
 
-    def _deliver_loop(self, destination: Destination) -> Loop:
+    def _deliver_loop(self, destination: DicomDestination | WebDestination) -> Loop:
         stage = DeliverStage(
             destination.name,
-            send=partial(send, _peer(destination), calling_ae_title=self._settings.node.ae_title),
-            commits=destination.commitment,
+            send=_send(destination, self._settings.node.ae_title),
+            commits=_commits(destination),
             outbox=self.outbox,
             history=self.history,
             metrics=self.metrics,
@@ -207,7 +209,7 @@ class Node:
         )
         return Loop(f"deliver {destination.name}", stage.turn, idle_s=POLL_S)
 
-    def _commit_loop(self, destination: Destination) -> Loop:
+    def _commit_loop(self, destination: DicomDestination) -> Loop:
         stage = CommitStage(
             destination.name,
             request=partial(
@@ -279,7 +281,27 @@ class Node:
             raise ConfigError((reason,)) from None
 
 
-def _peer(destination: Destination) -> Peer:
+def _commits(destination: DicomDestination | WebDestination) -> TypeGuard[DicomDestination]:
+    return isinstance(destination, DicomDestination) and destination.commitment
+
+
+def _send(destination: DicomDestination | WebDestination, calling_ae_title: str) -> Send:
+    if isinstance(destination, DicomDestination):
+        return partial(send, _peer(destination), calling_ae_title=calling_ae_title)
+    service = StowService(
+        url=destination.url,
+        connect_timeout_s=destination.connect_timeout_s,
+        response_timeout_s=destination.response_timeout_s,
+        token=destination.token.get_secret_value() if destination.token else None,
+        token_file=destination.token_file,
+        username=destination.username,
+        password_file=destination.password_file,
+        ca=destination.ca,
+    )
+    return partial(store, service)
+
+
+def _peer(destination: DicomDestination) -> Peer:
     return Peer(
         ae_title=destination.ae_title,
         host=destination.host,

@@ -25,7 +25,7 @@ def peer_at(port: int) -> Peer:
 class Delivering:
     """The stage of one destination with one job of three results to deliver, and a clock that the test sets."""
 
-    def __init__(self, engine, objects: list[Outgoing], port: int = 1, *, send=send, commits=False) -> None:
+    def __init__(self, engine, objects: list[Outgoing], port: int = 1, *, sender=None, commits=False) -> None:
         self.now = NOW
         self.outbox, self.history, self._ledger = Outbox(engine), History(engine), Ledger(engine)
         self._receive_and_decide(Intake(engine))
@@ -44,7 +44,7 @@ class Delivering:
         self._ledger.finish_analysis(job, files, findings={}, seconds={}, at=NOW)
         self.stage = DeliverStage(
             "pacs",
-            send=partial(send, peer_at(port), calling_ae_title="ICHNODE"),
+            send=sender or partial(send, peer_at(port), calling_ae_title="ICHNODE"),
             commits=commits,
             outbox=self.outbox,
             history=self.history,

@@ -1,7 +1,8 @@
 """PACS for tests, in this process: they remember what they took, and can be made to misbehave."""
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 
 from pydicom import dcmread
@@ -16,6 +17,7 @@ from pydicom.uid import (
 from pynetdicom import AE, build_role, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
+from ichnode.dicom.commitment import Reported, answer_report, report_context
 from ichnode.dicom.scp import StorageSCP, StoreRequest
 from ichnode.errors import NotStored
 
@@ -149,3 +151,14 @@ class CommittingPacs:
         )
         self.answers.append(answer.get("Status"))
         return self.answers[-1]
+
+
+@contextmanager
+def report_listener(reported: Reported, *, port: int = 0) -> Iterator[int]:
+    """An SCP that takes reports on storage commitment alone, as ichnode's own must; its port."""
+    ae = AE("ICHNODE")
+    ae.supported_contexts = [report_context()]
+    handlers = [(evt.EVT_N_EVENT_REPORT, lambda event: answer_report(event, reported))]
+    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
+    yield server.server_address[1]
+    server.shutdown()

@@ -1,13 +1,11 @@
 """Delivered means committed: storage commitment over real sockets, noted in a real ledger."""
 
-from contextlib import contextmanager
 from functools import partial
 
 import pytest
-from pynetdicom import AE, evt
 from sqlalchemy import text
 
-from ichnode.dicom.commitment import CommitmentReport, answer_report, report_context, request_commitment
+from ichnode.dicom.commitment import CommitmentReport, request_commitment
 from ichnode.domain.job import JobState
 from ichnode.metrics import Metrics
 from ichnode.stages.commit import CommitmentReports, CommitStage
@@ -15,7 +13,7 @@ from ichnode.storage.commitments import Commitments
 from ichnode.storage.ledger import Ledger
 from ichnode.storage.schema import open_engine
 from tests.delivery_factory import NOW, RETRY, Delivering, peer_at
-from tests.pacs import CommittingPacs
+from tests.pacs import CommittingPacs, report_listener
 
 TIMEOUT_S = 600
 MISSING, NOT_SUPPORTED = 0x0112, 0x0122
@@ -66,17 +64,6 @@ class Committing(Delivering):
                 failed=dict.fromkeys(failed, reason),
             )
         )
-
-
-@contextmanager
-def listening(reports):
-    """An SCP that does what ichnode's own must do with reports; its port."""
-    ae = AE("ICHNODE")
-    ae.supported_contexts = [report_context()]
-    handlers = [(evt.EVT_N_EVENT_REPORT, lambda event: answer_report(event, reports.reported))]
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
-    yield server.server_address[1]
-    server.shutdown()
 
 
 @pytest.fixture
@@ -155,7 +142,7 @@ def test_a_class_that_the_destination_never_commits_to_is_refused_at_once(silent
 def test_a_report_on_an_association_of_its_own_is_noted_before_it_is_answered(silent):
     pacs, committing = silent
     assert committing.deliveries() == [("sent", 1)] * 3
-    with listening(committing.reports) as port:
+    with report_listener(committing.reports.reported) as port:
         assert pacs.report(port, pacs.asked[0]) == 0x0000
         assert committing.deliveries() == [("delivered", 1)] * 3
         assert committing.transactions()[0][1] == NOW
@@ -166,7 +153,7 @@ def test_a_report_on_an_association_of_its_own_is_noted_before_it_is_answered(si
 def test_a_report_that_nobody_asked_for_is_answered_so_and_changes_nothing(silent):
     pacs, committing = silent
     pacs.asked[0].TransactionUID = "2.25.1"
-    with listening(committing.reports) as port:
+    with report_listener(committing.reports.reported) as port:
         assert pacs.report(port, pacs.asked[0]) == 0x0115
         del pacs.asked[0].ReferencedSOPSequence[:]
         pacs.asked[0].TransactionUID = ""
@@ -181,7 +168,7 @@ def test_a_report_that_cannot_be_noted_now_is_answered_with_failure(silent, monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(committing.outbox, "delivered", full)
-    with listening(committing.reports) as port:
+    with report_listener(committing.reports.reported) as port:
         assert pacs.report(port, pacs.asked[0]) == 0x0110
     assert committing.deliveries() == [("sent", 1)] * 3
 
@@ -245,7 +232,7 @@ def test_the_wait_for_a_report_survives_a_restart(silent, tmp_path):
     pacs, committing = silent
     engine = open_engine(f"sqlite:///{tmp_path}/ichnode.db")
     committing.build(engine, pacs.port)
-    with listening(committing.reports) as port:
+    with report_listener(committing.reports.reported) as port:
         assert pacs.report(port, pacs.asked[0]) == 0x0000
     assert committing.job_state() is JobState.DONE
     engine.dispose()

@@ -95,7 +95,7 @@ def failing_send(*_, **__):
 
 
 def test_an_unforeseen_failure_counts_as_an_attempt_and_is_tried_later(engine, objects):
-    delivering = Delivering(engine, objects, send=failing_send)
+    delivering = Delivering(engine, objects, sender=failing_send)
     with pytest.raises(KeyError):
         delivering.stage.turn()
     assert delivering.deliveries() == [("delivered", 1), ("pending", 1), ("pending", 1)]
@@ -108,7 +108,7 @@ def test_a_failure_that_never_ends_ends_in_dead_letters(engine, objects):
     def fail(*_, **__):
         raise KeyError("a fault of ichnode")
 
-    delivering = Delivering(engine, objects, send=fail)
+    delivering = Delivering(engine, objects, sender=fail)
     for _ in range(3):
         with pytest.raises(KeyError):
             delivering.stage.turn()
