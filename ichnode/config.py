@@ -97,6 +97,7 @@ class _Destination(_Section):
     name: Annotated[str, Field(min_length=1)]
     connect_timeout_s: Seconds = 10
     response_timeout_s: Seconds = 60
+    fallback: bool = True  # where it refuses a SOP class, the summary page is enough
 
 
 class DicomDestination(_Destination):
@@ -278,11 +279,12 @@ class Results(_Section):
 
 
 class Delivery(_Section):
-    """How often a destination that does not answer is tried."""
+    """How often a destination that does not answer is tried, and when a refused SOP class is offered again."""
 
     first_retry_s: Seconds = 5
     max_retry_s: Seconds = 600
     max_attempts: Annotated[int, Field(ge=1)] = 100
+    offer_again_days: Annotated[float, Field(ge=0)] = 7
 
 
 class Settings(_Section):

@@ -32,6 +32,7 @@ from ichnode.stages.analysis import AnalyserSettings, Analysis, AnalysisRequest
 from ichnode.stages.assemble import AssembleStage
 from ichnode.stages.commit import CommitmentReports, CommitStage
 from ichnode.stages.deliver import DeliverStage, RetryPolicy, Send
+from ichnode.stages.fallback import Fallback
 from ichnode.stages.loop import Loop
 from ichnode.stages.receive import ReceiveStage
 from ichnode.storage.commitments import Commitments
@@ -40,6 +41,7 @@ from ichnode.storage.history import History
 from ichnode.storage.intake import Intake
 from ichnode.storage.ledger import Ledger
 from ichnode.storage.outbox import Outbox
+from ichnode.storage.refused_classes import RefusedClasses
 from ichnode.storage.schema import open_engine
 from ichnode.web.app import WebServer, create_app
 
@@ -70,8 +72,11 @@ class Node:
         self._engine = open_engine(settings.database_url)
         self.ledger, self.history = Ledger(self._engine), History(self._engine)
         self.intake, self.outbox = Intake(self._engine), Outbox(self._engine)
+        self.refused_classes = RefusedClasses(self._engine)
         self.metrics = Metrics(
-            sources=[source.ae_title for source in settings.sources], count_jobs=self.history.count_by_state
+            sources=[source.ae_title for source in settings.sources],
+            count_jobs=self.history.count_by_state,
+            refused_classes=lambda: [(r.destination, r.sop_class_uid) for r in self.refused_classes.all()],
         )
         self._worker: Worker[AnalysisRequest, Analysis] = Worker(
             analyser_settings(settings),
@@ -101,6 +106,8 @@ class Node:
                 history=self.history,
                 outbox=self.outbox,
                 intake=self.intake,
+                refused_classes=self.refused_classes,
+                destinations=[destination.name for destination in settings.destinations],
                 metrics=self.metrics,
                 readiness=self.readiness,
             ),
@@ -197,10 +204,18 @@ class Node:
             loop.wake()
 
     def _deliver_loop(self, destination: DicomDestination | WebDestination) -> Loop:
+        fallback = Fallback(
+            destination.name,
+            outbox=self.outbox,
+            refused=self.refused_classes,
+            offer_again_s=self._settings.delivery.offer_again_days * 86_400,
+            clock=self._clock,
+        )
         stage = DeliverStage(
             destination.name,
             send=_send(destination, self._settings.node.ae_title),
             commits=_commits(destination),
+            fallback=fallback if destination.fallback else None,
             outbox=self.outbox,
             history=self.history,
             metrics=self.metrics,

@@ -85,6 +85,7 @@ class CommittingPacs:
         action_status: int = 0x0000,
     ) -> None:
         self.taken: list[str] = []  # SOP Instance UIDs in order, resends included
+        self.offered: list[str] = []  # SOP classes of every C-STORE, in order
         self.lost: dict[str, int] = {}  # SOP Instance UID -> Failure Reason
         self.asked: list[Dataset] = []
         self.answers: list[int] = []  # to its reports
@@ -122,6 +123,7 @@ class CommittingPacs:
         return status
 
     def _store(self, event) -> int:
+        self.offered.append(event.request.AffectedSOPClassUID)
         status = self.statuses.get(event.request.AffectedSOPClassUID, 0x0000)
         if status == 0x0000:
             self.taken.append(event.request.AffectedSOPInstanceUID)

@@ -74,6 +74,8 @@ def request_commitment(
         (evt.EVT_CONN_CLOSE, lambda _: ended.set()),
     ]
     association = associate(peer, {StorageCommitmentPushModel}, calling_ae_title=calling_ae_title, handlers=handlers)
+    if association is None:
+        raise DeliveryError(None, "the destination does not accept Storage Commitment Push Model", permanent=False)
     try:
         _ask(association, transaction_uid, objects)
         ended.wait(wait_s)

@@ -47,6 +47,9 @@ class Outcome:
     detail: str
 
 
+_UNSUPPORTED = Outcome(verdict=Verdict.UNSUPPORTED, status=None, detail="the destination refuses this SOP class")
+
+
 def send(peer: Peer, objects: Sequence[Outgoing], *, calling_ae_title: str) -> Iterator[Outcome]:
     """Send `objects` in order; yields one outcome for each, as soon as it is known; a file that cannot be read is one.
 
@@ -54,11 +57,14 @@ def send(peer: Peer, objects: Sequence[Outgoing], *, calling_ae_title: str) -> I
     """
     _config.STORE_SEND_CHUNKED_DATASET = True  # stream the file instead of decoding and encoding it again
     association = associate(peer, {o.sop_class_uid for o in objects}, calling_ae_title=calling_ae_title)
+    if association is None:
+        yield from (_UNSUPPORTED for _ in objects)
+        return
     try:
         accepted = {context.abstract_syntax for context in association.accepted_contexts}
         for number, outgoing in enumerate(objects, 1):
             if outgoing.sop_class_uid not in accepted:
-                yield Outcome(verdict=Verdict.PERMANENT, status=None, detail="the destination refuses this SOP class")
+                yield _UNSUPPORTED
                 continue
             yield _store(association, outgoing.file, number)
     finally:
@@ -85,7 +91,7 @@ def _store(association: Any, file: str, message_id: int) -> Outcome:
 def associate(
     peer: Peer, sop_classes: Collection[str], *, calling_ae_title: str, handlers: Sequence[tuple[Any, Any]] = ()
 ) -> Any:
-    """An established association for `sop_classes`, of which the peer accepts one at least. Raises DeliveryError.
+    """An established association for `sop_classes`; None when the peer accepts none of them. Raises DeliveryError.
 
     `handlers` are pynetdicom's (event, function) pairs.
     """
@@ -108,7 +114,7 @@ def associate(
         permanent = rejection.result == _REJECTED_PERMANENTLY
         raise DeliveryError(None, f"association rejected: {rejection.reason_str}", permanent=permanent)
     if association.acceptor.primitive is not None and not association.accepted_contexts:
-        raise DeliveryError(None, "the destination accepts none of the SOP classes that are proposed", permanent=True)
+        return None
     raise DeliveryError(None, f"no association with {peer.host}:{peer.port}", permanent=False)
 
 

@@ -29,8 +29,10 @@ class Verdict(Enum):
     DELIVERED = "delivered"
     TRANSIENT = "transient"  # the same may succeed later
     PERMANENT = "permanent"  # the same will never succeed
+    UNSUPPORTED = "unsupported"  # nothing of this SOP class will
 
 
+_SOP_CLASS_NOT_SUPPORTED = 0x0122
 _DUPLICATE_SOP_INSTANCE = 0x0111  # a resend after a lost response: it is there
 _TRANSIENT = frozenset({0x0110, 0x0213})  # processing failure, resource limitation
 
@@ -41,7 +43,7 @@ def verdict(status: int) -> Verdict:
         return Verdict.DELIVERED
     if status >> 8 == 0xA7 or status in _TRANSIENT:
         return Verdict.TRANSIENT
-    return Verdict.PERMANENT
+    return Verdict.UNSUPPORTED if status == _SOP_CLASS_NOT_SUPPORTED else Verdict.PERMANENT
 
 
 _NEVER_COMMITTED = frozenset({0x0119, 0x0122})  # class and instance conflict, SOP class not supported

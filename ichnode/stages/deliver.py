@@ -10,6 +10,7 @@ from ichnode.dicom.statuses import Verdict
 from ichnode.domain.job import JobState, retry_delay_s
 from ichnode.errors import DeliveryError
 from ichnode.metrics import Metrics
+from ichnode.stages.fallback import Fallback
 from ichnode.storage.history import History
 from ichnode.storage.outbox import Delivery, Outbox
 
@@ -44,16 +45,18 @@ class DeliverStage:
         *,
         send: Send,
         commits: bool,
+        fallback: Fallback | None,
         outbox: Outbox,
         history: History,
         metrics: Metrics,
         retry: RetryPolicy,
         clock: Callable[[], float],
     ) -> None:
-        """`commits`: what `send` delivered still waits for commitment."""
+        """`commits`: what `send` delivered still waits for commitment. Without `fallback` every refusal counts."""
         self._destination = destination
         self._send = send
         self._commits = commits
+        self._fallback = fallback
         self._outbox = outbox
         self._history = history
         self._metrics = metrics
@@ -73,9 +76,10 @@ class DeliverStage:
         if not due:
             return False
         began, jitter = self._clock(), random.random()  # one for the turn: what failed together is tried together
-        open_ones = list(due)
+        offered = [delivery for delivery in due if not self._withheld(delivery)]
+        open_ones = list(offered)
         try:
-            for outcome in self._send(as_outgoing(due)):
+            for outcome in self._send(as_outgoing(offered)) if offered else ():
                 self._note(open_ones[0], outcome, jitter)
                 open_ones.pop(0)
         except DeliveryError as problem:
@@ -97,17 +101,34 @@ class DeliverStage:
     def _note(self, delivery: Delivery, outcome: Outcome, jitter: float) -> None:
         now, status, detail = self._clock(), outcome.status, outcome.detail
         label, job_state = outcome.verdict.value, None
+        if outcome.verdict is Verdict.DELIVERED and self._fallback:
+            self._fallback.taken(delivery)
         if outcome.verdict is Verdict.DELIVERED and self._commits:
             label = "sent"
             self._outbox.sent(delivery, status=status, at=now)
         elif outcome.verdict is Verdict.DELIVERED:
             job_state = self._outbox.delivered(delivery, status=status, at=now)
-        elif outcome.verdict is Verdict.PERMANENT:
+        elif outcome.verdict is not Verdict.TRANSIENT and self._fallback and self._fallback.replaces(delivery, outcome):
+            label = "replaced"
+            job_state = self._outbox.replaced(delivery, status=status, error=detail, at=now, offered=True)
+        elif outcome.verdict is not Verdict.TRANSIENT:
             job_state = self._outbox.refused(delivery, status=status, error=detail, at=now)
         elif (delay := self._retry.delay_s(delivery.attempts + 1, jitter=jitter)) is None:
             label, job_state = "dead", self._outbox.dead(delivery, status=status, error=detail, at=now)
         else:
             self._outbox.postponed(delivery, status=status, error=detail, until=now + delay)
+        self._tell(delivery, label, job_state, now)
+
+    def _withheld(self, delivery: Delivery) -> bool:
+        """Whether it is not offered, for it would be refused; then it is replaced."""
+        if not self._fallback or not (known := self._fallback.known_to_refuse(delivery)):
+            return False
+        now, error = self._clock(), f"not offered: {known.detail}"
+        job_state = self._outbox.replaced(delivery, status=known.status, error=error, at=now, offered=False)
+        self._tell(delivery, "replaced", job_state, now)
+        return True
+
+    def _tell(self, delivery: Delivery, label: str, job_state: JobState | None, now: float) -> None:
         self._metrics.deliveries.labels(self._destination, label).inc()
         tell_job_ended(delivery, job_state, history=self._history, metrics=self._metrics, now=now)
 

@@ -1,8 +1,9 @@
 """Outbox: a row for each result and destination, until the destination took it or a person gave up.
 
 A delivery begins `pending`. Where a destination commits (`commitments.py`), it is `sent` once C-STORE took it, and
-`delivered` only when the destination has said that it keeps it; elsewhere it is `delivered` at once. `refused`, `dead`
-and `cancelled` are the other ends. What changes a delivery also tests the state in which it was read.
+`delivered` only when the destination has said that it keeps it; elsewhere it is `delivered` at once. What is of a SOP
+class that the destination refuses is `replaced` by the summary page, provided that this is delivered there. `refused`,
+`dead` and `cancelled` are the other ends. What changes a delivery also tests the state in which it was read.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,6 +17,7 @@ from ichnode.storage.ledger import move_job
 from ichnode.storage.schema import deliveries, jobs, reading, results
 
 OPEN = ("pending", "sent")
+STAND_IN = "summary_page"  # the role of the result that says the same to any reader, as an RGB picture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +31,7 @@ class Delivery:
     sop_class_uid: str
     sop_instance_uid: str
     file: str
-    state: str  # pending, sent, delivered, refused, dead, cancelled
+    state: str  # pending, sent, delivered, replaced, refused, dead, cancelled
     attempts: int
     transaction_uid: str | None  # in which commitment was last asked for
     status: int | None  # of the last C-STORE response, or the reason why it was not committed
@@ -84,6 +86,25 @@ class Outbox:
         """The destination will never take it as it is."""
         return self._settle(delivery, state="refused", status=status, error=error, at=at)
 
+    def has_stand_in(self, delivery: Delivery) -> bool:
+        """Whether the summary page of the job, of another SOP class, is or may yet be delivered there, too."""
+        query = DELIVERY_QUERY.where(
+            deliveries.c.job_id == delivery.job_id,
+            deliveries.c.destination == delivery.destination,
+            deliveries.c.state.in_([*OPEN, "delivered"]),
+            results.c.role == STAND_IN,
+            results.c.sop_class_uid != delivery.sop_class_uid,
+        )
+        with reading(self._engine) as db:
+            return db.execute(query.limit(1)).first() is not None
+
+    def replaced(
+        self, delivery: Delivery, *, status: int | None, error: str, at: float, offered: bool
+    ) -> JobState | None:
+        """Its SOP class is refused, and the summary page stands in for it. `offered`: that was an attempt."""
+        attempts = delivery.attempts + offered
+        return self._settle(delivery, state="replaced", attempts=attempts, status=status, error=error, at=at)
+
     def dead(self, delivery: Delivery, *, status: int | None, error: str, at: float) -> JobState | None:
         """The last attempt failed; `jobs retry` revives it."""
         return self._settle(delivery, state="dead", status=status, error=error, at=at)
@@ -128,19 +149,24 @@ class Outbox:
         """Set the last word on one delivery, and on its job when it was the last one open."""
         with self._engine.begin() as db:
             _update(db, delivery, **values)
-            counted = select(deliveries.c.state, func.count()).where(deliveries.c.job_id == delivery.job_id)
-            states = {state: count for state, count in db.execute(counted.group_by(deliveries.c.state))}
+            of_job = deliveries.c.job_id == delivery.job_id
+            still_open = db.execute(select(deliveries.c.id).where(of_job, deliveries.c.state.in_(OPEN)).limit(1))
             job_state = db.execute(select(jobs.c.state).where(jobs.c.id == delivery.job_id)).scalar_one()
-            if not states.keys().isdisjoint(OPEN) or job_state != JobState.DELIVERING:
+            if still_open.first() or job_state != JobState.DELIVERING:
                 return None
-            if set(states) == {"delivered"}:
-                move_job(db, delivery.job_id, JobState.DONE, at=at, detail="every destination took every result")
+            _refuse_without_stand_in(db, delivery.job_id)
+            counted = select(deliveries.c.state, func.count()).where(of_job).group_by(deliveries.c.state)
+            states = {state: count for state, count in db.execute(counted)}
+            others = ", ".join(f"{count} {state}" for state, count in states.items() if state != "delivered")
+            if states.keys() <= {"delivered", "replaced"}:
+                detail = f"every destination took every result, but {others}" if others else _ALL_TAKEN
+                move_job(db, delivery.job_id, JobState.DONE, at=at, detail=detail)
                 return JobState.DONE
-            undelivered = ", ".join(f"{count} {state}" for state, count in states.items() if state != "delivered")
-            move_job(db, delivery.job_id, JobState.FAILED, at=at, detail=undelivered, reason="delivery")
+            move_job(db, delivery.job_id, JobState.FAILED, at=at, detail=others, reason="delivery")
             return JobState.FAILED
 
 
+_ALL_TAKEN = "every destination took every result"
 DELIVERY_QUERY = select(
     deliveries, results.c.role, results.c.sop_class_uid, results.c.sop_instance_uid, results.c.file
 ).join(results, results.c.id == deliveries.c.result_id)
@@ -152,6 +178,18 @@ def _update(db: Connection, delivery: Delivery, **values: Any) -> None:
         values = {"attempts": deliveries.c.attempts + 1} | values
     unchanged = deliveries.c.id == delivery.id, deliveries.c.state == delivery.state
     db.execute(update(deliveries).where(*unchanged).values(**values))
+
+
+def _refuse_without_stand_in(db: Connection, job_id: int) -> None:
+    """Where the summary page was not delivered after all, nothing replaces what was refused."""
+    of_job = deliveries.c.job_id == job_id
+    stands_in = (
+        select(deliveries.c.destination)
+        .join(results, results.c.id == deliveries.c.result_id)
+        .where(of_job, deliveries.c.state == "delivered", results.c.role == STAND_IN)
+    )
+    unread = of_job, deliveries.c.state == "replaced", deliveries.c.destination.not_in(stands_in)
+    db.execute(update(deliveries).where(*unread).values(state="refused"))
 
 
 def as_delivery(row: Mapping[Any, Any]) -> Delivery:

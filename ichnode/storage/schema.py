@@ -177,6 +177,17 @@ commitments = Table(  # every request for storage commitment, so that a report o
     Column("reported_at", Float),
 )
 
+refused_classes = Table(  # SOP classes that a destination does not take
+    "refused_classes",
+    metadata,
+    Column("destination", Text, primary_key=True),
+    Column("sop_class_uid", Text, primary_key=True),
+    Column("refused_at", Float, nullable=False),
+    Column("job_id", ForeignKey("jobs.id"), nullable=False),
+    Column("status", Integer),  # of the C-STORE response
+    Column("detail", Text, nullable=False),
+)
+
 
 def open_engine(url: str) -> Engine:
     """An engine whose commits survive a power cut, with the tables migrated to the newest form.

@@ -209,7 +209,7 @@ def test_a_destination_that_never_reports_ends_in_dead_letters(silent):
 @pytest.mark.parametrize(
     ("pacs", "error"),
     [
-        (CommittingPacs(commits=False), "accepts none of the SOP classes"),
+        (CommittingPacs(commits=False), "does not accept Storage Commitment"),
         (CommittingPacs(action_status=0x0213), "commitment is not given: 0x0213"),
     ],
     ids=["class refused", "N-ACTION refused"],

@@ -1,8 +1,12 @@
 """Sending over real sockets, and what the delivering stage notes of it in a real outbox."""
 
+import socket
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from time import monotonic
 
 import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
@@ -16,6 +20,7 @@ from ichnode.errors import DeliveryError
 from tests.delivery_factory import NOW, Delivering, peer_at
 from tests.pacs import Pacs
 from tests.series_factory import part10, phantom_datasets
+from tests.stuck_peer import STEPS, stuck_peer
 
 
 def gone(file: Path) -> None:
@@ -76,6 +81,34 @@ def test_a_peer_that_aborts_between_two_stores_is_worth_another_attempt(objects)
         ours.join(10)
         with pytest.raises(DeliveryError, match="connection lost") as problem:
             next(outcomes)
+    assert not problem.value.permanent
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_destination_that_hangs_is_given_up_within_its_time_limits_and_tried_later(engine, objects, tmp_path, step):
+    large = phantom_datasets()[0]
+    large.PixelData = bytes(30_000_000)  # more than the buffers of a connection hold
+    (tmp_path / "large.dcm").write_bytes(part10(large))
+    objects = [replace(objects[0], file=str(tmp_path / "large.dcm")), *objects[1:]]
+    with stuck_peer(step) as port:
+        peer = replace(peer_at(port), connect_timeout_s=0.5, response_timeout_s=1)
+        delivering = Delivering(engine, objects, sender=partial(send, peer, calling_ae_title="ICHNODE"))
+        began = monotonic()
+        assert delivering.stage.turn()
+        assert monotonic() - began < 8
+    assert delivering.deliveries() == [("pending", 1)] * 3
+
+
+def test_a_host_that_does_not_answer_is_given_up_within_the_connect_timeout(objects):
+    with socket.socket() as full, socket.socket() as first:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        first.connect(full.getsockname())  # fills the queue: what comes after it has no answer
+        peer = replace(peer_at(full.getsockname()[1]), connect_timeout_s=0.5)
+        began = monotonic()
+        with pytest.raises(DeliveryError, match="no association") as problem:
+            list(send(peer, objects, calling_ae_title="ICHNODE"))
+        assert monotonic() - began < 4
     assert not problem.value.permanent
 
 

@@ -3,6 +3,7 @@
 import shutil
 import socket
 import subprocess
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -142,6 +143,15 @@ def test_a_server_that_never_answers_is_given_up_after_the_time_limit(objects):
     with StowServer(stalls=True) as server, pytest.raises(DeliveryError, match="ReadTimeout") as problem:
         verdicts(server, objects, response_timeout_s=0.3)
     assert not problem.value.permanent
+
+
+def test_a_server_that_does_not_read_is_given_up_after_the_time_limit(objects, tmp_path):
+    (tmp_path / "large.dcm").write_bytes(bytes(128) + b"DICM" + bytes(30_000_000))
+    large = replace(objects[0], file=str(tmp_path / "large.dcm"))
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        service = StowService(url=f"http://127.0.0.1:{deaf.getsockname()[1]}", response_timeout_s=0.5)
+        with pytest.raises(DeliveryError, match="Timeout"):
+            list(store(service, [large]))
 
 
 def test_an_answer_without_an_end_is_given_up(objects, monkeypatch):

@@ -27,6 +27,7 @@ def test_answers_of_destinations_are_told_apart():
     assert {s: verdict(s) for s in (0xA700, 0xA7FF, 0x0110)} == dict.fromkeys(
         (0xA700, 0xA7FF, 0x0110), Verdict.TRANSIENT
     )
-    assert {s: verdict(s) for s in (0xA900, 0xC000, 0x0122, 0x0124)} == dict.fromkeys(
-        (0xA900, 0xC000, 0x0122, 0x0124), Verdict.PERMANENT
+    assert {s: verdict(s) for s in (0xA900, 0xC000, 0x0124)} == dict.fromkeys(
+        (0xA900, 0xC000, 0x0124), Verdict.PERMANENT
     )
+    assert verdict(0x0122) is Verdict.UNSUPPORTED

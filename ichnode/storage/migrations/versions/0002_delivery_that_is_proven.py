@@ -1,4 +1,4 @@
-"""Storage commitment: what was asked for, and in which transaction.
+"""Delivery that is proven: requests for storage commitment, and SOP classes that destinations refuse.
 
 Revision ID: 0002
 Revises: 0001
@@ -12,7 +12,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Add what delivering notes of commitment."""
+    """Add what delivering notes of both."""
     with op.batch_alter_table("deliveries", schema=None) as batch_op:
         batch_op.add_column(sa.Column("transaction_uid", sa.Text(), nullable=True))
     op.create_table(
@@ -31,9 +31,25 @@ def upgrade() -> None:
     with op.batch_alter_table("commitments", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_commitments_job_id"), ["job_id"], unique=False)
 
+    op.create_table(
+        "refused_classes",
+        sa.Column("destination", sa.Text(), nullable=False),
+        sa.Column("sop_class_uid", sa.Text(), nullable=False),
+        sa.Column("refused_at", sa.Float(), nullable=False),
+        sa.Column("job_id", sa.Integer(), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=True),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["job_id"],
+            ["jobs.id"],
+        ),
+        sa.PrimaryKeyConstraint("destination", "sop_class_uid"),
+    )
+
 
 def downgrade() -> None:
     """Forget it."""
+    op.drop_table("refused_classes")
     with op.batch_alter_table("commitments", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_commitments_job_id"))
 
