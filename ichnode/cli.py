@@ -96,6 +96,8 @@ def check(config: ConfigOption = None) -> None:
         pipeline_bundles(settings.pipeline_bundles, settings.inference.bundles_dir)
         if settings.clinical.file and (problems := problems_of(settings.clinical.file)):
             raise ConfigError(tuple(f"clinical.file: {problem}" for problem in problems))
+        if unreadable := settings.unreadable_files():
+            raise ConfigError(tuple(unreadable))
     except ConfigError as problem:
         typer.echo(str(problem))
         raise typer.Exit(1) from None

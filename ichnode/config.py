@@ -333,6 +333,18 @@ class Settings(_Section):
         pipelines = dict.fromkeys(pipeline for rule in self.decision_rules for pipeline in rule.run)
         return {pipeline: getattr(self.inference, f"{pipeline}_bundle") for pipeline in pipelines}
 
+    def unreadable_files(self) -> list[str]:
+        """What is wrong with the files that destinations name: token, password, CA."""
+        problems = []
+        for i, destination in enumerate(self.destinations):
+            for key in ("token_file", "password_file", "ca"):
+                try:
+                    if (file := getattr(destination, key, None)) is not None:
+                        file.read_bytes()
+                except OSError as problem:
+                    problems.append(f"destinations.{i}.{key}: {file}: {problem.strerror}")
+        return problems
+
     @property
     def results_sha256(self) -> str:
         """Hash of what shapes result objects; part of their UIDs, so that other settings give other objects."""

@@ -86,8 +86,8 @@ class Outbox:
         """The destination will never take it as it is."""
         return self._settle(delivery, state="refused", status=status, error=error, at=at)
 
-    def has_stand_in(self, delivery: Delivery) -> bool:
-        """Whether the summary page of the job, of another SOP class, is or may yet be delivered there, too."""
+    def stand_in(self, delivery: Delivery) -> Delivery | None:
+        """The job's summary page at the same destination, taken or open, where it is of another SOP class."""
         query = DELIVERY_QUERY.where(
             deliveries.c.job_id == delivery.job_id,
             deliveries.c.destination == delivery.destination,
@@ -96,7 +96,8 @@ class Outbox:
             results.c.sop_class_uid != delivery.sop_class_uid,
         )
         with reading(self._engine) as db:
-            return db.execute(query.limit(1)).first() is not None
+            row = db.execute(query.limit(1)).first()
+            return as_delivery(row._mapping) if row else None
 
     def replaced(
         self, delivery: Delivery, *, status: int | None, error: str, at: float, offered: bool

@@ -171,7 +171,7 @@ commitments = Table(  # every request for storage commitment, so that a report o
     "commitments",
     metadata,
     Column("transaction_uid", Text, primary_key=True),
-    Column("job_id", ForeignKey("jobs.id"), nullable=False, index=True),
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("destination", Text, nullable=False),
     Column("asked_at", Float, nullable=False),
     Column("reported_at", Float),
@@ -183,7 +183,7 @@ refused_classes = Table(  # SOP classes that a destination does not take
     Column("destination", Text, primary_key=True),
     Column("sop_class_uid", Text, primary_key=True),
     Column("refused_at", Float, nullable=False),
-    Column("job_id", ForeignKey("jobs.id"), nullable=False),
+    Column("job_id", Integer, nullable=False),  # no foreign key: this outlives the job
     Column("status", Integer),  # of the C-STORE response
     Column("detail", Text, nullable=False),
 )

@@ -92,6 +92,14 @@ def test_check_tells_what_is_wrong_in_the_clinical_table(tmp_path):
     assert ichnode("check", "--config", file).exit_code == 0
 
 
+def test_check_names_a_token_file_that_is_not_there(configure, tmp_path):
+    missing = tmp_path / "token"
+    file = configure(f'[[destinations]]\nname = "web"\nurl = "https://h/dicom-web"\ntoken_file = "{missing}"\n')
+    outcome = ichnode("check", "--config", file)
+    assert outcome.exit_code == 1
+    assert outcome.output == f"destinations.0.token_file: {missing}: No such file or directory\n"
+
+
 @pytest.mark.parametrize("command", [["check"], ["models", "list"], ["models", "verify"]])
 def test_a_missing_bundles_dir_is_one_line(configure, command):
     outcome = ichnode(*command, "--config", configure('[inference]\nbundles_dir = "/nowhere"'))

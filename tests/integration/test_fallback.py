@@ -123,6 +123,7 @@ def test_a_destination_that_takes_nothing_fails_the_job(engine, results_of):
     with CommittingPacs(takes=[CTImageStorage]) as pacs:
         delivering = Delivering(engine, results_of(SEG, SR, SC), pacs.port)
         assert deliver(delivering) == (["refused"] * 3, JobState.FAILED)
+    assert delivering.refused.all() == [], "it is wrongly configured, and may take everything tomorrow"
 
 
 def test_a_summary_page_that_comes_later_still_stands_in(engine, results_of):

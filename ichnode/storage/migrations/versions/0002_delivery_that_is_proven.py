@@ -25,6 +25,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["job_id"],
             ["jobs.id"],
+            ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("transaction_uid"),
     )
@@ -39,10 +40,6 @@ def upgrade() -> None:
         sa.Column("job_id", sa.Integer(), nullable=False),
         sa.Column("status", sa.Integer(), nullable=True),
         sa.Column("detail", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["job_id"],
-            ["jobs.id"],
-        ),
         sa.PrimaryKeyConstraint("destination", "sop_class_uid"),
     )
 
