@@ -1,7 +1,7 @@
 """PACS for tests, in this process: they remember what they took, and can be made to misbehave."""
 
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 
@@ -110,13 +110,17 @@ class CommittingPacs:
             thread.join(10)
         self._server.shutdown()
 
-    def report(self, port: int, request: Dataset) -> int | None:
-        """Report on a request over an association to whoever listens on `port`; what that is answered."""
+    def report(self, port: int, request: Dataset, *, roles: Mapping[str, bool] | None = None) -> int | None:
+        """Report on a request over an association to whoever listens on `port`; what that is answered.
+
+        `roles`: what it proposes to be (PS3.7 D.3.3.4), the SCP as the standard wants it, unless told otherwise.
+        """
         ae = AE("PACS")
         ae.acse_timeout = ae.dimse_timeout = 10
         ae.add_requested_context(StorageCommitmentPushModel, ExplicitVRLittleEndian)
-        role = build_role(StorageCommitmentPushModel, scp_role=True)
-        association = ae.associate("127.0.0.1", port, ae_title="ICHNODE", ext_neg=[role])
+        roles = {"scp_role": True} if roles is None else roles
+        proposed = [build_role(StorageCommitmentPushModel, **roles)] if roles else []
+        association = ae.associate("127.0.0.1", port, ae_title="ICHNODE", ext_neg=proposed)
         assert association.is_established
         status = self._send_report(association, request)
         association.release()

@@ -150,6 +150,14 @@ def test_a_report_on_an_association_of_its_own_is_noted_before_it_is_answered(si
     assert committing.deliveries() == [("delivered", 1)] * 3
 
 
+@pytest.mark.parametrize("roles", [{}, {"scu_role": True, "scp_role": True}], ids=["no role", "both roles"])
+def test_a_destination_that_negotiates_its_role_otherwise_may_report_too(silent, roles):
+    pacs, committing = silent
+    with report_listener(committing.reports.reported) as port:
+        assert pacs.report(port, pacs.asked[0], roles=roles) == 0x0000
+    assert committing.job_state() is JobState.DONE
+
+
 def test_a_report_that_nobody_asked_for_is_answered_so_and_changes_nothing(silent):
     pacs, committing = silent
     pacs.asked[0].TransactionUID = "2.25.1"
