@@ -152,10 +152,11 @@ class CommitStage:
             raise
 
     def _postpone(self, sent: Sequence[Delivery], error: str) -> None:
-        """It stays sent; the failed request is an attempt."""
+        """It stays sent; the failed request is an attempt, as the report was that did not come before it."""
         now, jitter = self._clock(), random.random()
         for delivery in sent:
-            if (delay := self._retry.delay_s(delivery.attempts + 1, jitter=jitter)) is None:
+            attempts = delivery.attempts + (delivery.transaction_uid is not None) + 1
+            if (delay := self._retry.delay_s(attempts, jitter=jitter)) is None:
                 self._reports.gave_up(delivery, error)
             else:
                 self._outbox.postponed(delivery, status=delivery.status, error=error, until=now + delay)

@@ -1,6 +1,8 @@
 """Delivered means committed: storage commitment over real sockets, noted in a real ledger."""
 
+from dataclasses import replace
 from functools import partial
+from time import monotonic
 
 import pytest
 from sqlalchemy import text
@@ -14,6 +16,7 @@ from ichnode.storage.ledger import Ledger
 from ichnode.storage.schema import open_engine
 from tests.delivery_factory import NOW, RETRY, Delivering, peer_at
 from tests.pacs import CommittingPacs, report_listener
+from tests.stuck_peer import ASSOCIATE, HALF_AN_ANSWER, STORE, stuck_peer
 
 TIMEOUT_S = 600
 MISSING, NOT_SUPPORTED = 0x0112, 0x0122
@@ -26,9 +29,9 @@ class Committing(Delivering):
         super().__init__(engine, objects, port, commits=True)
         self.engine = engine
         self.uids = [o.sop_instance_uid for o in objects]
-        self.build(engine, port, wait_s)
+        self.build(engine, peer_at(port), wait_s)
 
-    def build(self, engine, port, wait_s=10.0):
+    def build(self, engine, peer, wait_s=10.0):
         """The stage and the reports, as at the start of a node."""
         commitments = Commitments(engine)
         self.reports = CommitmentReports(
@@ -39,7 +42,7 @@ class Committing(Delivering):
             retry=RETRY,
             clock=lambda: self.now,
         )
-        request = partial(request_commitment, peer_at(port), calling_ae_title="ICHNODE", wait_s=wait_s)
+        request = partial(request_commitment, peer, calling_ae_title="ICHNODE", wait_s=wait_s)
         self.asking = CommitStage(
             "pacs",
             request=request,
@@ -236,10 +239,25 @@ def test_a_destination_that_does_not_commit_is_asked_with_back_off_and_given_up(
     assert len(pacs.taken) == 3
 
 
+@pytest.mark.parametrize("step", [ASSOCIATE, STORE, HALF_AN_ANSWER])
+def test_a_destination_that_hangs_when_it_is_asked_is_given_up_within_its_time_limits(silent, step):
+    _, committing = silent
+    committing.now += TIMEOUT_S
+    with stuck_peer(step) as port:
+        peer = replace(peer_at(port), connect_timeout_s=0.5, response_timeout_s=1)
+        committing.build(committing.engine, peer)
+        began = monotonic()
+        assert committing.asking.turn()
+        assert monotonic() - began < 8
+    assert [state for state, _ in committing.deliveries()] == ["dead"] * 3, (
+        "the report that did not come was the second of three attempts"
+    )
+
+
 def test_the_wait_for_a_report_survives_a_restart(silent, tmp_path):
     pacs, committing = silent
     engine = open_engine(f"sqlite:///{tmp_path}/ichnode.db")
-    committing.build(engine, pacs.port)
+    committing.build(engine, peer_at(pacs.port))
     with report_listener(committing.reports.reported) as port:
         assert pacs.report(port, pacs.asked[0]) == 0x0000
     assert committing.job_state() is JobState.DONE
