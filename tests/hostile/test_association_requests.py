@@ -297,14 +297,15 @@ def test_a_second_request_inside_an_association_is_aborted(peer):
     assert peer.ask(pdus.associate_rq()).kind in ENDED
 
 
-def test_two_requests_in_one_breath_are_aborted_after_the_first_is_accepted(connect):
-    peer = connect().associate(pdus.associate_rq() + pdus.associate_rq())
-    assert peer.answer().kind in ENDED
+# whether the first is already accepted when the second PDU is seen is a matter of chance: PS3.8 table 9-10, Sta3, Sta6
+def test_two_requests_in_one_breath_end_in_an_abort(connect):
+    peer = connect().send(pdus.associate_rq() * 2)
+    assert peer.answer().kind in ENDED or peer.answer().kind in ENDED
 
 
-def test_a_request_and_a_release_in_one_breath_are_both_answered(connect):
-    peer = connect().associate(pdus.associate_rq() + pdus.RELEASE)
-    assert peer.answer().kind == "released"
+def test_a_request_and_a_release_in_one_breath_end_in_a_release_or_an_abort(connect):
+    peer = connect().send(pdus.associate_rq() + pdus.RELEASE)
+    assert peer.answer().kind in ENDED or peer.answer().kind in {*ENDED, "released"}
 
 
 def test_a_request_in_single_bytes_is_accepted(connect):
