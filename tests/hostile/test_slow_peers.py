@@ -117,11 +117,7 @@ def _trickle(peers: list[Peer], over: Event) -> None:
 def _echo_meanwhile(node: AttackedNode, result: Siege, over: Event) -> None:
     while not over.wait(0.5):
         began = monotonic()
-        try:
-            node.assert_echoes()
-            result.echoes_s.append(monotonic() - began)
-        except (AssertionError, OSError):
-            result.echoes_s.append(float("inf"))
+        result.echoes_s.append(monotonic() - began if node.echoes() else float("inf"))
 
 
 @pytest.mark.parametrize("name", [*STOPPED_BEFORE_THE_ASSOCIATION, *STOPPED_INSIDE_A_PDU])
