@@ -1,6 +1,6 @@
 """Nodes to attack, peers to attack them with, and the look at every node after every case."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -15,23 +15,27 @@ def nodes():
 
 
 @pytest.fixture(scope="session")
-def start_node(nodes, tmp_path_factory):
-    """Starts nodes with the given settings of [node], and stops them at the end."""
-    with ExitStack() as stack:
+def run_node(nodes, tmp_path_factory):
+    """Runs a node with the given settings of [node] as long as the block lasts."""
 
-        def start(folder=None, **settings):
-            node = stack.enter_context(AttackedNode(folder or tmp_path_factory.mktemp("node"), **settings))
+    @contextmanager
+    def run(folder=None, **settings):
+        with AttackedNode(folder or tmp_path_factory.mktemp("node"), **settings) as node:
             node.start()
             nodes.append(node)
-            return node
+            try:
+                yield node
+            finally:
+                nodes.remove(node)
 
-        yield start
+    return run
 
 
 @pytest.fixture(scope="session")
-def node(start_node):
+def node(run_node):
     """The node that most cases share."""
-    return start_node(max_associations=64)
+    with run_node(max_associations=64) as node:
+        yield node
 
 
 @pytest.fixture(autouse=True)

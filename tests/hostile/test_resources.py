@@ -117,9 +117,10 @@ def small_disk(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def cramped_node(small_disk, start_node):
+def cramped_node(small_disk, run_node):
     """A node on a small disk, which keeps a reserve of a twentieth of it."""
-    return start_node(small_disk, reserve_mb=100)
+    with run_node(small_disk, reserve_mb=100) as node:
+        yield node
 
 
 @contextmanager
@@ -184,9 +185,10 @@ def test_a_flood_of_connections_with_few_descriptors_spins_no_cpu_and_is_recover
 
 
 @pytest.fixture(scope="module")
-def strict_node(start_node):
+def strict_node(run_node):
     """A node that takes no object over 8 MiB."""
-    return start_node(max_associations=16, max_object_mb=8)
+    with run_node(max_associations=16, max_object_mb=8) as node:
+        yield node
 
 
 def test_an_object_over_the_cap_is_refused_or_aborted_before_twice_the_cap_was_taken(strict_node):

@@ -17,9 +17,10 @@ PER_PEER = 3
 
 
 @pytest.fixture(scope="module")
-def small_node(start_node):
+def small_node(run_node):
     """A node with few slots."""
-    return start_node(max_associations=SLOTS)
+    with run_node(max_associations=SLOTS) as node:
+        yield node
 
 
 @pytest.fixture
@@ -128,9 +129,10 @@ def test_connections_that_say_nothing_hold_no_slot(small_node, call):
 
 
 @pytest.fixture(scope="module")
-def fair_node(start_node):
+def fair_node(run_node):
     """A node that grants one address only some of its slots."""
-    return start_node(max_associations=16, max_associations_per_peer=PER_PEER)
+    with run_node(max_associations=16, max_associations_per_peer=PER_PEER) as node:
+        yield node
 
 
 def test_one_peer_may_not_take_the_slots_of_all(fair_node):
