@@ -16,7 +16,7 @@ import pytest
 from tests.acceptance.serve import Serve
 from tests.hostile import pdus
 from tests.hostile.data_sets import ct_image
-from tests.hostile.peer import Peer
+from tests.hostile.peer import Peer, associated
 
 ECHO_S = 2.0  # RELIABILITY.md 5.1
 SETTLE_S = 30.0  # RELIABILITY.md 6: until threads and file descriptors are back to baseline
@@ -108,22 +108,10 @@ class AttackedNode(Serve):
     def assert_stores(self) -> None:
         """A good C-STORE is answered with success."""
         image = ct_image()
-        with self._associated() as peer:
+        with associated(self.dicom_port) as peer:
             answer = peer.store(pdus.CT, image.uid, image.encoded())
             assert answer.outcome == 0x0000, f"the next good C-STORE: {answer}"
             assert peer.ask(pdus.RELEASE).kind == "released"
-
-    def _associated(self) -> Peer:
-        """A good peer; for ECHO_S it may be told to come again, until the slots of the last case are free."""
-        deadline = monotonic() + ECHO_S
-        while True:
-            peer = Peer(self.dicom_port)
-            answer = peer.ask(pdus.associate_rq())
-            if answer.kind == "accepted":
-                return peer
-            peer.close()
-            assert monotonic() < deadline, f"the next association: {answer}"
-            Event().wait(0.05)
 
     def assert_unharmed(self) -> None:
         """It lives, answers the next peers, and nothing lies outside the store or half-written in it."""

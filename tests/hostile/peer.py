@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from threading import Event
 from time import monotonic
 from typing import Self
 
@@ -159,6 +160,20 @@ class Peer:
                 raise ConnectionError("the node closed the connection")
             received += piece
         return received
+
+
+def associated(port: int, *, address: str = "127.0.0.1", within_s: float = 2.0) -> Peer:
+    """A peer with an ordinary association; rejected, because others have only just left, it comes again."""
+    deadline = monotonic() + within_s
+    while True:
+        peer = Peer(port, address=address)
+        answer = peer.ask(pdus.associate_rq())
+        if answer.kind == "accepted":
+            return peer
+        peer.close()
+        assert answer.kind == "rejected", answer
+        assert monotonic() < deadline, answer
+        Event().wait(0.05)
 
 
 def _items(content: bytes) -> Iterator[tuple[int, bytes]]:

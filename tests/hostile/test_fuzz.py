@@ -13,7 +13,7 @@ import pytest
 
 from tests.hostile import commands, pdus
 from tests.hostile.data_sets import ct_image, nested
-from tests.hostile.peer import DECIDED, ENDED, Peer
+from tests.hostile.peer import DECIDED, ENDED, Peer, associated
 
 CASES = int(os.environ.get("ICHNODE_FUZZ", "300"))
 AT_ONCE = 16
@@ -76,8 +76,8 @@ def data_set_and_answer(port: int, seed: int) -> str:
 
 
 def _message_and_answer(port: int, seed: int, content: bytes) -> str:
-    with Peer(port, address=_address(seed)) as peer:
-        answer = peer.associate().ask(content)
+    with associated(port, address=_address(seed)) as peer:
+        answer = peer.ask(content)
         if answer.kind != "response":
             return "decided" if answer.kind in ENDED else answer.kind
         return "decided" if peer.in_step() else "answered twice"
