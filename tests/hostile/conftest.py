@@ -38,6 +38,13 @@ def node(run_node):
         yield node
 
 
+@pytest.fixture(scope="session")
+def strict_node(run_node):
+    """A node that grants one address 3 of its slots, and takes no object over 8 MiB."""
+    with run_node(max_associations=16, max_associations_per_peer=3, max_object_mb=8) as node:
+        yield node
+
+
 @pytest.fixture(autouse=True)
 def unharmed(nodes):
     """After every case."""
