@@ -102,7 +102,14 @@ def test_the_slot_for_an_echo_cannot_be_taken_by_one_who_also_wants_to_store(cal
     assert call(pdus.proposing(*contexts)).rejection == LOCAL_LIMIT_EXCEEDED
 
 
-@pytest.mark.parametrize("leave", [Peer.close, Peer.reset, lambda peer: peer.send(pdus.ABORTED)])
+@pytest.mark.parametrize(
+    "leave",
+    [
+        pytest.param(Peer.close, id="by closing"),
+        pytest.param(Peer.reset, id="by a reset"),
+        pytest.param(lambda peer: peer.send(pdus.ABORTED), id="by an abort"),
+    ],
+)
 def test_whoever_leaves_gives_the_slot_to_the_next_at_once(small_node, leave):
     with ExitStack() as stack:
         peers = [stack.enter_context(Peer(small_node.dicom_port, address=address(n))) for n in range(SLOTS - 1)]
