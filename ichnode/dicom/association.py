@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from threading import Thread
 
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
 
 from ichnode.dicom.admission import AdmittedSource, Slots
 from ichnode.dicom.command import LONGEST_COMMAND, Command, Request, Tag, parse_command, response
+from ichnode.dicom.commitment import IncomingReport, Reported
 from ichnode.dicom.negotiation import Acceptance, Context, Proposal, acceptance, proposal
 from ichnode.dicom.pdu import (
     RELEASE_RP,
@@ -58,6 +59,7 @@ class Acceptor:
     admitted: Sequence[AdmittedSource]
     contexts: list[PresentationContext]
     slots: Slots
+    reported: Reported  # storage commitment
     most_bytes: int  # of one data set
 
 
@@ -192,8 +194,9 @@ class Association:
         """The command is known: prepare for its data set, or answer it."""
         if not command.has_data_set:
             self._answer(message, command)
-        elif command.field == Request.C_STORE:
-            context = self._contexts[message.context_id]
+            return
+        context = self._contexts[message.context_id]
+        if command.field == Request.C_STORE:
             try:
                 message.incoming = self._receiver.begin(
                     StoreRequest(
@@ -207,6 +210,8 @@ class Association:
                 )
             except NotStored as refusal:
                 message.refusal = refusal
+        elif command.field == Request.N_EVENT_REPORT and context.abstract_syntax_uid == StorageCommitmentPushModel:
+            message.incoming = IncomingReport(context.transfer_syntax_uid, self._acceptor.reported)
 
     def _take_data(self, message: _Message, data: memoryview) -> None:
         message.size += len(data)
@@ -236,14 +241,14 @@ class Association:
         if command.field == Request.C_ECHO:
             is_verification = command.uid(Tag.AFFECTED_SOP_CLASS_UID) == Verification
             return (StoreStatus.SUCCESS, "") if is_verification else (StoreStatus.NO_SUCH_SOP_CLASS, "not Verification")
-        if command.field != Request.C_STORE:
-            return StoreStatus.UNRECOGNIZED_OPERATION, "only C-ECHO and C-STORE are served"
         incoming, message.incoming = message.incoming, None
+        if message.refusal is not None:
+            return message.refusal.status, message.refusal.comment
+        if incoming is None and command.field == Request.C_STORE:
+            return StoreStatus.CANNOT_UNDERSTAND, "there is no data set"
+        if incoming is None:
+            return StoreStatus.UNRECOGNIZED_OPERATION, "only C-ECHO, C-STORE and commitment reports are served"
         try:
-            if message.refusal is not None:
-                raise message.refusal
-            if incoming is None:
-                raise NotStored(StoreStatus.CANNOT_UNDERSTAND, "there is no data set")
             incoming.keep()
         except NotStored as refusal:
             return refusal.status, refusal.comment

@@ -11,6 +11,7 @@ from threading import Lock
 
 from ichnode.dicom.admission import LOOPBACK_ONLY, AdmittedSource, Slots
 from ichnode.dicom.association import Acceptor, Association
+from ichnode.dicom.commitment import CommitmentReport, Reported, report_context
 from ichnode.dicom.contexts import accepted_contexts
 from ichnode.dicom.door import Door
 from ichnode.dicom.pdu import rejection
@@ -19,6 +20,11 @@ from ichnode.dicom.receiver import Receiver
 MOST_BYTES = 2 * 1024**3  # of one object
 _NEGOTIATING = 64  # threads beside those of the places: for peers that are still to be turned away
 _STOP_S = 2.0  # for associations to end
+
+
+def _unexpected(_: CommitmentReport) -> bool:
+    """No transaction is known."""
+    return False
 
 
 class StorageSCP:
@@ -35,14 +41,16 @@ class StorageSCP:
         max_associations_per_peer: int | None = None,
         most_bytes: int = MOST_BYTES,
         admitted: Sequence[AdmittedSource] = LOOPBACK_ONLY,
+        reported: Reported = _unexpected,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._acceptor = Acceptor(
             ae_title=ae_title,
             receiver=receiver,
             admitted=admitted,
-            contexts=accepted_contexts(),
+            contexts=[*accepted_contexts(), report_context()],
             slots=Slots(in_all=max_associations, per_address=max_associations_per_peer or max_associations),
+            reported=reported,
             most_bytes=most_bytes,
         )
         self._most_threads = max_associations + _NEGOTIATING
