@@ -10,7 +10,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Thread
@@ -35,7 +35,7 @@ from ichnode.dicom.pdu import (
     rejection,
 )
 from ichnode.dicom.receiver import Incoming, Receiver, StoreRequest
-from ichnode.dicom.statuses import StoreStatus
+from ichnode.dicom.statuses import StoreStatus, TurnedAway
 from ichnode.errors import NotStored
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,12 @@ ECHO_IDLE_S = 15.0  # ... of those that have one of the few places for C-ECHO
 MESSAGE_IDLE_S = 30.0  # between the PDUs of a message
 _REJECTION_AFTER_S = 0.1  # pynetdicom as a sender takes an answer that comes at once for a failed connection
 _LINGER_S = 1.0  # for the peer to close, after the last word
+_COUNTED_AS = {
+    (1, 1, 2): TurnedAway.PROTOCOL,
+    (1, 1, 7): TurnedAway.CALLED_AE_TITLE,
+    (1, 1, 3): TurnedAway.NOT_ADMITTED,
+    (2, 3, 2): TurnedAway.NO_PLACE,
+}
 _NAMED_CLASSES = 3  # of the refused SOP classes, so many stand in the log
 
 
@@ -60,6 +66,7 @@ class Acceptor:
     contexts: list[PresentationContext]
     slots: Slots
     reported: Reported  # storage commitment
+    turned_away: Callable[[TurnedAway], None]
     most_bytes: int  # of one data set
 
 
@@ -124,6 +131,7 @@ class Association:
         answer, reason = refusal
         extra = {"source": asked.calling_ae_title, "called_ae_title": asked.called_ae_title, "peer": self._address}
         log.warning("association_rejected", extra={**extra, "reason": reason})
+        self._acceptor.turned_away(_COUNTED_AS[answer])
         time.sleep(_REJECTION_AFTER_S)
         return rejection(*answer)
 

@@ -6,7 +6,7 @@ Nothing here knows files or tables: `receiver.Receiver` says what the stages giv
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Lock
 
 from ichnode.dicom.admission import LOOPBACK_ONLY, AdmittedSource, Slots
@@ -16,6 +16,7 @@ from ichnode.dicom.contexts import accepted_contexts
 from ichnode.dicom.door import Door
 from ichnode.dicom.pdu import rejection
 from ichnode.dicom.receiver import Receiver
+from ichnode.dicom.statuses import TurnedAway
 
 MOST_BYTES = 2 * 1024**3  # of one object
 _NEGOTIATING = 64  # threads beside those of the places: for peers that are still to be turned away
@@ -42,6 +43,7 @@ class StorageSCP:
         most_bytes: int = MOST_BYTES,
         admitted: Sequence[AdmittedSource] = LOOPBACK_ONLY,
         reported: Reported = _unexpected,
+        turned_away: Callable[[TurnedAway], None] = lambda _: None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._acceptor = Acceptor(
@@ -51,12 +53,13 @@ class StorageSCP:
             contexts=[*accepted_contexts(), report_context()],
             slots=Slots(in_all=max_associations, per_address=max_associations_per_peer or max_associations),
             reported=reported,
+            turned_away=turned_away,
             most_bytes=most_bytes,
         )
         self._most_threads = max_associations + _NEGOTIATING
         self._associations: list[Association] = []
         self._lock = Lock()
-        self._door = Door(host, port, tls=tls, opened=self._opened, tick=self._tick)
+        self._door = Door(host, port, tls=tls, opened=self._opened, turned_away=turned_away, tick=self._tick)
 
     @property
     def port(self) -> int:
@@ -67,6 +70,12 @@ class StorageSCP:
     def alive(self) -> bool:
         """Whether the listening thread runs."""
         return self._door.alive
+
+    @property
+    def open_associations(self) -> int:
+        """How many peers have an association, or are about to get one or be rejected."""
+        with self._lock:
+            return sum(association.thread.is_alive() for association in self._associations)
 
     def start(self) -> None:
         """Accept associations from now on."""
@@ -87,6 +96,7 @@ class StorageSCP:
         """A peer stands in the door, and its request is there."""
         with self._lock:
             if len(self._associations) >= self._most_threads:
+                self._acceptor.turned_away(TurnedAway.NO_PLACE)
                 connection.send(rejection(2, 3, 1))  # temporary congestion
                 connection.close()
                 return

@@ -36,12 +36,17 @@ class FileStore:
 
     def has_room(self) -> bool:
         """Whether more than the reserve is free: the configured one, or 5 % of the disk where that is less."""
-        usage = shutil.disk_usage(self._folder)
-        return usage.free > min(self._reserve_bytes, usage.total // 20)
+        free, reserve = self.free_and_reserve()
+        return free > reserve
 
     def begin(self) -> "Part":
         """A file to be written. Raises OSError."""
         return Part(self._folder_to_fill() / f"{uuid.uuid4().hex}.dcm")
+
+    def free_and_reserve(self) -> tuple[int, int]:
+        """Bytes that are free on its disk, and with how many it has no room any more."""
+        usage = shutil.disk_usage(self._folder)
+        return usage.free, min(self._reserve_bytes, usage.total // 20)
 
     def keep(self, parts: Iterable[bytes | memoryview]) -> Path:
         """Publish `parts` as one file. Raises OSError and leaves nothing behind when the disk is full or fails."""
