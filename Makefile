@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # first and alone: one pinned build, whichever is in the venv already (PyPI's brings the CUDA libraries, gigabytes)
 TORCH := torch==$(shell sed -n 's/^torch==//p' constraints.txt)
 
-.PHONY: demo test lint benchmark clean
+.PHONY: demo test lint docs benchmark clean
 
 demo: $(VENV)/.installed            ## send a simulated patient's head CT through a node and show its results
 	$(BIN)/ichnode demo
@@ -19,6 +19,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.installed-dev        ## the documentation site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 benchmark: $(VENV)/.installed-dev   ## ratios to the peers that are installed
 	$(BIN)/python -m tests.benchmarks
 
@@ -30,8 +33,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,training]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,training]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) ichnode-demo
+	rm -rf $(VENV) ichnode-demo site
