@@ -108,6 +108,17 @@ def check(config: ConfigOption = None) -> None:
 
 
 @app.command()
+def health(config: ConfigOption = None) -> None:
+    """Ask the node that runs with this configuration on this machine whether it is ready; fails when it is not."""
+    from ichnode.web.health import trouble
+
+    web = _settings(config).web
+    if problems := trouble(web.host, web.port):
+        _fail("\n".join(problems))
+    typer.echo("ready")
+
+
+@app.command()
 def install_service(
     config: Annotated[Path, typer.Option("--config", help="Configuration file of the service.")] = Path(
         "/etc/ichnode/ichnode.toml"

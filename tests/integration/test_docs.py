@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer.main
 
-from ichnode.cli import app
+from tests.commands import is_a_command
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -48,11 +47,6 @@ def test_every_command_that_a_page_prints_is_one_of_ichnode(page):
     unknown = []
     for inline, alone in COMMAND.findall(page.read_text("utf-8")):
         words = shlex.split((inline or alone).partition("#")[0].partition("  (")[0])
-        command = typer.main.get_command(app)
-        while words and hasattr(command, "commands") and words[0] in command.commands:
-            command = command.commands[words.pop(0)]
-        options = {option for parameter in command.params for option in parameter.opts}
-        named = [word for word in words if re.match(r"\[?--", word)]
-        if (hasattr(command, "commands") and words[:1]) or any(w.strip("[]") not in options for w in named):
+        if not is_a_command(words):
             unknown.append(inline or alone)
     assert unknown == []

@@ -15,12 +15,15 @@ import pytest
 import trustme
 import yaml
 from pydicom.uid import CTImageStorage
+from typer.testing import CliRunner
 
+from ichnode.cli import app
 from ichnode.config import Settings
 from ichnode.dicom.scp import StorageSCP
 from ichnode.dicom.statuses import TurnedAway
 from ichnode.dicom.tls import expires_at
 from ichnode.node import Node
+from ichnode.web.health import trouble
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ALERTS, ALERTS_TEST = DEPLOY / "prometheus" / "alerts.yml", DEPLOY / "prometheus" / "alerts_test.yml"
@@ -141,6 +144,22 @@ def test_the_page_says_what_is_free_and_where_storing_ends(page):
     free, reserve = (float(re.search(rf"^ichnode_disk_{n}_bytes (\S+)$", page, re.M)[1]) for n in ("free", "reserve"))
     assert reserve == 1_000_000
     assert free > reserve
+
+
+def test_a_health_check_is_content_with_a_node_that_is_ready(node):
+    assert trouble("0.0.0.0", node.web_port) == []
+
+
+def test_a_health_check_names_the_part_that_does_not_work(node, monkeypatch):
+    monkeypatch.setattr(node._store, "has_room", lambda: False)
+    assert trouble("127.0.0.1", node.web_port) == ["disk: below the reserve"]
+
+
+def test_a_health_check_says_that_there_is_no_node(tmp_path):
+    (tmp_path / "ichnode.toml").write_text("[web]\nport = 9")
+    outcome = CliRunner().invoke(app, ["health", "--config", str(tmp_path / "ichnode.toml")])
+    assert outcome.exit_code == 1
+    assert outcome.stderr.startswith("no answer from 127.0.0.1:9: ")
 
 
 def test_every_part_is_on_the_page(page, node):
