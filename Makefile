@@ -3,10 +3,12 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+WHEELHOUSE := wheelhouse
+PREFIX := /opt/ichnode/.venv
 # first and alone: one pinned build, whichever is in the venv already (PyPI's brings the CUDA libraries, gigabytes)
 TORCH := torch==$(shell sed -n 's/^torch==//p' constraints.txt)
 
-.PHONY: demo test lint docs benchmark clean
+.PHONY: demo test lint docs benchmark wheelhouse install-offline clean
 
 demo: $(VENV)/.installed            ## send a simulated patient's head CT through a node and show its results
 	$(BIN)/ichnode demo
@@ -25,6 +27,19 @@ docs: $(VENV)/.installed-dev        ## the documentation site, in site/
 benchmark: $(VENV)/.installed-dev   ## ratios to the peers that are installed
 	$(BIN)/python -m tests.benchmarks
 
+# all that a machine without internet needs: TORCH_INDEX=https://download.pytorch.org/whl/cpu for the small torch
+wheelhouse:                         ## ichnode and everything it needs as wheels, with their SHA-256
+	rm -rf $(WHEELHOUSE) && mkdir -p $(WHEELHOUSE)
+	test -d build/venv || $(PYTHON) -m venv build/venv
+	build/venv/bin/pip wheel --quiet --no-deps --wheel-dir $(WHEELHOUSE) $(TORCH_INDEX:%=--index-url %) $(TORCH)
+	build/venv/bin/pip wheel --quiet --constraint constraints.txt --find-links $(WHEELHOUSE) --wheel-dir $(WHEELHOUSE) .
+	cd $(WHEELHOUSE) && sha256sum *.whl > SHA256SUMS
+
+install-offline:                    ## from a wheelhouse, into PREFIX
+	cd $(WHEELHOUSE) && sha256sum --check --quiet SHA256SUMS
+	test -d $(PREFIX) || $(PYTHON) -m venv $(PREFIX)
+	$(PREFIX)/bin/pip install --quiet --no-index --find-links $(WHEELHOUSE) ichnode
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
@@ -37,4 +52,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) ichnode-demo site
+	rm -rf $(VENV) ichnode-demo site build wheelhouse
