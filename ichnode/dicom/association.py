@@ -129,8 +129,10 @@ class Association:
 
     def _refusal(self, asked: Proposal) -> tuple[tuple[int, int, int], str] | None:
         """Result, source and diagnostic (PS3.8 table 9-21), and the same in words."""
-        if not asked.is_ours:
-            return (1, 1, 2), "protocol version or application context name is not that of DICOM"
+        if not asked.speaks_version_1:
+            return (1, 2, 2), "the protocol version is not 1"
+        if not asked.is_dicom:
+            return (1, 1, 2), "the application context name is not that of DICOM"
         if asked.called_ae_title != self._acceptor.ae_title:
             return (1, 1, 7), "Called AE title not recognised"
         if not any(s.admits(asked.calling_ae_title, self._address) for s in self._acceptor.admitted):

@@ -86,6 +86,7 @@ class StorageSCP:
     def _opened(self, connection: socket.socket, address: str, request: bytes) -> None:
         """A peer stands in the door, and its request is there."""
         with self._lock:
+            self._forget_ended()
             if len(self._associations) >= self._most_threads:
                 connection.send(rejection(2, 3, 1))  # temporary congestion
                 connection.close()
@@ -97,7 +98,10 @@ class StorageSCP:
     def _tick(self) -> None:
         now = time.monotonic()
         with self._lock:
-            self._associations = [a for a in self._associations if a.thread.is_alive()]
+            self._forget_ended()
             silent = [a for a in self._associations if a.deadline <= now]
         for association in silent:
             association.give_up()
+
+    def _forget_ended(self) -> None:
+        self._associations = [a for a in self._associations if a.thread.is_alive()]
