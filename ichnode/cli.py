@@ -4,6 +4,7 @@ import json
 import signal
 import sys
 import time
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -18,12 +19,12 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from ichnode import __version__, logs
 from ichnode.config import Settings, example, load_settings
 from ichnode.domain.job import JobState
-from ichnode.errors import BundleError, ConfigError, IchnodeError, InferenceError
+from ichnode.errors import BackupError, BundleError, ConfigError, IchnodeError, InferenceError
 from ichnode.storage.history import History
 from ichnode.storage.intake import Intake
 from ichnode.storage.ledger import Ledger
 from ichnode.storage.outbox import Outbox
-from ichnode.storage.schema import open_engine
+from ichnode.storage.schema import database_file, engine_as_it_is, open_engine
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,8 +34,10 @@ app = typer.Typer(
 )
 jobs_app = typer.Typer(no_args_is_help=True, help="Look at jobs, revive or end them.")
 models_app = typer.Typer(no_args_is_help=True, help="The bundles that this node can run.")
+db_app = typer.Typer(no_args_is_help=True, help="Check and back up the database, also while the node runs.")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(models_app, name="models")
+app.add_typer(db_app, name="db")
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file; without it, the defaults.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -300,6 +303,41 @@ def models_verify(config: ConfigOption = None, as_json: JsonOption = False) -> N
         raise typer.Exit(1)
 
 
+@db_app.command("check")
+def db_check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Is the database sound, has every row its file, and every file its row? Fails when something is wrong."""
+    from ichnode.storage.check import check
+
+    settings = _settings(config)
+    outcome = check(engine_as_it_is(_database(settings)), settings.stores)
+    if as_json:
+        _print_json({"sound": outcome.sound, **asdict(outcome)})
+    else:
+        for problem in outcome.problems:
+            typer.echo(f"{problem.kind}  {problem.subject}  {problem.detail}")
+        said = "sound" if outcome.sound else f"{len(outcome.problems)} problems"
+        typer.echo(f"{said}: {outcome.rows} rows, {outcome.files} files")
+    if not outcome.sound:
+        raise typer.Exit(1)
+
+
+@db_app.command("backup")
+def db_backup(
+    file: Annotated[Path, typer.Argument(help="A new file.")], config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Copy the database to FILE while the node runs, and verify the copy. Instances and results are not in it."""
+    from ichnode.storage.backup import back_up
+
+    try:
+        made = back_up(database_file(_database(_settings(config))), file)
+    except BackupError as problem:
+        _fail(str(problem))
+    if as_json:
+        _print_json(asdict(made))
+    else:
+        typer.echo(f"{made.file}: verified, {made.instances} instances, {made.jobs} jobs, {made.size_bytes} bytes")
+
+
 def _bundles(config: Path | None) -> list[dict[str, Any]]:
     from ichnode.inference.bundle import configured_bundles, verify_bundle
 
@@ -318,12 +356,18 @@ def _bundles(config: Path | None) -> list[dict[str, Any]]:
 
 def _engine(config: Path | None) -> Engine:
     settings = _settings(config)
-    if not Path(settings.database_url.removeprefix("sqlite:///")).exists():
-        _fail(f"there is no ledger at {settings.database_url}; has `ichnode serve` run with this configuration?")
+    _database(settings)
     try:
         return open_engine(settings.database_url)
     except (SQLAlchemyError, CommandError) as problem:
         _fail(_ledger_problem(settings, problem))
+
+
+def _database(settings: Settings) -> str:
+    """The URL of a database that is there."""
+    if not database_file(settings.database_url).exists():
+        _fail(f"there is no ledger at {settings.database_url}; has `ichnode serve` run with this configuration?")
+    return settings.database_url
 
 
 def _ledger_problem(settings: Settings, problem: SQLAlchemyError | CommandError) -> str:

@@ -247,6 +247,12 @@ class Settings(_Section):
         return self.database.url.replace(DATA_DIR, str(self.node.data_dir))
 
     @property
+    def stores(self) -> tuple[Path, Path]:
+        """The folders of received instances and of results."""
+        data_dir = self.node.data_dir.absolute()
+        return data_dir / "instances", data_dir / "results"
+
+    @property
     def decision_rules(self) -> tuple[Rule, ...]:
         """The configured rules; without any, one that analyses every non-contrast head CT and sends everywhere."""
         destinations = tuple(destination.name for destination in self.destinations)

@@ -57,8 +57,9 @@ class Node:
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(data_dir)
-            self._store = FileStore(data_dir / "instances", reserve_bytes=reserve_bytes)
-            self._result_store = FileStore(data_dir / "results", reserve_bytes=reserve_bytes)
+            self._store, self._result_store = (
+                FileStore(folder, reserve_bytes=reserve_bytes) for folder in settings.stores
+            )
         except OSError as problem:
             raise ConfigError((f"node.data_dir: cannot write {data_dir}: {problem.strerror}",)) from None
         self._engine = open_engine(settings.database_url)

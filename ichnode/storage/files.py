@@ -52,7 +52,7 @@ class FileStore:
             finally:
                 os.close(descriptor)
             temporary.rename(final)
-            _sync_folder(folder)
+            sync_folder(folder)
         except OSError:
             temporary.unlink(missing_ok=True)
             final.unlink(missing_ok=True)
@@ -72,7 +72,7 @@ class FileStore:
             if not self._room_in_subfolder:
                 subfolder = self._folder / uuid.uuid4().hex[:8]
                 subfolder.mkdir(exist_ok=True)
-                _sync_folder(self._folder)
+                sync_folder(self._folder)
                 self._subfolder, self._room_in_subfolder = subfolder, _FILES_PER_FOLDER
             self._room_in_subfolder -= 1
             return self._subfolder
@@ -88,7 +88,8 @@ def _write_all(descriptor: int, parts: Iterable[bytes | memoryview]) -> None:
             rest[0] = rest[0][written:]
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Bring the names in `folder` to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

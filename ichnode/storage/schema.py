@@ -11,6 +11,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import (
     JSON,
     Boolean,
@@ -168,20 +169,40 @@ deliveries = Table(  # the outbox: one row for each result and destination
 
 
 def open_engine(url: str) -> Engine:
-    """An engine whose commits survive a power cut, with the tables migrated to the newest form.
+    """An engine whose commits survive a power cut, with the tables migrated to the newest form."""
+    database_file(url).absolute().parent.mkdir(parents=True, exist_ok=True)
+    engine = engine_as_it_is(url)
+    command.upgrade(_migrations(engine), "head")
+    return engine
+
+
+def engine_as_it_is(url: str) -> Engine:
+    """The same engine, for whatever form the tables have.
 
     SQLite runs with WAL, synchronous=FULL, foreign keys and a wait of 10 s for a lock. Transactions begin
     IMMEDIATE, so a guarded update never fails half-way on a lock that it finds too late.
     """
-    Path(url.removeprefix("sqlite:///")).absolute().parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": 10, "check_same_thread": False}, pool_size=64, max_overflow=64)
     event.listen(engine, "connect", _set_pragmas)
     event.listen(engine, "begin", _begin)
+    return engine
+
+
+def newest_form() -> str:
+    """The revision that the migrations lead to."""
+    return str(ScriptDirectory.from_config(_migrations()).get_current_head())
+
+
+def database_file(url: str) -> Path:
+    """Where the database of a sqlite:/// URL lies."""
+    return Path(url.removeprefix("sqlite:///"))
+
+
+def _migrations(engine: Engine | None = None) -> Config:
     config = Config()
     config.set_main_option("script_location", str(files("ichnode.storage").joinpath("migrations")))
     config.attributes["engine"] = engine
-    command.upgrade(config, "head")
-    return engine
+    return config
 
 
 def reading(engine: Engine) -> Connection:
