@@ -212,6 +212,14 @@ class Delivery(_Section):
     max_attempts: Annotated[int, Field(ge=1)] = 100
 
 
+class Retention(_Section):
+    """When finished studies are removed; without values, never."""
+
+    keep_days: Annotated[float, Field(gt=0)] | None = None  # after the last instance of a study came in
+    free_gb: Annotated[float, Field(gt=0)] | None = None  # with less than this free, the oldest ...
+    at_least_hours: Annotated[float, Field(ge=0)] = 24  # ... but nothing younger than this
+
+
 class Settings(_Section):
     """The whole configuration."""
 
@@ -226,6 +234,7 @@ class Settings(_Section):
     clinical: Clinical = Clinical()
     results: Results = Results()
     delivery: Delivery = Delivery()
+    retention: Retention = Retention()
 
     @model_validator(mode="after")
     def _check_names(self) -> "Settings":

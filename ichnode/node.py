@@ -28,18 +28,21 @@ from ichnode.stages.analysis import AnalyserSettings, Analysis, AnalysisRequest
 from ichnode.stages.assemble import AssembleStage
 from ichnode.stages.deliver import DeliverStage, RetryPolicy
 from ichnode.stages.loop import Loop
+from ichnode.stages.purge import PurgeStage, RetentionPolicy
 from ichnode.stages.receive import ReceiveStage
 from ichnode.storage.files import FileStore
 from ichnode.storage.history import History
 from ichnode.storage.intake import Intake
 from ichnode.storage.ledger import Ledger
 from ichnode.storage.outbox import Outbox
+from ichnode.storage.retention import Retention
 from ichnode.storage.schema import open_engine
 from ichnode.web.app import WebServer, create_app
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.25  # how soon an idle loop notices what no wake-up told it, a quiet timer for instance
+PURGE_POLL_S = 60.0
 FINISH_S = 15.0  # at stop, how long a running analysis may still take before it is parked
 CLOSE_S = 4.0  # ... and how long everything else may then take; together less than the 30 s that are promised
 WORKER_START_S = 120.0
@@ -76,6 +79,8 @@ class Node:
         self._delivering = [self._deliver_loop(name) for name in (d.name for d in settings.destinations)]
         self._analysing = self._analyse_loop()
         self._assembling = self._assemble_loop()
+        self._purging = self._purge_stage()
+        self._purge_loop = Loop("purge", self._purging.turn, idle_s=PURGE_POLL_S)
         self._scp = self._storage_scp()
         self._web = WebServer(
             create_app(
@@ -105,6 +110,7 @@ class Node:
         self.intake.close_lost_associations(at=now)
         recovered = self.ledger.recover(at=now)
         swept = self._store.sweep() + self._result_store.sweep()
+        self._purging.remove_discarded()
         self.outbox.give_up_on_unknown([d.name for d in self._settings.destinations], at=now)
         self.metrics.store_bytes.set(self.intake.stored_bytes())
         if recovered or swept:
@@ -161,7 +167,7 @@ class Node:
 
     @property
     def _loops(self) -> tuple[Loop, ...]:
-        return (*self._delivering, self._analysing, self._assembling)
+        return (*self._delivering, self._analysing, self._assembling, self._purge_loop)
 
     def _threads(self) -> dict[str, bool]:
         return {
@@ -226,6 +232,20 @@ class Node:
             wake=self._analysing.wake,
         )
         return Loop("assemble", stage.turn, idle_s=POLL_S)
+
+    def _purge_stage(self) -> PurgeStage:
+        retention = self._settings.retention
+        return PurgeStage(
+            RetentionPolicy(
+                keep_s=None if retention.keep_days is None else retention.keep_days * 86400,
+                free_bytes=None if retention.free_gb is None else int(retention.free_gb * 1e9),
+                at_least_s=retention.at_least_hours * 3600,
+            ),
+            retention=Retention(self._engine),
+            metrics=self.metrics,
+            free_bytes=self._store.free_bytes,
+            clock=self._clock,
+        )
 
     def _storage_scp(self) -> StorageSCP:
         receive = ReceiveStage(

@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, select, text
 from sqlalchemy.exc import DBAPIError
 
-from ichnode.storage.schema import conflicts, instances, newest_form, reading, results
+from ichnode.storage.schema import conflicts, discards, instances, newest_form, reading, results
 
 SETTLED_S = 60.0
 
@@ -58,11 +58,12 @@ def check(engine: Engine, folders: Sequence[Path], *, now: float | None = None) 
             expected = list(_expected(db))
             missing = [*_missing(expected)]
             still = {one.file for one in _expected(db)} if missing else set()
+            leaving = set(db.execute(select(discards.c.file)).scalars())
     except DBAPIError as problem:
         unreadable = Problem(kind="database", subject="database", detail=str(problem.orig))
         return Check(rows=0, files=len(found), problems=(unreadable,))
     problems = [problem for problem in missing if problem.subject in still]
-    problems += _without_rows(found, {one.file for one in expected})
+    problems += _without_rows(found, leaving | {one.file for one in expected})
     return Check(rows=len(expected), files=len(found), problems=tuple(problems))
 
 
@@ -88,9 +89,11 @@ def _expected(db: Connection) -> Iterator[_Expected]:
     offset = instances.c.header["DataSetOffset"].as_integer()
     for file, size, before in db.execute(select(instances.c.file, instances.c.size_bytes, offset)):
         yield _Expected(file, size + before if before is not None else None)
-    for table in (conflicts, results):
-        for file in db.execute(select(table.c.file)).scalars():
-            yield _Expected(file, None)
+    for file in db.execute(select(conflicts.c.file)).scalars():
+        yield _Expected(file, None)
+    here = select(results.c.file, results.c.size_bytes).where(results.c.purged_at.is_(None))
+    for file, size in db.execute(here):
+        yield _Expected(file, size)
 
 
 def _missing(expected: Sequence[_Expected]) -> Iterator[Problem]:

@@ -36,6 +36,10 @@ class FileStore:
         usage = shutil.disk_usage(self._folder)
         return usage.free > min(self._reserve_bytes, usage.total // 20)
 
+    def free_bytes(self) -> int:
+        """What is free on its disk for processes without privileges."""
+        return shutil.disk_usage(self._folder).free
+
     def keep(self, parts: Iterable[bytes | memoryview]) -> Path:
         """Write `parts` as one file: temporary name, fsync, rename, fsync of the folder.
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as LedgerTimeoutError
 
 from ichnode.domain.study import Arrival, Instance, Series, StudySnapshot
-from ichnode.storage.schema import associations, conflicts, instances, reading, studies
+from ichnode.storage.schema import associations, conflicts, instances, purged_instances, reading, studies
 
 LOCK_TIMEOUT_S = 10.0
 
@@ -158,8 +158,20 @@ class Intake:
             .where(instances.c.study_instance_uid == study_instance_uid, instances.c.id <= last_instance_id)
             .order_by(instances.c.series_instance_uid, instances.c.id)
         )
+        here = select(instances.c.sop_instance_uid).where(
+            instances.c.study_instance_uid == study_instance_uid, instances.c.id <= last_instance_id
+        )
+        gone = (
+            select(purged_instances.c.series_instance_uid, func.count())
+            .where(
+                purged_instances.c.study_instance_uid == study_instance_uid,
+                purged_instances.c.sop_instance_uid.not_in(here),
+            )
+            .group_by(purged_instances.c.series_instance_uid)
+        )
         with reading(self._engine) as db:
             rows = [row._mapping for row in db.execute(query)]
+            purged = {uid: count for uid, count in db.execute(gone)}
         return StudySnapshot(
             study_instance_uid=study_instance_uid,
             series=tuple(
@@ -167,6 +179,7 @@ class Intake:
                     series_instance_uid=uid,
                     study_instance_uid=study_instance_uid,
                     instances=tuple(_instance(row) for row in group),
+                    purged=purged.get(uid, 0),
                 )
                 for uid, group in groupby(rows, key=lambda row: str(row["series_instance_uid"]))
             ),

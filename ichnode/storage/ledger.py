@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, insert, select, update
 
 from ichnode.domain.job import MAX_ATTEMPTS, MAX_INTERRUPTIONS, TRANSITIONS, UNFINISHED, Job, JobState
 from ichnode.errors import StaleClaim
-from ichnode.storage.history import ResultFile, read_job
+from ichnode.storage.history import ResultFile, read_job, read_purge
 from ichnode.storage.schema import deliveries, events, jobs, results, snapshots, studies
 
 _PRIORITY_RANK = {"stat": 0, "routine": 1}
@@ -160,9 +160,14 @@ class Ledger:
             move_job(db, job.id, JobState.READY, at=at, detail=detail, attempts=jobs.c.attempts - 1)
 
     def retry(self, job_id: int, *, at: float) -> JobState | None:
-        """Revive a failed, refused or dropped job; its new state, or None when there is nothing to retry."""
+        """Revive a failed, refused or dropped job; its new state, or None when there is nothing to retry.
+
+        There is nothing when what the job reads was purged.
+        """
         with self._engine.begin() as db:
             state = _state(db, job_id)
+            if state is None or _is_purged(db, job_id):
+                return None
             undelivered = deliveries.c.job_id == job_id, deliveries.c.state.in_(["refused", "dead", "cancelled"])
             composed = db.execute(select(deliveries.c.id).where(*undelivered)).first()
             if composed and state in (JobState.FAILED, JobState.DROPPED):
@@ -259,6 +264,11 @@ def _state(db: Connection, job_id: int) -> JobState | None:
     return JobState(state) if state else None
 
 
+def _is_purged(db: Connection, job_id: int) -> bool:
+    study = db.execute(select(jobs.c.study_instance_uid).where(jobs.c.id == job_id)).scalar_one()
+    return read_purge(db, study, job_id) is not None
+
+
 def _add_result(db: Connection, job: Job, result: ResultFile, at: float) -> None:
     result_id = db.execute(
         insert(results)
@@ -269,6 +279,7 @@ def _add_result(db: Connection, job: Job, result: ResultFile, at: float) -> None
             sop_class_uid=result.sop_class_uid,
             series_instance_uid=result.series_instance_uid,
             file=result.file,
+            size_bytes=result.size_bytes,
         )
         .returning(results.c.id)
     ).scalar_one()

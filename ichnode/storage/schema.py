@@ -59,6 +59,7 @@ instances = Table(
     Column("association_id", ForeignKey("associations.id"), nullable=False),
     Column("received_at", Float, nullable=False),
     Index("ix_instances_study", "study_instance_uid", "id"),
+    sqlite_autoincrement=True,  # the ids of purged rows never come again: snapshots name them
 )
 
 conflicts = Table(  # same SOP Instance UID, other bytes: kept aside, never used
@@ -147,6 +148,8 @@ results = Table(
     Column("sop_class_uid", Text, nullable=False),
     Column("series_instance_uid", Text, nullable=False),
     Column("file", Text, nullable=False),
+    Column("size_bytes", Integer),  # NULL: from before it was noted
+    Column("purged_at", Float),  # the file is gone since then
     UniqueConstraint("job_id", "sop_instance_uid"),
 )
 
@@ -166,6 +169,33 @@ deliveries = Table(  # the outbox: one row for each result and destination
     UniqueConstraint("result_id", "destination"),
     Index("ix_deliveries_due", "destination", "state", "next_attempt_at"),
 )
+
+purges = Table(
+    "purges",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_instance_uid", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("reason", Text, nullable=False),  # age, space
+    Column("instances", Integer, nullable=False),
+    Column("results", Integer, nullable=False),
+    Column("instance_bytes", Integer, nullable=False),
+    Column("result_bytes", Integer, nullable=False),
+    Column("last_job_id", Integer, nullable=False),  # it took what the study's jobs up to this one read and made
+    Index("ix_purges_study", "study_instance_uid"),
+)
+
+purged_instances = Table(  # without headers: nothing about a patient stays
+    "purged_instances",
+    metadata,
+    Column("sop_instance_uid", Text, primary_key=True),
+    Column("series_instance_uid", Text, nullable=False),
+    Column("study_instance_uid", Text, nullable=False),
+    Column("purge_id", ForeignKey("purges.id"), nullable=False),
+    Index("ix_purged_instances_study", "study_instance_uid"),
+)
+
+discards = Table("discards", metadata, Column("file", Text, primary_key=True))  # files that are to be removed
 
 
 def open_engine(url: str) -> Engine:
