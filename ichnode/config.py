@@ -60,6 +60,7 @@ class Node(_Section):
     lenient: bool = False  # store data sets that do not parse exactly, marked, instead of refusing them
     max_associations: Annotated[int, Field(ge=1)] = 32
     reserve_mb: Annotated[int, Field(ge=0)] = 500  # below this much free space (or 5 % of the disk) C-STORE gets 0xA700
+    soft_reserve_mb: Annotated[int, Field(ge=0)] = 1000  # below this (or 10 %) new associations are rejected
 
     _check_ae_title = field_validator("ae_title")(_ae_title)
 

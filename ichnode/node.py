@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ichnode.config import Settings
 from ichnode.dicom.listener import LOOPBACK_ONLY, AdmittedSource
 from ichnode.dicom.scp import StorageSCP
 from ichnode.dicom.scu import Peer
+from ichnode.domain.job import JobState
 from ichnode.errors import ConfigError
 from ichnode.inference.bundle import pipeline_bundles
 from ichnode.inference.worker import Worker
@@ -36,13 +38,15 @@ from ichnode.storage.intake import Intake
 from ichnode.storage.ledger import Ledger
 from ichnode.storage.outbox import Outbox
 from ichnode.storage.retention import Retention
-from ichnode.storage.schema import open_engine
+from ichnode.storage.schema import database_file, open_engine
+from ichnode.storage.soundness import LedgerDamaged, Soundness, look_for_damage
 from ichnode.web.app import WebServer, create_app
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.25  # how soon an idle loop notices what no wake-up told it, a quiet timer for instance
 PURGE_POLL_S = 60.0
+LOOK_FOR_DAMAGE_S = 3.0  # at start; a large database is then read in part, and `db check` reads all of it
 FINISH_S = 15.0  # at stop, how long a running analysis may still take before it is parked
 CLOSE_S = 4.0  # ... and how long everything else may then take; together less than the 30 s that are promised
 WORKER_START_S = 120.0
@@ -56,21 +60,24 @@ class Node:
         self._clock = clock
         self._stop = threading.Event()
         data_dir = settings.node.data_dir.absolute()
-        reserve_bytes = settings.node.reserve_mb * 1_000_000
+        reserve = settings.node.reserve_mb * 1_000_000
+        soft_reserve = settings.node.soft_reserve_mb * 1_000_000
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(data_dir)
             self._store, self._result_store = (
-                FileStore(folder, reserve_bytes=reserve_bytes) for folder in settings.stores
+                FileStore(folder, reserve_bytes=reserve, soft_reserve_bytes=soft_reserve) for folder in settings.stores
             )
         except OSError as problem:
             raise ConfigError((f"node.data_dir: cannot write {data_dir}: {problem.strerror}",)) from None
-        self._engine = open_engine(settings.database_url)
+        try:
+            self._engine, self._soundness = _open_ledger(settings.database_url)
+        except ConfigError:
+            os.close(self._lock)
+            raise
         self.ledger, self.history = Ledger(self._engine), History(self._engine)
         self.intake, self.outbox = Intake(self._engine), Outbox(self._engine)
-        self.metrics = Metrics(
-            sources=[source.ae_title for source in settings.sources], count_jobs=self.history.count_by_state
-        )
+        self.metrics = Metrics(sources=[source.ae_title for source in settings.sources], count_jobs=self._count_jobs)
         self._worker: Worker[AnalysisRequest, Analysis] = Worker(
             analyser_settings(settings),
             memory_limit_bytes=(settings.inference.memory_limit_mb or 0) * 1_000_000 or None,
@@ -157,13 +164,24 @@ class Node:
     def readiness(self) -> Mapping[str, str]:
         """What is wrong with each part; "" where nothing is."""
         parts = {name: "" if alive else "not running" for name, alive in self._threads().items()}
-        parts["disk"] = "" if self._store.has_room() else "below the reserve"
+        parts["disk"] = self._store.trouble()
         try:
             self.history.count_by_state()
-            parts["database"] = ""
+            parts["database"] = self._soundness.trouble
         except SQLAlchemyError as problem:
-            parts["database"] = type(problem).__name__
+            parts["database"] = self._soundness.trouble or type(problem).__name__
         return parts
+
+    def refuses_associations(self) -> bool:
+        """Whether whoever wants to send should come again later: the disk runs low, or the database is damaged."""
+        return self._store.refuses_associations or bool(self._soundness.trouble)
+
+    def _count_jobs(self) -> Mapping[JobState, int]:
+        """For the metrics, which are told also when the ledger cannot be read."""
+        try:
+            return self.history.count_by_state()
+        except SQLAlchemyError:
+            return {}
 
     @property
     def _loops(self) -> tuple[Loop, ...]:
@@ -269,6 +287,17 @@ class Node:
         except OSError as problem:
             reason = f"node.port: cannot listen on {node.host}:{node.port}: {problem.strerror}"
             raise ConfigError((reason,)) from None
+
+
+def _open_ledger(url: str) -> tuple[Engine, Soundness]:
+    """The ledger in its newest form. Raises ConfigError when its file is damaged."""
+    try:
+        look_for_damage(database_file(url), limit_s=LOOK_FOR_DAMAGE_S)
+        engine = open_engine(url)
+    except LedgerDamaged as problem:
+        how = "restore a backup (docs/keeping.md); `ichnode db check` tells more"
+        raise ConfigError((f"database.url: {database_file(url)} is damaged: {problem}; {how}",)) from None
+    return engine, Soundness(engine)
 
 
 def analyser_settings(settings: Settings) -> AnalyserSettings:

@@ -2,6 +2,7 @@
 
 import logging
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from ichnode.dicom.statuses import Verdict
 from ichnode.domain.job import JobState, retry_delay_s
 from ichnode.errors import DeliveryError
 from ichnode.metrics import Metrics
+from ichnode.stages.set_clock import SetClock
 from ichnode.storage.history import History
 from ichnode.storage.outbox import Delivery, Outbox
 
@@ -39,6 +41,7 @@ class DeliverStage:
         retry: RetryPolicy,
         calling_ae_title: str,
         clock: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._destination = destination
         self._peer = peer
@@ -48,7 +51,9 @@ class DeliverStage:
         self._retry = retry
         self._calling_ae_title = calling_ae_title
         self._clock = clock
-        self._rests_until = 0.0
+        self._monotonic = monotonic
+        self._rests_until = 0.0  # of the monotonic clock
+        self._set_clock = SetClock(clock, monotonic)
 
     def turn(self) -> bool:
         """Send what is due of one job; whether there was anything.
@@ -56,15 +61,16 @@ class DeliverStage:
         What fails in a way that nobody expects is postponed like any failure, and raised. The stage then also rests, in
         case the ledger could not note that.
         """
-        if self._clock() < self._rests_until:
+        self._set_clock.look()
+        if self._monotonic() < self._rests_until:
             return False
-        due = self._outbox.due(self._destination, at=self._clock())
+        due = self._outbox.due(self._destination, at=self._clock(), longest_wait_s=self._retry.cap_s)
         if not due:
             return False
         objects = [
             Outgoing(sop_class_uid=d.sop_class_uid, sop_instance_uid=d.sop_instance_uid, file=d.file) for d in due
         ]
-        began, jitter = self._clock(), random.random()  # one for the turn: what failed together is tried together
+        began, jitter = self._monotonic(), random.random()  # one for the turn: what failed together is tried together
         open_ones = list(due)
         try:
             for outcome in send(self._peer, objects, calling_ae_title=self._calling_ae_title):
@@ -74,11 +80,11 @@ class DeliverStage:
             log.warning("not_delivered", extra={"destination": self._destination, "detail": problem.detail})
             self._not_sent(open_ones, problem, jitter)
         except Exception as problem:
-            self._rests_until = self._clock() + self._retry.first_s
+            self._rests_until = self._monotonic() + self._retry.first_s
             detail = f"{type(problem).__name__}: {problem}"
             self._not_sent(open_ones, DeliveryError(None, detail, permanent=False), jitter)
             raise
-        self._metrics.stage_seconds.labels("deliver").observe(max(0.0, self._clock() - began))
+        self._metrics.stage_seconds.labels("deliver").observe(self._monotonic() - began)
         return True
 
     def _not_sent(self, deliveries: Sequence[Delivery], problem: DeliveryError, jitter: float) -> None:
@@ -106,6 +112,7 @@ class DeliverStage:
     def _job_ended(self, job_id: int, state: JobState, now: float) -> None:
         job = self._history.job(job_id)
         if job is not None and state is JobState.DONE:
-            waited = now - self._history.last_received_at(job)
-            self._metrics.last_image_to_result_seconds.observe(max(0.0, waited))
+            received_at = self._history.last_received_at(job)
+            if self._set_clock.trusted_since() <= received_at <= now:
+                self._metrics.last_image_to_result_seconds.observe(now - received_at)
         log.info("job_ended", extra={"job_id": job_id, "state": state, "destination": self._destination})

@@ -1,5 +1,6 @@
 """Intake: what was received, from whom, and which studies wait for a snapshot."""
 
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
@@ -16,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as LedgerTimeoutError
 
 from ichnode.domain.study import Arrival, Instance, Series, StudySnapshot
-from ichnode.storage.schema import associations, conflicts, instances, purged_instances, reading, studies
+from ichnode.storage.schema import associations, begin_within, conflicts, instances, purged_instances, reading, studies
 
 LOCK_TIMEOUT_S = 10.0
 
@@ -39,12 +40,19 @@ class WaitingStudy:
     arrival: Arrival
 
 
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    row: dict[str, Any]
+    kept: Future[Kept]
+    until: float  # of the monotonic clock: then its sender is answered
+
+
 class Intake:
     """The tables that receiving writes and assembling reads."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._arrived: deque[tuple[dict[str, Any], Future[Kept]]] = deque()  # rows that wait for a transaction
+        self._arrived: deque[_Arrived] = deque()  # rows that wait for a transaction
         self._committing = Lock()  # one writer at a time: SQLite would let the others sleep between tries
 
     def open_association(self, *, calling_ae_title: str, peer: str, at: float) -> int:
@@ -86,7 +94,7 @@ class Intake:
             "received_at": instance.received_at,
         }
         kept: Future[Kept] = Future()
-        self._arrived.append((row, kept))
+        self._arrived.append(_Arrived(row, kept, time.monotonic() + LOCK_TIMEOUT_S))
         try:
             with self._turn_to_write():
                 if not kept.done():
@@ -97,32 +105,39 @@ class Intake:
         return kept.result(timeout=LOCK_TIMEOUT_S)
 
     def _commit_arrived(self) -> None:
-        """One transaction for every row that waits; each learns what became of it, or why the transaction failed."""
+        """One transaction for every row that waits; each learns what became of it, or why the transaction failed.
+
+        It waits for other processes no longer than the row that may wait least.
+        """
         waiting = [self._arrived.popleft() for _ in range(len(self._arrived))]
-        batch = [(row, kept) for row, kept in waiting if kept.set_running_or_notify_cancel()]
+        batch = [one for one in waiting if one.kept.set_running_or_notify_cancel()]
         try:
-            with self._engine.begin() as db:
-                outcomes = [_keep(db, row) for row, _ in batch]
+            with begin_within(self._engine, min((one.until for one in batch), default=0.0) - time.monotonic()) as db:
+                outcomes = [_keep(db, one.row) for one in batch]
         except SQLAlchemyError as problem:
-            for _, kept in batch:
-                kept.set_exception(problem)
+            for one in batch:
+                one.kept.set_exception(problem)
         else:
-            for (_, kept), outcome in zip(batch, outcomes, strict=True):
-                kept.set_result(outcome)
+            for one, outcome in zip(batch, outcomes, strict=True):
+                one.kept.set_result(outcome)
 
     @contextmanager
-    def _turn_to_write(self) -> Iterator[None]:
-        """One writer at a time. Raises LedgerTimeoutError after LOCK_TIMEOUT_S, so that no sender waits longer."""
+    def _turn_to_write(self) -> Iterator[float]:
+        """One writer at a time; yields until when it may wait for other processes.
+
+        Raises LedgerTimeoutError after LOCK_TIMEOUT_S, so that no sender waits longer.
+        """
+        until = time.monotonic() + LOCK_TIMEOUT_S
         if not self._committing.acquire(timeout=LOCK_TIMEOUT_S):
             raise LedgerTimeoutError("the ledger is busy")
         try:
-            yield
+            yield until
         finally:
             self._committing.release()
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        with self._turn_to_write(), self._engine.begin() as db:
+        with self._turn_to_write() as until, begin_within(self._engine, until - time.monotonic()) as db:
             yield db
 
     def waiting_studies(self) -> list[WaitingStudy]:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select, update
+from sqlalchemy import Connection, Engine, func, or_, select, update
 
 from ichnode.domain.job import JobState
 from ichnode.storage.ledger import move_job
@@ -38,13 +38,13 @@ class Outbox:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def due(self, destination: str, *, at: float) -> list[Delivery]:
-        """What of one job is due at `destination`: STAT first, then the oldest job."""
-        waiting = (
-            deliveries.c.destination == destination,
-            deliveries.c.state == "pending",
-            deliveries.c.next_attempt_at <= at,
-        )
+    def due(self, destination: str, *, at: float, longest_wait_s: float = float("inf")) -> list[Delivery]:
+        """What of one job is due at `destination`: STAT first, then the oldest job.
+
+        What waits longer than anything ever has to is due, too: the clock was set back.
+        """
+        due = or_(deliveries.c.next_attempt_at <= at, deliveries.c.next_attempt_at > at + longest_wait_s)
+        waiting = deliveries.c.destination == destination, deliveries.c.state == "pending", due
         first = (
             select(deliveries.c.job_id)
             .join(jobs, jobs.c.id == deliveries.c.job_id)

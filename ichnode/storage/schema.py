@@ -5,6 +5,8 @@ rows into domain objects.
 The tables are created and changed by the Alembic migrations beside this file; this metadata is what they lead to.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,8 @@ from sqlalchemy import (
     create_engine,
     event,
 )
+
+BUSY_TIMEOUT_MS = 10_000
 
 metadata = MetaData()
 
@@ -240,6 +244,19 @@ def reading(engine: Engine) -> Connection:
     return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
 
 
+@contextmanager
+def begin_within(engine: Engine, seconds: float) -> Iterator[Connection]:
+    """A transaction for writing, which waits at most this long for other writers."""
+    with engine.connect() as db:
+        driver: Any = db.connection.dbapi_connection
+        driver.execute(f"PRAGMA busy_timeout={max(0, int(seconds * 1000))}")
+        try:
+            with db.begin():
+                yield db
+        finally:
+            driver.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+
+
 def _begin(connection: Connection) -> None:
     if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
         connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -247,5 +264,5 @@ def _begin(connection: Connection) -> None:
 
 def _set_pragmas(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver begins nothing by itself; the "begin" listener does
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT_MS}"):
         connection.execute(f"PRAGMA {pragma}")
