@@ -1,5 +1,6 @@
 """The command line: parses and prints; the work is done elsewhere. Research use only."""
 
+import getpass
 import json
 import signal
 import sys
@@ -18,8 +19,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from ichnode import __version__, logs
 from ichnode.config import Settings, example, load_settings
+from ichnode.domain.audit import AuditEvent, pseudonym
 from ichnode.domain.job import JobState
 from ichnode.errors import BackupError, BundleError, ConfigError, IchnodeError, InferenceError
+from ichnode.storage.audit import AuditTrail
 from ichnode.storage.history import History
 from ichnode.storage.intake import Intake
 from ichnode.storage.ledger import Ledger
@@ -35,9 +38,11 @@ app = typer.Typer(
 jobs_app = typer.Typer(no_args_is_help=True, help="Look at jobs, revive or end them.")
 models_app = typer.Typer(no_args_is_help=True, help="The bundles that this node can run.")
 db_app = typer.Typer(no_args_is_help=True, help="Check and back up the database, also while the node runs.")
+audit_app = typer.Typer(no_args_is_help=True, help="Who did what, and whether anybody tampered with the trail.")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(models_app, name="models")
 app.add_typer(db_app, name="db")
+app.add_typer(audit_app, name="audit")
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file; without it, the defaults.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -338,6 +343,43 @@ def db_backup(
         _print_json(asdict(made))
     else:
         typer.echo(f"{made.file}: verified, {made.instances} instances, {made.jobs} jobs, {made.size_bytes} bytes")
+
+
+@audit_app.command("show")
+def audit_show(
+    config: ConfigOption = None,
+    study: Annotated[str | None, typer.Option(help="Only rows that name this Study Instance UID.")] = None,
+    after: Annotated[int, typer.Option(help="Only rows after this one.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """The rows of the trail, oldest first. That it was read is a row, too."""
+    name = pseudonym(study) if study else ""
+    trail = AuditTrail(_engine(config))
+    trail.append(AuditEvent.AUDIT_READ, who=getpass.getuser(), what={"after": after, "study": name}, at=time.time())
+    rows = [row for row in trail.rows(after=after) if name in json.dumps(row.what)]
+    if as_json:
+        _print_json([asdict(row) for row in rows])
+        return
+    for row in rows:
+        when = datetime.fromtimestamp(row.at).strftime("%Y-%m-%dT%H:%M:%S")
+        typer.echo(
+            f"{row.sequence}  {when}  {row.event}  {logs.escape(row.who)}  {row.outcome}  {json.dumps(row.what)}"
+        )
+
+
+@audit_app.command("verify")
+def audit_verify(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Find rows that were altered, removed or moved; fails when there are any."""
+    trail = AuditTrail(_engine(config))
+    found = trail.verify()
+    if as_json:
+        _print_json({"rows": trail.end(), "tampered": [asdict(one) for one in found]})
+    else:
+        for one in found:
+            typer.echo(f"row {one.sequence} {one.detail}")
+        typer.echo("tampered with" if found else f"unaltered: {trail.end()} rows")
+    if found:
+        raise typer.Exit(1)
 
 
 def _bundles(config: Path | None) -> list[dict[str, Any]]:

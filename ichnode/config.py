@@ -221,6 +221,23 @@ class Retention(_Section):
     at_least_hours: Annotated[float, Field(ge=0)] = 24  # ... but nothing younger than this
 
 
+class Audit(_Section):
+    """Where audit messages are sent, by syslog over TLS; the trail in the database is kept in any event."""
+
+    host: Annotated[str, Field(min_length=1)] | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] = 6514
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+    @field_validator("ca_file", "cert_file", "key_file")
+    @classmethod
+    def _check_file(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError(f"there is no file {value}")
+        return value
+
+
 class Settings(_Section):
     """The whole configuration."""
 
@@ -236,6 +253,7 @@ class Settings(_Section):
     results: Results = Results()
     delivery: Delivery = Delivery()
     retention: Retention = Retention()
+    audit: Audit = Audit()
 
     @model_validator(mode="after")
     def _check_names(self) -> "Settings":
@@ -273,6 +291,11 @@ class Settings(_Section):
         """The name of the bundle of each pipeline that any rule runs."""
         pipelines = dict.fromkeys(pipeline for rule in self.decision_rules for pipeline in rule.run)
         return {pipeline: getattr(self.inference, f"{pipeline}_bundle") for pipeline in pipelines}
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the whole configuration, for the audit trail."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
     @property
     def results_sha256(self) -> str:

@@ -67,6 +67,9 @@ class Metrics:
         self.purged_bytes = Counter(
             "ichnode_purged_bytes_total", "Bytes of instances and results removed by retention", registry=self.registry
         )
+        self.audit_unsent = Gauge(
+            "ichnode_audit_unsent_rows", "Rows of the audit trail that the collector lacks", registry=self.registry
+        )
         build = Info("ichnode_build", "Version of the node", registry=self.registry)
         build.info({"version": __version__, "python": platform.python_version()})
         self.registry.register(_JobStates(count_jobs))

@@ -15,10 +15,13 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from ichnode import __version__
 from ichnode.config import Settings
 from ichnode.dicom.listener import LOOPBACK_ONLY, AdmittedSource
 from ichnode.dicom.scp import StorageSCP
 from ichnode.dicom.scu import Peer
+from ichnode.dicom.syslog import Collector
+from ichnode.domain.audit import AuditEvent
 from ichnode.domain.job import JobState
 from ichnode.errors import ConfigError
 from ichnode.inference.bundle import pipeline_bundles
@@ -32,6 +35,8 @@ from ichnode.stages.deliver import DeliverStage, RetryPolicy
 from ichnode.stages.loop import Loop
 from ichnode.stages.purge import PurgeStage, RetentionPolicy
 from ichnode.stages.receive import ReceiveStage
+from ichnode.stages.report_audit import AuditStage
+from ichnode.storage.audit import AuditTrail
 from ichnode.storage.files import FileStore
 from ichnode.storage.history import History
 from ichnode.storage.intake import Intake
@@ -88,6 +93,9 @@ class Node:
         self._assembling = self._assemble_loop()
         self._purging = self._purge_stage()
         self._purge_loop = Loop("purge", self._purging.turn, idle_s=PURGE_POLL_S)
+        self._trail = AuditTrail(self._engine)
+        self.auditing = self._audit_stage()
+        self._audit_loop = Loop("audit", self.auditing.turn, idle_s=POLL_S)
         self._scp = self._storage_scp()
         self._web = WebServer(
             create_app(
@@ -114,6 +122,7 @@ class Node:
     def start(self) -> None:
         """Put right what a killed process left, then start the loops, and the listener last."""
         now = self._clock()
+        self._tell(AuditEvent.APPLICATION_STARTED, {"configuration": self._settings.sha256, "version": __version__})
         self.intake.close_lost_associations(at=now)
         recovered = self.ledger.recover(at=now)
         swept = self._store.sweep() + self._result_store.sweep()
@@ -157,9 +166,17 @@ class Node:
             loop.join(max(0.0, until - time.monotonic()))
         self._worker.stop()
         self._web.stop()
+        try:
+            self.auditing.finish()
+            self._tell(AuditEvent.APPLICATION_STOPPED, {})
+        except SQLAlchemyError as problem:
+            log.warning("stop_not_audited", extra={"detail": type(problem).__name__})
         self._engine.dispose()
         os.close(self._lock)
         log.info("stopped")
+
+    def _tell(self, event: AuditEvent, what: Mapping[str, str]) -> None:
+        self._trail.append(event, who=self._settings.node.ae_title, what=what, at=self._clock())
 
     def readiness(self) -> Mapping[str, str]:
         """What is wrong with each part; "" where nothing is."""
@@ -185,7 +202,7 @@ class Node:
 
     @property
     def _loops(self) -> tuple[Loop, ...]:
-        return (*self._delivering, self._analysing, self._assembling, self._purge_loop)
+        return (*self._delivering, self._analysing, self._assembling, self._purge_loop, self._audit_loop)
 
     def _threads(self) -> dict[str, bool]:
         return {
@@ -265,6 +282,23 @@ class Node:
             clock=self._clock,
         )
 
+    def _audit_stage(self) -> AuditStage:
+        audit = self._settings.audit
+        collector = audit.host and Collector(
+            host=audit.host,
+            port=audit.port,
+            ca_file=audit.ca_file,
+            cert_file=audit.cert_file,
+            key_file=audit.key_file,
+        )
+        return AuditStage(
+            collector or None,
+            trail=self._trail,
+            metrics=self.metrics,
+            ae_title=self._settings.node.ae_title,
+            clock=self._clock,
+        )
+
     def _storage_scp(self) -> StorageSCP:
         receive = ReceiveStage(
             store=self._store,
@@ -296,7 +330,7 @@ def _open_ledger(url: str) -> tuple[Engine, Soundness]:
         engine = open_engine(url)
     except LedgerDamaged as problem:
         how = "restore a backup (docs/keeping.md); `ichnode db check` tells more"
-        raise ConfigError((f"database.url: {database_file(url)} is damaged: {problem}; {how}",)) from None
+        raise ConfigError((f"database.url: {url} cannot be used: it is damaged: {problem}; {how}",)) from None
     return engine, Soundness(engine)
 
 

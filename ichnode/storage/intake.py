@@ -16,7 +16,9 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as LedgerTimeoutError
 
+from ichnode.domain.audit import AuditEvent, AuditOutcome, pseudonym
 from ichnode.domain.study import Arrival, Instance, Series, StudySnapshot
+from ichnode.storage.audit import append_audit
 from ichnode.storage.schema import associations, begin_within, conflicts, instances, purged_instances, reading, studies
 
 LOCK_TIMEOUT_S = 10.0
@@ -59,21 +61,21 @@ class Intake:
         """A row for a new association; its id."""
         row = {"calling_ae_title": calling_ae_title, "peer": peer, "opened_at": at}
         with self._writing() as db:
-            return int(db.execute(insert(associations).values(row).returning(associations.c.id)).scalar_one())
+            new = int(db.execute(insert(associations).values(row).returning(associations.c.id)).scalar_one())
+            what = {"association": new, "peer": peer}
+            append_audit(db, AuditEvent.ASSOCIATION_OPENED, who=calling_ae_title, what=what, at=at)
+            return new
 
     def close_association(self, association_id: int, *, ending: str, at: float) -> None:
-        """How an association ended: "released" or "aborted"."""
+        """How an association ended: "released" or "aborted"; what came over it goes into the audit trail."""
         with self._writing() as db:
-            db.execute(
-                update(associations)
-                .where(associations.c.id == association_id, associations.c.ending.is_(None))
-                .values(ending=ending, closed_at=at)
-            )
+            _close(db, association_id, ending, at)
 
     def close_lost_associations(self, *, at: float) -> None:
         """At start: associations that a killed process left open."""
         with self._engine.begin() as db:
-            db.execute(update(associations).where(associations.c.ending.is_(None)).values(ending="lost", closed_at=at))
+            for lost in db.execute(select(associations.c.id).where(associations.c.ending.is_(None))).scalars().all():
+                _close(db, lost, "lost", at)
 
     def keep(self, instance: Instance, *, sha256: str, size_bytes: int) -> Kept:
         """Commit the row of a stored instance; the same bytes again change nothing. Atomic, also between processes.
@@ -252,6 +254,26 @@ def _keep(db: Connection, row: Mapping[str, Any]) -> Kept:
     aside = upsert(conflicts).on_conflict_do_nothing().returning(conflicts.c.id)
     new = db.execute(aside, {column: row[column] for column in columns}).scalar_one_or_none()
     return Kept.CONFLICT if new is not None else Kept.KNOWN_CONFLICT
+
+
+def _close(db: Connection, association_id: int, ending: str, at: float) -> None:
+    """Note the ending of an association that is open, once."""
+    closed = db.execute(
+        update(associations)
+        .where(associations.c.id == association_id, associations.c.ending.is_(None))
+        .values(ending=ending, closed_at=at)
+        .returning(associations.c.calling_ae_title, associations.c.peer)
+    ).first()
+    if closed is None:
+        return
+    kinds = instances.c.study_instance_uid, instances.c.sop_class_uid
+    query = select(*kinds, func.count()).where(instances.c.association_id == association_id).group_by(*kinds)
+    studies_of: dict[str, dict[str, int]] = {}
+    for study, sop_class, count in db.execute(query):
+        studies_of.setdefault(pseudonym(study), {})[sop_class] = count
+    what = {"association": association_id, "peer": closed.peer, "ending": ending, "studies": studies_of}
+    outcome = AuditOutcome.SUCCESS if ending == "released" else AuditOutcome.FAILURE
+    append_audit(db, AuditEvent.INSTANCES_RECEIVED, who=closed.calling_ae_title, what=what, at=at, outcome=outcome)
 
 
 def _instance(row: Mapping[Any, Any]) -> Instance:

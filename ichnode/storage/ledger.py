@@ -10,11 +10,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select, update
 
+from ichnode.domain.audit import AuditEvent, AuditOutcome, pseudonym
 from ichnode.domain.job import MAX_ATTEMPTS, MAX_INTERRUPTIONS, TRANSITIONS, UNFINISHED, Job, JobState
 from ichnode.errors import StaleClaim
+from ichnode.storage.audit import append_audit
 from ichnode.storage.history import ResultFile, read_job, read_purge
 from ichnode.storage.schema import deliveries, events, jobs, results, snapshots, studies
 
+NODE, BY_HAND = "ichnode", "command line"  # who does it, in the audit trail
+_UNDER_WAY = frozenset({JobState.READY, JobState.ANALYSING, JobState.DELIVERING})
 _PRIORITY_RANK = {"stat": 0, "routine": 1}
 
 
@@ -179,6 +183,7 @@ class Ledger:
             else:
                 return None
             move_job(db, job_id, new, at=at, detail="retried by hand", outcome=None, attempts=0, interruptions=0)
+            append_audit(db, AuditEvent.JOB_REVIVED, who=BY_HAND, what={"job": job_id, "state": new.value}, at=at)
             return new
 
     def drop(self, job_id: int, *, at: float) -> bool:
@@ -187,7 +192,7 @@ class Ledger:
             if _state(db, job_id) not in UNFINISHED:
                 return False
             _cancel_deliveries(db, job_id)
-            move_job(db, job_id, JobState.DROPPED, at=at, detail="dropped by hand")
+            move_job(db, job_id, JobState.DROPPED, at=at, detail="dropped by hand", who=BY_HAND)
             return True
 
 
@@ -231,11 +236,22 @@ def _open_job(db: Connection, study_instance_uid: str, snapshot_id: int, plan: P
     ).scalar_one()
     opened = {"job_id": job_id, "at": at, "to_state": plan.state, "detail": f"{plan.reason}: {plan.detail}"}
     db.execute(insert(events).values(opened))
+    names = {"study": pseudonym(study_instance_uid), "series": pseudonym(plan.series_instance_uid)}
+    what = {"job": job_id, **names, "decision": plan.decision, "reason": str(plan.reason), "rule": plan.rule}
+    append_audit(db, AuditEvent.JOB_DECIDED, who=NODE, what=what, at=at)
     return True
 
 
 def move_job(
-    db: Connection, job_id: int, to: JobState, *, at: float, detail: str, reason: str | None = None, **also: Any
+    db: Connection,
+    job_id: int,
+    to: JobState,
+    *,
+    at: float,
+    detail: str,
+    reason: str | None = None,
+    who: str = NODE,
+    **also: Any,
 ) -> None:
     """One guarded transition with its event; StaleClaim when the table of transitions does not allow it.
 
@@ -252,6 +268,10 @@ def move_job(
     if moved.rowcount != 1:
         raise StaleClaim(f"job {job_id} is no longer {start}")
     db.execute(insert(events).values(job_id=job_id, at=at, from_state=start, to_state=to, detail=detail))
+    if to not in _UNDER_WAY:
+        outcome = AuditOutcome.FAILURE if to is JobState.FAILED else AuditOutcome.SUCCESS
+        what = {"job": job_id, "state": to.value, "reason": reason}
+        append_audit(db, AuditEvent.JOB_ENDED, who=who, what=what, at=at, outcome=outcome)
 
 
 def _expect(db: Connection, job_id: int, state: JobState) -> None:

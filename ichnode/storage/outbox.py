@@ -6,8 +6,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, or_, select, update
 
+from ichnode.domain.audit import AuditEvent, AuditOutcome, pseudonym
 from ichnode.domain.job import JobState
-from ichnode.storage.ledger import move_job
+from ichnode.storage.audit import append_audit
+from ichnode.storage.ledger import NODE, move_job
 from ichnode.storage.schema import deliveries, jobs, reading, results
 
 
@@ -97,6 +99,7 @@ class Outbox:
         """Set the last word on one delivery, and on its job when it was the last one open."""
         with self._engine.begin() as db:
             _update(db, delivery, **values)
+            _audit_destination(db, delivery, at)
             counted = select(deliveries.c.state, func.count()).where(deliveries.c.job_id == delivery.job_id)
             states = {state: count for state, count in db.execute(counted.group_by(deliveries.c.state))}
             job_state = db.execute(select(jobs.c.state).where(jobs.c.id == delivery.job_id)).scalar_one()
@@ -113,6 +116,24 @@ class Outbox:
 _DELIVERY_QUERY = select(
     deliveries, results.c.role, results.c.sop_class_uid, results.c.sop_instance_uid, results.c.file
 ).join(results, results.c.id == deliveries.c.result_id)
+
+
+def _audit_destination(db: Connection, delivery: Delivery, at: float) -> None:
+    """Once nothing of the job is open at the destination, the trail tells what it took."""
+    query = (
+        select(jobs.c.study_instance_uid, results.c.sop_class_uid, deliveries.c.state, func.count())
+        .join(results, results.c.id == deliveries.c.result_id)
+        .join(jobs, jobs.c.id == deliveries.c.job_id)
+        .where(deliveries.c.job_id == delivery.job_id, deliveries.c.destination == delivery.destination)
+        .group_by(jobs.c.study_instance_uid, results.c.sop_class_uid, deliveries.c.state)
+    )
+    rows = db.execute(query).all()
+    if any(state == "pending" for _, _, state, _ in rows):
+        return
+    taken = {sop_class: count for _, sop_class, state, count in rows if state == "delivered"}
+    outcome = AuditOutcome.SUCCESS if all(row.state == "delivered" for row in rows) else AuditOutcome.FAILURE
+    what = {"job": delivery.job_id, "destination": delivery.destination, "studies": {pseudonym(rows[0][0]): taken}}
+    append_audit(db, AuditEvent.RESULTS_DELIVERED, who=NODE, what=what, at=at, outcome=outcome)
 
 
 def _update(db: Connection, delivery: Delivery, **values: Any) -> None:

@@ -26,8 +26,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from ichnode.domain.audit import AuditEvent, pseudonym
 from ichnode.domain.job import UNFINISHED, JobState
+from ichnode.storage.audit import append_audit
 from ichnode.storage.history import Purge, as_purge
+from ichnode.storage.ledger import NODE
 from ichnode.storage.schema import (
     conflicts,
     deliveries,
@@ -120,6 +123,8 @@ def _purge(db: Connection, study_instance_uid: str, reason: str, at: float) -> P
     db.execute(delete(conflicts).where(aside))
     db.execute(delete(instances).where(of_study))
     db.execute(update(results).where(here).values(purged_at=at))
+    what = {"study": pseudonym(study_instance_uid), "reason": reason, "instances": received, "results": made}
+    append_audit(db, AuditEvent.STUDY_PURGED, who=NODE, what=what, at=at)
     return as_purge(row._mapping)
 
 

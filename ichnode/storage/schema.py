@@ -63,6 +63,7 @@ instances = Table(
     Column("association_id", ForeignKey("associations.id"), nullable=False),
     Column("received_at", Float, nullable=False),
     Index("ix_instances_study", "study_instance_uid", "id"),
+    Index("ix_instances_association", "association_id"),
     sqlite_autoincrement=True,  # the ids of purged rows never come again: snapshots name them
 )
 
@@ -200,6 +201,34 @@ purged_instances = Table(  # without headers: nothing about a patient stays
 )
 
 discards = Table("discards", metadata, Column("file", Text, primary_key=True))  # files that are to be removed
+
+audit = Table(  # rows are only appended; triggers forbid the rest
+    "audit",
+    metadata,
+    Column("sequence", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("what", JSON, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("previous_sha256", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+)
+
+audit_head = Table(  # one row: where the trail ends
+    "audit_head",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("sequence", Integer, nullable=False),
+    Column("sha256", Text, nullable=False),
+)
+
+audit_positions = Table(  # the last row that each collector got
+    "audit_positions",
+    metadata,
+    Column("collector", Text, primary_key=True),
+    Column("sequence", Integer, nullable=False),
+)
 
 
 def open_engine(url: str) -> Engine:

@@ -98,7 +98,7 @@ def test_a_node_does_not_start_on_a_damaged_database_and_says_what_to_do(tmp_pat
     file.write_text(f'[node]\nhost = "127.0.0.1"\nport = 0\ndata_dir = "{tmp_path}/data"\n[web]\nport = 0')
     outcome = CliRunner().invoke(app, ["serve", "--config", str(file)])
     assert outcome.exit_code == 1
-    assert outcome.stderr.startswith(f"database.url: {database} is damaged: ")
+    assert outcome.stderr.startswith(f"database.url: sqlite:///{database} cannot be used: it is damaged: ")
     assert "restore a backup (docs/keeping.md)" in outcome.stderr
     assert "Traceback" not in outcome.output
     with pytest.raises(ConfigError, match="is damaged"):
