@@ -93,7 +93,6 @@ class Node:
         self._assembling = self._assemble_loop()
         self._purging = self._purge_stage()
         self._purge_loop = Loop("purge", self._purging.turn, idle_s=PURGE_POLL_S)
-        self._trail = AuditTrail(self._engine)
         self.auditing = self._audit_stage()
         self._audit_loop = Loop("audit", self.auditing.turn, idle_s=POLL_S)
         self._scp = self._storage_scp()
@@ -122,7 +121,8 @@ class Node:
     def start(self) -> None:
         """Put right what a killed process left, then start the loops, and the listener last."""
         now = self._clock()
-        self._tell(AuditEvent.APPLICATION_STARTED, {"configuration": self._settings.sha256, "version": __version__})
+        started = {"configuration": self._settings.sha256, "version": __version__}
+        self.auditing.tell(AuditEvent.APPLICATION_STARTED, started)
         self.intake.close_lost_associations(at=now)
         recovered = self.ledger.recover(at=now)
         swept = self._store.sweep() + self._result_store.sweep()
@@ -166,17 +166,10 @@ class Node:
             loop.join(max(0.0, until - time.monotonic()))
         self._worker.stop()
         self._web.stop()
-        try:
-            self.auditing.finish()
-            self._tell(AuditEvent.APPLICATION_STOPPED, {})
-        except SQLAlchemyError as problem:
-            log.warning("stop_not_audited", extra={"detail": type(problem).__name__})
+        self.auditing.finish(AuditEvent.APPLICATION_STOPPED)
         self._engine.dispose()
         os.close(self._lock)
         log.info("stopped")
-
-    def _tell(self, event: AuditEvent, what: Mapping[str, str]) -> None:
-        self._trail.append(event, who=self._settings.node.ae_title, what=what, at=self._clock())
 
     def readiness(self) -> Mapping[str, str]:
         """What is wrong with each part; "" where nothing is."""
@@ -293,7 +286,7 @@ class Node:
         )
         return AuditStage(
             collector or None,
-            trail=self._trail,
+            trail=AuditTrail(self._engine),
             metrics=self.metrics,
             ae_title=self._settings.node.ae_title,
             clock=self._clock,

@@ -7,8 +7,12 @@ the collector has reached is kept, too. A row may be sent twice, and is never le
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from threading import Lock
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from ichnode.dicom.audit_message import audit_message
 from ichnode.dicom.syslog import Collector, send_syslog
@@ -23,6 +27,15 @@ _KINDS_A_TURN = 20  # different ones; the rarer ones are counted
 _ROWS_A_TURN = 200
 _REJECTIONS_EVERY_S = 1.0  # a flood of rejected associations is a few rows a second
 _FIRST_REST_S, _LONGEST_REST_S = 1.0, 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    event: AuditEvent
+    who: str
+    what: Mapping[str, Any]
+    outcome: AuditOutcome
+    at: float
 
 
 class AuditStage:
@@ -44,10 +57,11 @@ class AuditStage:
         self._ae_title = ae_title
         self._clock = clock
         self._monotonic = monotonic
-        self._lock = Lock()
+        self._lock, self._writing = Lock(), Lock()
         self._rejected: deque[tuple[str, str, str, str]] = deque()
         self._left_out = 0
-        self._written_at = float("-inf")
+        self._counted_at = float("-inf")
+        self._pending: deque[_Told] = deque()  # not written yet
         self._rests_until, self._rest_s = 0.0, _FIRST_REST_S
 
     def association_rejected(self, *, calling_ae_title: str, called_ae_title: str, peer: str, reason: str) -> None:
@@ -58,37 +72,48 @@ class AuditStage:
             else:
                 self._left_out += 1
 
+    def tell(self, event: AuditEvent, what: Mapping[str, Any]) -> None:
+        """What the node itself does; written now, or later where the ledger cannot be written now."""
+        self._pending.append(_Told(event, self._ae_title, what, AuditOutcome.SUCCESS, self._clock()))
+        try:
+            self._write_pending()
+        except SQLAlchemyError as problem:
+            log.warning("not_audited_yet", extra={"detail": f"{event}: {type(problem).__name__}"})
+
     def turn(self) -> bool:
-        """Write the rejections, send the next rows; whether there may be more to send."""
-        self._write_rejections()
+        """Write what is not written yet, send the next rows; whether there may be more to send."""
+        due = self._monotonic() >= self._counted_at + _REJECTIONS_EVERY_S
+        if self._rejected and due and len(self._pending) < _KINDS_A_TURN:
+            self._count_rejections()
+        self._write_pending()
         return self._collector is not None and self._send(self._collector)
 
-    def finish(self) -> None:
-        """At stop: what can still be told at once."""
-        self._written_at = float("-inf")
-        self._write_rejections()
+    def finish(self, event: AuditEvent) -> None:
+        """At stop: what can still be told at once, and `event` as the last."""
+        self._count_rejections()
+        self.tell(event, {})
 
-    def _write_rejections(self) -> None:
-        """One row for all that are alike."""
-        if not self._rejected or self._monotonic() < self._written_at + _REJECTIONS_EVERY_S:
-            return
+    def _count_rejections(self) -> None:
+        """One row for all that are alike; the rarer ones are only counted."""
         with self._lock:
             alike, left_out = Counter(self._rejected), self._left_out
             self._rejected.clear()
             self._left_out = 0
-        self._written_at = self._monotonic()
+        self._counted_at = self._monotonic()
         most = alike.most_common(_KINDS_A_TURN)
         left_out += alike.total() - sum(times for _, times in most)
         for (calling, called, peer, reason), times in most:
             what = {"called_ae_title": called, "peer": peer, "reason": reason, "times": times, "left_out": left_out}
-            self._trail.append(
-                AuditEvent.ASSOCIATION_REJECTED,
-                who=calling,
-                what=what,
-                at=self._clock(),
-                outcome=AuditOutcome.FAILURE,
-            )
+            told = _Told(AuditEvent.ASSOCIATION_REJECTED, calling, what, AuditOutcome.FAILURE, self._clock())
+            self._pending.append(told)
             left_out = 0
+
+    def _write_pending(self) -> None:
+        with self._writing:
+            while self._pending:
+                told = self._pending[0]
+                self._trail.append(told.event, who=told.who, what=told.what, at=told.at, outcome=told.outcome)
+                self._pending.popleft()
 
     def _send(self, collector: Collector) -> bool:
         position = self._trail.position(collector.name)

@@ -2,8 +2,8 @@
 
 A study may go when no instance waits, every job has ended, and every result was delivered or had no destination (those
 of a superseded job were replaced). What stays: jobs, results and deliveries as rows, the UIDs of purged instances
-without their headers, and the purge itself. Files are only named here (`discards`); they are removed after the commit,
-so that a kill between the two leaves no row without its file.
+without their headers (SQLite overwrites what it deletes), and the purge itself. Files are only named here (`discards`);
+they are removed after the commit, so that a kill between the two leaves no row without its file.
 """
 
 from collections.abc import Sequence

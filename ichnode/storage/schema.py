@@ -33,6 +33,13 @@ from sqlalchemy import (
 )
 
 BUSY_TIMEOUT_MS = 10_000
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "secure_delete=ON",  # headers of purged instances are overwritten
+    f"busy_timeout={BUSY_TIMEOUT_MS}",
+)
 
 metadata = MetaData()
 
@@ -293,5 +300,5 @@ def _begin(connection: Connection) -> None:
 
 def _set_pragmas(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver begins nothing by itself; the "begin" listener does
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT_MS}"):
+    for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")

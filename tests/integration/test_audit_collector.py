@@ -5,8 +5,10 @@ import time
 from itertools import pairwise
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from ichnode.dicom.syslog import Collector
+from ichnode.domain.audit import AuditEvent
 from ichnode.metrics import Metrics
 from ichnode.stages.report_audit import AuditStage
 from ichnode.storage.audit import AuditTrail
@@ -129,6 +131,21 @@ def test_a_rejected_association_is_told_and_does_not_wait(clinic, certificate, s
             assert time.monotonic() - began < 0.1
         auditing.turn()
         assert b"110113" in collector.wait_for(b"10.6.6.6")
+
+
+def test_what_the_ledger_could_not_take_is_written_when_it_can(clinic, start_auditing, monkeypatch):
+    def full(*_, **__):
+        raise OperationalError("INSERT", {}, Exception("database or disk is full"))
+
+    auditing = start_auditing()
+    with monkeypatch.context() as patched:
+        patched.setattr(AuditTrail, "append", full)
+        auditing.tell(AuditEvent.APPLICATION_STARTED, {})
+        auditing.association_rejected(calling_ae_title="X", called_ae_title="Y", peer="10.6.6.6", reason="unknown")
+        with pytest.raises(OperationalError):
+            auditing.turn()
+    auditing.turn()
+    assert [row.event for row in AuditTrail(clinic.engine).rows()] == ["application_started", "association_rejected"]
 
 
 def test_a_flood_of_rejections_is_a_few_rows(clinic, start_auditing):

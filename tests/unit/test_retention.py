@@ -174,6 +174,16 @@ def test_nothing_about_the_patient_stays(clinic, start_purging):
         assert db.execute(text("SELECT count(*) FROM instances WHERE header LIKE '%PatientID%'")).scalar_one() == 0
 
 
+def test_not_even_a_look_into_the_file_of_the_database_finds_the_patient(clinic, start_purging, tmp_path):
+    clinic.finish()
+    clinic.engine.dispose()
+    assert b"PatientID" in (tmp_path / "ichnode.db").read_bytes()
+    clinic.now += 31 * DAY
+    start_purging().turn()
+    clinic.engine.dispose()
+    assert b"PatientID" not in (tmp_path / "ichnode.db").read_bytes()
+
+
 def test_quarantined_instances_leave_with_their_study(clinic, start_purging):
     clinic.finish()
     assert clinic.receive("1", 1, sha256="b") is Kept.CONFLICT
