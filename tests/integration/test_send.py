@@ -132,6 +132,7 @@ class Delivering:
             retry=RetryPolicy(first_s=8, cap_s=60, max_attempts=3),
             calling_ae_title="ICHNODE",
             clock=lambda: self.now,
+            monotonic=lambda: self.now,
         )
 
     def _receive_and_decide(self, intake: Intake) -> None:
