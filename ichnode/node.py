@@ -131,6 +131,9 @@ class Node:
         self.metrics.store_bytes.set(self.intake.stored_bytes())
         if recovered or swept:
             log.info("recovered", extra={"count": recovered, "detail": f"{swept} half-written files removed"})
+        if not self.intake.stored_bytes() and self._store.holds_files():
+            detail = "instances holds files, but the database knows no instance: was it lost? see ichnode db check"
+            log.warning("files_without_rows", extra={"detail": detail})
         if not self._settings.destinations:
             log.warning("no_destination", extra={"detail": "results stay in data_dir; configure [[destinations]]"})
         self._worker.start()

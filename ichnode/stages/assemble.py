@@ -14,6 +14,8 @@ from ichnode.storage.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
+_LONGEST_REST_S = 4.0
+
 
 @dataclass(slots=True)
 class _Watched:
@@ -23,6 +25,8 @@ class _Watched:
     last_instance_id: int
     changed: float
     snapshot: StudySnapshot | None = None
+    failures: int = 0
+    rests_until: float = 0.0  # after a failure: each is a traceback in the log
 
 
 class AssembleStage:
@@ -64,9 +68,14 @@ class AssembleStage:
         self._watched = {study.study_instance_uid: self._watch(study) for study in waiting}
         taken = 0
         for study in waiting:
+            watched = self._watched[study.study_instance_uid]
+            if self._monotonic() < watched.rests_until:
+                continue
             try:
                 taken += self._take(study)
             except Exception:
+                watched.rests_until = self._monotonic() + min(2.0**watched.failures, _LONGEST_REST_S)
+                watched.failures += 1
                 log.exception("study_not_assembled", extra={"study_instance_uid": study.study_instance_uid})
         return taken > 0
 

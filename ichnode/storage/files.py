@@ -50,6 +50,10 @@ class FileStore:
         """Whether so little is free that whoever wants to send should come again later."""
         return bool(self._lack(self._soft_reserve_bytes, share=10, inodes=_SOFT_MIN_INODES)) or not self.has_room()
 
+    def holds_files(self) -> bool:
+        """Whether anything is kept."""
+        return any(self._folder.glob("*/*.dcm"))
+
     def free_bytes(self) -> int:
         """What is free on its disk for processes without privileges."""
         disk = os.statvfs(self._folder)

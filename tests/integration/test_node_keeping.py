@@ -110,3 +110,21 @@ def test_readiness_tells_what_the_disk_lacks(start_node, monkeypatch):
     monkeypatch.setattr(FileStore, "trouble", lambda self: "read-only")
     assert node.get("/readyz").json()["disk"] == "read-only"
     assert node.node.refuses_associations()
+
+
+def test_a_running_node_is_checked_and_backed_up_and_a_lost_database_is_noticed(start_node, tmp_path, caplog):
+    node = start_node()
+    head = head_ct(hematoma_ml=20, geometry=SMALL, seed=33).datasets
+    assert set(node.send(head)) == {0}
+    config = tmp_path / "ichnode.toml"
+    config.write_text(f'[node]\ndata_dir = "{tmp_path}/data"')
+    for command in (["check"], ["backup", str(tmp_path / "copy.db")]):
+        outcome = CliRunner().invoke(app, ["db", *command, "--config", str(config)])
+        assert outcome.exit_code == 0, outcome.output
+    assert f"verified, {len(head)} instances" in outcome.output
+    node.stop()
+    for file in (tmp_path / "data").glob("ichnode.db*"):
+        file.unlink()
+    with caplog.at_level("WARNING", logger="ichnode"):
+        start_node()
+    assert "files_without_rows" in [record.message for record in caplog.records]

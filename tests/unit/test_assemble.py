@@ -102,3 +102,27 @@ def test_after_a_start_the_quiet_begins_anew(clinic, clocks, start_assembling):
     assert not assembling.turn()
     clocks.pass_time(10.0)
     assert assembling.turn()
+
+
+def test_a_study_that_fails_rests_longer_and_longer_and_stops_no_other(clinic, clocks, start_assembling, monkeypatch):
+    tried = []
+
+    def fail(study_instance_uid, *_, **options):
+        tried.append(study_instance_uid)
+        if study_instance_uid == "1":
+            raise OSError(28, "No space left on device")
+        return record(study_instance_uid, *_, **options)
+
+    record = clinic.ledger.record_decisions
+    monkeypatch.setattr(clinic.ledger, "record_decisions", fail)
+    assembling = start_assembling()
+    clinic.receive("1"), clinic.receive("2")
+    assembling.turn()
+    clocks.pass_time(10.0)
+    for _ in range(80):
+        assembling.turn()
+        clocks.pass_time(0.25)
+    assert (tried.count("1"), tried.count("2")) == (7, 1)  # after 0, 1, 3, 7, 11, 15 and 19 s
+    monkeypatch.undo()
+    clocks.pass_time(4.0)
+    assert assembling.turn()
