@@ -29,7 +29,7 @@ def append_audit(
     last = db.execute(select(audit_head.c.sequence, audit_head.c.sha256)).one()
     row = AuditRow(
         sequence=last.sequence + 1,
-        at=at,
+        at=float(at),  # as it will be read, for the hash
         event=event.value,
         who=who,
         what=what,

@@ -170,3 +170,8 @@ def test_a_collector_goes_on_where_it_was(trail, engine):
     trail.reached("a:1", 7)
     trail.reached("a:1", 9)
     assert (AuditTrail(engine).position("a:1"), trail.position("b:1")) == (9, 0)
+
+
+def test_a_time_without_a_fraction_is_hashed_as_it_is_read(trail):
+    trail.append(AuditEvent.JUDGED, who="x", what={"é": [1, 2.5, None]}, at=7)
+    assert trail.verify() == []
