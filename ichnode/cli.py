@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from alembic.util import CommandError
+from pydicom.uid import UID
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine
@@ -27,6 +28,7 @@ from ichnode.storage.history import History
 from ichnode.storage.intake import Intake
 from ichnode.storage.ledger import Ledger
 from ichnode.storage.outbox import Outbox
+from ichnode.storage.refused_classes import RefusedClasses
 from ichnode.storage.schema import database_file, engine_as_it_is, open_engine
 
 app = typer.Typer(
@@ -36,10 +38,12 @@ app = typer.Typer(
     help="A DICOM node that returns hematoma results for non-contrast head CT. RESEARCH USE ONLY.",
 )
 jobs_app = typer.Typer(no_args_is_help=True, help="Look at jobs, revive or end them.")
+destinations_app = typer.Typer(no_args_is_help=True, help="What destinations wait for, and what they refuse.")
 models_app = typer.Typer(no_args_is_help=True, help="The bundles that this node can run.")
 db_app = typer.Typer(no_args_is_help=True, help="Check and back up the database, also while the node runs.")
 audit_app = typer.Typer(no_args_is_help=True, help="Who did what, and whether anybody tampered with the trail.")
 app.add_typer(jobs_app, name="jobs")
+app.add_typer(destinations_app, name="destinations")
 app.add_typer(models_app, name="models")
 app.add_typer(db_app, name="db")
 app.add_typer(audit_app, name="audit")
@@ -103,9 +107,10 @@ def check(config: ConfigOption = None) -> None:
     except ConfigError as problem:
         typer.echo(str(problem))
         raise typer.Exit(1) from None
-    typer.echo(
-        "valid" if settings.destinations else "valid, but without [[destinations]] no result leaves this machine"
-    )
+    doubts = settings.unreadable_files()  # a token may be put there later, and receiving need not wait for it
+    if not settings.destinations:
+        doubts.append("without [[destinations]] no result leaves this machine")
+    typer.echo(f"valid, but {'; '.join(doubts)}" if doubts else "valid")
 
 
 @app.command()
@@ -278,6 +283,40 @@ def jobs_drop(job_id: int, config: ConfigOption = None, as_json: JsonOption = Fa
         job = History(engine).job(job_id)
         _fail(f"job {job_id} is {job.state}: nothing to drop" if job else f"there is no job {job_id}")
     _print_json({"id": job_id, "state": "dropped"}) if as_json else typer.echo(f"job {job_id} is dropped")
+
+
+@destinations_app.command("list")
+def destinations_list(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """How many results each waits for, and which SOP classes it refuses, so that the summary page stands in."""
+    from ichnode.web.destinations import list_of_destinations
+
+    engine, names = _engine(config), [d.name for d in _settings(config).destinations]
+    rows = list_of_destinations(names, Outbox(engine), RefusedClasses(engine))
+    if as_json:
+        _print_json(rows)
+        return
+    table = Table("destination", "waiting", "refuses", "since", "job", "because", box=None)
+    for row in rows:
+        table.add_row(row["name"], str(row["waiting"]), "" if row["refused_classes"] else "-")
+        for refused in row["refused_classes"]:
+            since = datetime.fromtimestamp(refused["refused_at"]).strftime("%Y-%m-%d %H:%M:%S")
+            name = UID(refused["sop_class_uid"]).name
+            table.add_row("", "", name, since, str(refused["job_id"]), refused["detail"])
+    out.print(table)
+
+
+@destinations_app.command("reset")
+def destinations_reset(
+    name: str,
+    config: ConfigOption = None,
+    sop_class_uid: Annotated[str | None, typer.Option("--sop-class", help="Only this SOP Class UID.")] = None,
+) -> None:
+    """Offer a destination again what it refused, from the next job on: after its configuration was changed, say."""
+    if name not in [d.name for d in _settings(config).destinations]:
+        _fail(f"no destination is named {name}")
+    count = RefusedClasses(_engine(config)).reset(name, sop_class_uid)
+    again = f"{count} SOP class{'es' if count > 1 else ''} again"
+    typer.echo(f"{name} is offered {again if count else 'everything already'}")
 
 
 @models_app.command("list")

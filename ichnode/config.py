@@ -14,8 +14,19 @@ from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydicom.datadict import tag_for_keyword
 
 from ichnode.domain.identity import is_ae_title
@@ -58,11 +69,32 @@ class Node(_Section):
     port: Port = 11112
     data_dir: Path = Path("ichnode-data")
     lenient: bool = False  # store data sets that do not parse exactly, marked, instead of refusing them
-    max_associations: Annotated[int, Field(ge=1)] = 32
+    max_associations: Annotated[int, Field(ge=1)] = 100  # beside a few that only C-ECHO gets
+    max_associations_per_peer: Annotated[int, Field(ge=1)] = 80  # of one address
+    max_object_mb: Annotated[int, Field(ge=1)] = 2048  # of one data set; a longer one ends its association
     reserve_mb: Annotated[int, Field(ge=0)] = 500  # below this much free space (or 5 % of the disk) C-STORE gets 0xA700
     soft_reserve_mb: Annotated[int, Field(ge=0)] = 1000  # below this (or 10 %) new associations are rejected
 
     _check_ae_title = field_validator("ae_title")(_ae_title)
+
+
+class Tls(_Section):
+    """TLS 1.2 and 1.3 for all associations that come in, and for those that go to destinations with `tls = true`.
+
+    PEM files: what we show, and whom we trust. Without them associations are not encrypted.
+    """
+
+    certificate: Path | None = None
+    key: Path | None = None
+    trusted: Path | None = None
+    peer_certificate: bool = True  # false: senders need not show one
+    check_host_name: bool = True  # the certificate of a destination must be for its `host`
+
+    @model_validator(mode="after")
+    def _check_files(self) -> "Tls":
+        if len({file is None for file in (self.certificate, self.key, self.trusted)}) > 1:
+            raise ValueError("certificate, key and trusted are needed together")
+        return self
 
 
 class Source(_Section):
@@ -81,17 +113,81 @@ class Source(_Section):
         return value
 
 
-class Destination(_Section):
-    """Where results go, by C-STORE."""
+class _Destination(_Section):
+    """What every destination has."""
 
     name: Annotated[str, Field(min_length=1)]
+    connect_timeout_s: Seconds = 10
+    response_timeout_s: Seconds = 60
+    fallback: bool = True  # where it refuses a SOP class, the summary page is enough
+
+
+class DicomDestination(_Destination):
+    """Where results go by C-STORE."""
+
     ae_title: str
     host: Annotated[str, Field(min_length=1)]
     port: Annotated[int, Field(ge=1, le=65535)]
-    connect_timeout_s: Seconds = 10
-    response_timeout_s: Seconds = 60
+    tls: bool = False  # with the files of [tls]
+    commitment: bool = False  # ask it to commit itself to keep what it took, and call nothing delivered before
+    commitment_wait_s: Annotated[float, Field(ge=0)] = 5  # for a report on the association of the request
+    commitment_timeout_s: Seconds = 600  # for a report at all; then it is asked again
 
     _check_ae_title = field_validator("ae_title")(_ae_title)
+
+
+class WebDestination(_Destination):
+    """Where results go by STOW-RS. Credentials are only sent over TLS, or to this machine itself."""
+
+    url: str
+    token: SecretStr | None = None
+    token_file: Path | None = None
+    username: str | None = None
+    password_file: Path | None = None
+    ca: Path | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("is no http or https URL")
+        if parts.username or parts.query or parts.fragment:
+            raise ValueError("is the DICOMweb service alone: no user, query or fragment")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _check_credentials(self) -> "WebDestination":
+        given = [key for key in ("token", "token_file", "username") if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise ValueError(f"has {' and '.join(given)}: one is enough")
+        if (self.username is None) != (self.password_file is None):
+            raise ValueError("username and password_file belong together")
+        parts = urlsplit(self.url)
+        if given and parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+            raise ValueError(f"{given[0]} would be sent without TLS: use https")
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+_BY_C_STORE, _BY_STOW = "<C-STORE>", "<STOW-RS>"  # pydantic puts these into the place of a problem
+
+
+def _kind_of_destination(table: Any) -> str:
+    web = "url" in table if isinstance(table, dict) else isinstance(table, WebDestination)
+    return _BY_STOW if web else _BY_C_STORE
+
+
+Destination = Annotated[
+    Annotated[DicomDestination, Tag(_BY_C_STORE)] | Annotated[WebDestination, Tag(_BY_STOW)],
+    Discriminator(_kind_of_destination),
+]
 
 
 class Completeness(_Section):
@@ -206,11 +302,12 @@ class Results(_Section):
 
 
 class Delivery(_Section):
-    """How often a destination that does not answer is tried."""
+    """How often a destination that does not answer is tried, and when a refused SOP class is offered again."""
 
     first_retry_s: Seconds = 5
     max_retry_s: Seconds = 600
     max_attempts: Annotated[int, Field(ge=1)] = 100
+    offer_again_days: Annotated[float, Field(ge=0)] = 7
 
 
 class Retention(_Section):
@@ -242,6 +339,7 @@ class Settings(_Section):
     """The whole configuration."""
 
     node: Node = Node()
+    tls: Tls = Tls()
     sources: tuple[Source, ...] = ()
     destinations: tuple[Destination, ...] = ()
     completeness: Completeness = Completeness()
@@ -265,6 +363,9 @@ class Settings(_Section):
             problems += [
                 f"rules.{i}.send_to: no destination is named {n!r}" for n in rule.send_to or () if n not in names
             ]
+        if self.tls.certificate is None:
+            by_tls = (i for i, d in enumerate(self.destinations) if isinstance(d, DicomDestination) and d.tls)
+            problems += [f"destinations.{i}.tls: needs [tls]" for i in by_tls]
         if problems:
             raise ConfigError(tuple(problems))
         return self
@@ -291,6 +392,18 @@ class Settings(_Section):
         """The name of the bundle of each pipeline that any rule runs."""
         pipelines = dict.fromkeys(pipeline for rule in self.decision_rules for pipeline in rule.run)
         return {pipeline: getattr(self.inference, f"{pipeline}_bundle") for pipeline in pipelines}
+
+    def unreadable_files(self) -> list[str]:
+        """What is wrong with the files that destinations name: token, password, CA."""
+        problems = []
+        for i, destination in enumerate(self.destinations):
+            for key in ("token_file", "password_file", "ca"):
+                try:
+                    if (file := getattr(destination, key, None)) is not None:
+                        file.read_bytes()
+                except OSError as problem:
+                    problems.append(f"destinations.{i}.{key}: {file}: {problem.strerror}")
+        return problems
 
     @property
     def sha256(self) -> str:
@@ -333,7 +446,8 @@ def _is_keyword(name: str) -> bool:
 
 
 def _described(error: Any) -> str:
-    where = ".".join(map(str, error["loc"])) or "configuration"
+    place = [str(part) for part in error["loc"] if part not in (_BY_C_STORE, _BY_STOW)]
+    where = ".".join(place) or "configuration"
     message = "unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
     if where.endswith(".match") and (named := re.match(r"(\w+): (.*)", message)):
         return f"{where}.{named[1]}: {named[2]}"

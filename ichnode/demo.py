@@ -17,7 +17,8 @@ from typing import Any
 from pydicom import dcmread
 
 from ichnode.config import Settings
-from ichnode.dicom.scp import StorageSCP, StoreRequest
+from ichnode.dicom.receiver import InMemory, StoreRequest
+from ichnode.dicom.scp import StorageSCP
 from ichnode.dicom.scu import Outgoing, Peer, send
 from ichnode.dicom.statuses import Verdict
 from ichnode.domain.job import JobState
@@ -60,15 +61,18 @@ class _Archive:
     def association_closed(self, association_id: int, *, ending: str) -> None:
         pass
 
-    def store(self, request: StoreRequest) -> None:
+    def begin(self, request: StoreRequest) -> InMemory:
+        """An object follows."""
+        return InMemory(request, self._take)
+
+    def _take(self, content: bytes) -> None:
         """Keep the object under its series description."""
-        meta = request.file_header
-        description = str(dcmread(BytesIO(meta + request.encoded), stop_before_pixels=True).SeriesDescription)
+        description = str(dcmread(BytesIO(content), stop_before_pixels=True).SeriesDescription)
         name = "".join(c if c.isalnum() else "-" for c in description.removeprefix("AI RESEARCH: ").lower())
         with self.lock:
             self.count += 1
             file = self.folder / f"{self.count:03d}-{name}.dcm"
-            file.write_bytes(meta + request.encoded)
+            file.write_bytes(content)
             self.series.setdefault(description, []).append(file)
 
 

@@ -61,6 +61,7 @@ def set_up(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(EventFormatter())
     logging.basicConfig(level=logging.ERROR, handlers=[handler], force=True)
+    logging.captureWarnings(True)  # they quote what was received: not written, as what other libraries log
     logging.getLogger("ichnode").setLevel(level)
     for library in ("pydicom", "pynetdicom"):  # they quote what they read; ichnode tells of refusals itself
         logging.getLogger(library).setLevel(logging.CRITICAL)

@@ -1,7 +1,7 @@
 """Every Prometheus metric of the node, named once. Label values come from fixed sets or the configuration."""
 
 import platform
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -17,7 +17,14 @@ _UNLISTED_SOURCE = "unlisted"
 class Metrics:
     """The metrics of one node, in a registry of their own."""
 
-    def __init__(self, *, sources: Collection[str], count_jobs: Callable[[], Mapping[JobState, int]]) -> None:
+    def __init__(
+        self,
+        *,
+        sources: Collection[str],
+        count_jobs: Callable[[], Mapping[JobState, int]],
+        refused_classes: Callable[[], Sequence[tuple[str, str]]] = tuple,
+    ) -> None:
+        """`refused_classes`: destination and SOP Class UID."""
         self.registry = CollectorRegistry()
         self._sources = frozenset(sources)
         self._instances_received = Counter(
@@ -73,6 +80,7 @@ class Metrics:
         build = Info("ichnode_build", "Version of the node", registry=self.registry)
         build.info({"version": __version__, "python": platform.python_version()})
         self.registry.register(_JobStates(count_jobs))
+        self.registry.register(_RefusedClasses(refused_classes))
 
     def instance_received(self, source: str) -> None:
         """Count an instance; calling AE titles that no [[sources]] names share one label."""
@@ -98,3 +106,24 @@ class _JobStates(Collector):
         for state, count in self._count_jobs().items():
             family.add_metric([state.value], count)
         yield family
+
+
+class _RefusedClasses(Collector):
+    """SOP classes that a destination does not take, read when asked."""
+
+    def __init__(self, refused_classes: Callable[[], Sequence[tuple[str, str]]]) -> None:
+        self._refused_classes = refused_classes
+
+    def describe(self) -> Iterable[Metric]:
+        """Without reading the ledger."""
+        return [self._family()]
+
+    def collect(self) -> Iterable[Metric]:
+        family = self._family()
+        for destination, sop_class_uid in self._refused_classes():
+            family.add_metric([destination, sop_class_uid], 1)
+        yield family
+
+    def _family(self) -> GaugeMetricFamily:
+        name, text = "ichnode_sop_class_refused", "SOP classes that a destination refuses; the summary page stands in"
+        return GaugeMetricFamily(name, text, labels=["destination", "sop_class_uid"])

@@ -10,17 +10,22 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeGuard
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ichnode import __version__
-from ichnode.config import Settings
-from ichnode.dicom.listener import LOOPBACK_ONLY, AdmittedSource
+from ichnode.config import DicomDestination, Settings, WebDestination
+from ichnode.dicom.admission import LOOPBACK_ONLY, AdmittedSource
+from ichnode.dicom.commitment import request_commitment
 from ichnode.dicom.scp import StorageSCP
-from ichnode.dicom.scu import Peer
+from ichnode.dicom.scu import Peer, send
+from ichnode.dicom.stow import StowService, store
 from ichnode.dicom.syslog import Collector
+from ichnode.dicom.tls import TlsFiles, client_context, server_context
 from ichnode.domain.audit import AuditEvent
 from ichnode.domain.job import JobState
 from ichnode.errors import ConfigError
@@ -31,17 +36,21 @@ from ichnode.results.provenance import ResultProfile, Role
 from ichnode.stages.analyse import AnalyseStage
 from ichnode.stages.analysis import AnalyserSettings, Analysis, AnalysisRequest
 from ichnode.stages.assemble import AssembleStage
-from ichnode.stages.deliver import DeliverStage, RetryPolicy
+from ichnode.stages.commit import CommitmentReports, CommitStage
+from ichnode.stages.deliver import DeliverStage, RetryPolicy, Send
+from ichnode.stages.fallback import Fallback
 from ichnode.stages.loop import Loop
 from ichnode.stages.purge import PurgeStage, RetentionPolicy
 from ichnode.stages.receive import ReceiveStage
 from ichnode.stages.report_audit import AuditStage
 from ichnode.storage.audit import AuditTrail
+from ichnode.storage.commitments import Commitments
 from ichnode.storage.files import FileStore
 from ichnode.storage.history import History
 from ichnode.storage.intake import Intake
 from ichnode.storage.ledger import Ledger
 from ichnode.storage.outbox import Outbox
+from ichnode.storage.refused_classes import RefusedClasses
 from ichnode.storage.retention import Retention
 from ichnode.storage.schema import database_file, open_engine
 from ichnode.storage.soundness import LedgerDamaged, Soundness, look_for_damage
@@ -82,13 +91,33 @@ class Node:
             raise
         self.ledger, self.history = Ledger(self._engine), History(self._engine)
         self.intake, self.outbox = Intake(self._engine), Outbox(self._engine)
-        self.metrics = Metrics(sources=[source.ae_title for source in settings.sources], count_jobs=self._count_jobs)
+        self.refused_classes = RefusedClasses(self._engine)
+        self.metrics = Metrics(
+            sources=[source.ae_title for source in settings.sources],
+            count_jobs=self._count_jobs,
+            refused_classes=self._list_refused_classes,
+        )
         self._worker: Worker[AnalysisRequest, Analysis] = Worker(
             analyser_settings(settings),
             memory_limit_bytes=(settings.inference.memory_limit_mb or 0) * 1_000_000 or None,
             start_timeout_s=WORKER_START_S,
         )
-        self._delivering = [self._deliver_loop(name) for name in (d.name for d in settings.destinations)]
+        self._tls = _tls_files(settings)
+        delivery = settings.delivery
+        self._retry = RetryPolicy(
+            first_s=delivery.first_retry_s, cap_s=delivery.max_retry_s, max_attempts=delivery.max_attempts
+        )
+        self._delivering = [self._deliver_loop(destination) for destination in settings.destinations]
+        self._commitments = Commitments(self._engine)
+        self.commitment_reports = CommitmentReports(
+            outbox=self.outbox,
+            commitments=self._commitments,
+            history=self.history,
+            metrics=self.metrics,
+            retry=self._retry,
+            clock=clock,
+        )
+        self._committing = [self._commit_loop(d) for d in settings.destinations if _commits(d)]
         self._analysing = self._analyse_loop()
         self._assembling = self._assemble_loop()
         self._purging = self._purge_stage()
@@ -101,6 +130,8 @@ class Node:
                 history=self.history,
                 outbox=self.outbox,
                 intake=self.intake,
+                refused_classes=self.refused_classes,
+                destinations=[destination.name for destination in settings.destinations],
                 metrics=self.metrics,
                 readiness=self.readiness,
             ),
@@ -128,6 +159,9 @@ class Node:
         swept = self._store.sweep() + self._result_store.sweep()
         self._purging.remove_discarded()
         self.outbox.give_up_on_unknown([d.name for d in self._settings.destinations], at=now)
+        for destination in self._settings.destinations:
+            if not _commits(destination):
+                self.outbox.ask_no_more(destination.name, at=now)
         self.metrics.store_bytes.set(self.intake.stored_bytes())
         if recovered or swept:
             log.info("recovered", extra={"count": recovered, "detail": f"{swept} half-written files removed"})
@@ -196,9 +230,23 @@ class Node:
         except SQLAlchemyError:
             return {}
 
+    def _list_refused_classes(self) -> Sequence[tuple[str, str]]:
+        """The same."""
+        try:
+            return [(refused.destination, refused.sop_class_uid) for refused in self.refused_classes.all()]
+        except SQLAlchemyError:
+            return ()
+
     @property
     def _loops(self) -> tuple[Loop, ...]:
-        return (*self._delivering, self._analysing, self._assembling, self._purge_loop, self._audit_loop)
+        return (
+            *self._delivering,
+            *self._committing,
+            self._analysing,
+            self._assembling,
+            self._purge_loop,
+            self._audit_loop,
+        )
 
     def _threads(self) -> dict[str, bool]:
         return {
@@ -211,28 +259,72 @@ class Node:
         for loop in self._delivering:
             loop.wake()
 
-    def _deliver_loop(self, name: str) -> Loop:
-        destination = next(d for d in self._settings.destinations if d.name == name)
-        delivery = self._settings.delivery
+    def _deliver_loop(self, destination: DicomDestination | WebDestination) -> Loop:
+        fallback = Fallback(
+            destination.name,
+            outbox=self.outbox,
+            refused=self.refused_classes,
+            offer_again_s=self._settings.delivery.offer_again_days * 86_400,
+            clock=self._clock,
+        )
         stage = DeliverStage(
-            name,
-            Peer(
-                ae_title=destination.ae_title,
-                host=destination.host,
-                port=destination.port,
-                connect_timeout_s=destination.connect_timeout_s,
-                response_timeout_s=destination.response_timeout_s,
-            ),
+            destination.name,
+            send=self._send(destination),
+            commits=_commits(destination),
+            fallback=fallback if destination.fallback else None,
             outbox=self.outbox,
             history=self.history,
             metrics=self.metrics,
-            retry=RetryPolicy(
-                first_s=delivery.first_retry_s, cap_s=delivery.max_retry_s, max_attempts=delivery.max_attempts
-            ),
-            calling_ae_title=self._settings.node.ae_title,
+            retry=self._retry,
             clock=self._clock,
         )
-        return Loop(f"deliver {name}", stage.turn, idle_s=POLL_S)
+        return Loop(f"deliver {destination.name}", stage.turn, idle_s=POLL_S)
+
+    def _commit_loop(self, destination: DicomDestination) -> Loop:
+        stage = CommitStage(
+            destination.name,
+            request=partial(
+                request_commitment,
+                self._peer(destination),
+                calling_ae_title=self._settings.node.ae_title,
+                wait_s=destination.commitment_wait_s,
+            ),
+            outbox=self.outbox,
+            commitments=self._commitments,
+            reports=self.commitment_reports,
+            retry=self._retry,
+            timeout_s=destination.commitment_timeout_s,
+            clock=self._clock,
+        )
+        return Loop(f"commit {destination.name}", stage.turn, idle_s=POLL_S)
+
+    def _send(self, destination: DicomDestination | WebDestination) -> Send:
+        if isinstance(destination, DicomDestination):
+            return partial(send, self._peer(destination), calling_ae_title=self._settings.node.ae_title)
+        service = StowService(
+            url=destination.url,
+            connect_timeout_s=destination.connect_timeout_s,
+            response_timeout_s=destination.response_timeout_s,
+            token=destination.token.get_secret_value() if destination.token else None,
+            token_file=destination.token_file,
+            username=destination.username,
+            password_file=destination.password_file,
+            ca=destination.ca,
+        )
+        return partial(store, service)
+
+    def _peer(self, destination: DicomDestination) -> Peer:
+        tls = None
+        if destination.tls and self._tls is not None:
+            tls = client_context(self._tls, check_host_name=self._settings.tls.check_host_name)
+        return Peer(
+            ae_title=destination.ae_title,
+            host=destination.host,
+            port=destination.port,
+            connect_timeout_s=destination.connect_timeout_s,
+            response_timeout_s=destination.response_timeout_s,
+            tls=tls,
+        )
 
     def _analyse_loop(self) -> Loop:
         stage = AnalyseStage(
@@ -304,7 +396,7 @@ class Node:
             clock=self._clock,
             wake=self._assembling.wake,
         )
-        node = self._settings.node
+        settings, node = self._settings, self._settings.node
         try:
             return StorageSCP(
                 receive,
@@ -312,10 +404,14 @@ class Node:
                 host=node.host,
                 port=node.port,
                 max_associations=node.max_associations,
-                admitted=_admitted(self._settings),
+                max_associations_per_peer=node.max_associations_per_peer,
+                most_bytes=node.max_object_mb * 1024**2,
+                admitted=_admitted(settings),
+                reported=self.commitment_reports.reported,
+                tls=server_context(self._tls, peer_certificate=settings.tls.peer_certificate) if self._tls else None,
             )
         except OSError as problem:
-            reason = f"node.port: cannot listen on {node.host}:{node.port}: {problem.strerror}"
+            reason = f"node.port: cannot listen on {node.host}:{node.port}: {os.strerror(problem.errno or 0)}"
             raise ConfigError((reason,)) from None
 
 
@@ -328,6 +424,10 @@ def _open_ledger(url: str) -> tuple[Engine, Soundness]:
         how = "restore a backup (docs/keeping.md); `ichnode db check` tells more"
         raise ConfigError((f"database.url: {url} cannot be used: it is damaged: {problem}; {how}",)) from None
     return engine, Soundness(engine)
+
+
+def _commits(destination: DicomDestination | WebDestination) -> TypeGuard[DicomDestination]:
+    return isinstance(destination, DicomDestination) and destination.commitment
 
 
 def analyser_settings(settings: Settings) -> AnalyserSettings:
@@ -356,6 +456,13 @@ def _admitted(settings: Settings) -> Sequence[AdmittedSource]:
         for source in settings.sources
     ]
     return sources or LOOPBACK_ONLY
+
+
+def _tls_files(settings: Settings) -> TlsFiles | None:
+    tls = settings.tls
+    if tls.certificate is None or tls.key is None or tls.trusted is None:
+        return None
+    return TlsFiles(certificate=tls.certificate, key=tls.key, trusted=tls.trusted)
 
 
 def _lock(data_dir: Path) -> int:

@@ -1,7 +1,10 @@
 """The storage SCU: sends result files to a destination over one association, and says what became of each."""
 
+import math
 import socket
-from collections.abc import Iterator, Sequence
+import ssl
+import struct
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +28,7 @@ class Peer:
     port: int
     connect_timeout_s: float = 10
     response_timeout_s: float = 60
+    tls: ssl.SSLContext | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,18 +49,24 @@ class Outcome:
     detail: str
 
 
+_UNSUPPORTED = Outcome(verdict=Verdict.UNSUPPORTED, status=None, detail="the destination refuses this SOP class")
+
+
 def send(peer: Peer, objects: Sequence[Outgoing], *, calling_ae_title: str) -> Iterator[Outcome]:
     """Send `objects` in order; yields one outcome for each, as soon as it is known; a file that cannot be read is one.
 
     Raises DeliveryError when there is no association, or when it breaks: objects without an outcome were not taken.
     """
     _config.STORE_SEND_CHUNKED_DATASET = True  # stream the file instead of decoding and encoding it again
-    association = _associate(peer, objects, calling_ae_title)
+    association = associate(peer, {o.sop_class_uid for o in objects}, calling_ae_title=calling_ae_title)
+    if association is None:
+        yield from (_UNSUPPORTED for _ in objects)
+        return
     try:
         accepted = {context.abstract_syntax for context in association.accepted_contexts}
         for number, outgoing in enumerate(objects, 1):
             if outgoing.sop_class_uid not in accepted:
-                yield Outcome(verdict=Verdict.PERMANENT, status=None, detail="the destination refuses this SOP class")
+                yield _UNSUPPORTED
                 continue
             yield _store(association, outgoing.file, number)
     finally:
@@ -80,15 +90,30 @@ def _store(association: Any, file: str, message_id: int) -> Outcome:
     return Outcome(verdict=verdict(status), status=status, detail=f"0x{status:04X} {comment}".strip())
 
 
-def _associate(peer: Peer, objects: Sequence[Outgoing], calling_ae_title: str) -> Any:
+def associate(
+    peer: Peer, sop_classes: Collection[str], *, calling_ae_title: str, handlers: Sequence[tuple[Any, Any]] = ()
+) -> Any:
+    """An established association for `sop_classes`; None when the peer accepts none of them. Raises DeliveryError.
+
+    `handlers` are pynetdicom's (event, function) pairs.
+    """
     ae = AE(calling_ae_title)
     ae.connection_timeout = ae.acse_timeout = peer.connect_timeout_s
     ae.dimse_timeout = ae.network_timeout = peer.response_timeout_s
-    classes = sorted({o.sop_class_uid for o in objects})
-    contexts = [build_context(sop_class, ExplicitVRLittleEndian) for sop_class in classes]
-    handlers: list[Any] = [(evt.EVT_CONN_OPEN, _no_delay), (evt.EVT_DATA_SENT, _quick_acknowledgement)]
+    contexts = [build_context(sop_class, ExplicitVRLittleEndian) for sop_class in sorted(sop_classes)]
+    bound: list[Any] = [
+        (evt.EVT_CONN_OPEN, _prepare(peer.response_timeout_s)),
+        (evt.EVT_DATA_SENT, _quick_acknowledgement),
+        *handlers,
+    ]
     association = ae.associate(
-        peer.host, peer.port, contexts=contexts, ae_title=peer.ae_title, evt_handlers=handlers, max_pdu=0
+        peer.host,
+        peer.port,
+        contexts=contexts,
+        ae_title=peer.ae_title,
+        evt_handlers=bound,
+        max_pdu=0,
+        tls_args=(peer.tls, peer.host) if peer.tls else None,
     )
     if association.is_established:
         return association
@@ -97,12 +122,21 @@ def _associate(peer: Peer, objects: Sequence[Outgoing], calling_ae_title: str) -
         permanent = rejection.result == _REJECTED_PERMANENTLY
         raise DeliveryError(None, f"association rejected: {rejection.reason_str}", permanent=permanent)
     if association.acceptor.primitive is not None and not association.accepted_contexts:
-        raise DeliveryError(None, "the destination accepts none of the SOP classes of the results", permanent=True)
+        return None
     raise DeliveryError(None, f"no association with {peer.host}:{peer.port}", permanent=False)
 
 
-def _no_delay(event: Any) -> None:
-    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def _prepare(timeout_s: float) -> Callable[[Any], None]:
+    """TCP_NODELAY, and no read or write that blocks for ever: pynetdicom waits for both, in `abort` too."""
+    limit = struct.pack("ll", math.ceil(timeout_s), 0)
+
+    def prepare(event: Any) -> None:
+        connection = event.assoc.dul.socket.socket
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            connection.setsockopt(socket.SOL_SOCKET, direction, limit)
+
+    return prepare
 
 
 def _quick_acknowledgement(event: Any) -> None:

@@ -56,10 +56,15 @@ IMPLICIT = _encoding(explicit=False, order="<")
 BIG_ENDIAN = _encoding(explicit=True, order=">")
 
 
-def find_elements(encoded: Bytes, encoding: Encoding, wanted: Set[int], *, encapsulated: bool) -> Places:
-    """Where the values of the top-level elements `wanted` lie, and native pixel data. Raises MalformedDataset."""
-    _check_label(encoded[:6], encoding)
-    return _Walk(data=encoded, encapsulated=encapsulated).data_set(encoding, wanted)
+def find_elements(
+    encoded: Bytes, encoding: Encoding, wanted: Set[int], *, encapsulated: bool, start: int = 0
+) -> Places:
+    """Where the values of the top-level elements `wanted` lie, and native pixel data, in the bytes from `start` on.
+
+    Raises MalformedDataset.
+    """
+    _check_label(encoded[start : start + 6], encoding)
+    return _Walk(data=encoded, encapsulated=encapsulated).data_set(start, encoding, wanted)
 
 
 def _check_label(head: bytes, encoding: Encoding) -> None:
@@ -150,9 +155,9 @@ class _Walk:
         if self.elements_left < 0:
             raise MalformedDataset(f"has more than {MAX_ELEMENTS} elements")
 
-    def data_set(self, encoding: Encoding, wanted: Set[int]) -> Places:
-        """The top level."""
-        data, position, end = self.data, 0, len(self.data)
+    def data_set(self, position: int, encoding: Encoding, wanted: Set[int]) -> Places:
+        """The top level, from `position` on."""
+        data, end = self.data, len(self.data)
         places: Places = {}
         while position < end:
             if data[position : position + 2] in (b"\0\0", b"\0") and not data[position:].strip(b"\0"):

@@ -41,23 +41,25 @@ NATIVE: dict[str, Encoding] = {
 }
 
 
-def scan(encoded: Bytes, transfer_syntax_uid: str, *, max_inflated: int = MAX_INFLATED) -> dict[str, HeaderValue]:
-    """Check that a data set (without file meta) is whole under its syntax; return the values of `KEPT` it has.
+def scan(
+    encoded: Bytes, transfer_syntax_uid: str, *, start: int = 0, max_inflated: int = MAX_INFLATED
+) -> dict[str, HeaderValue]:
+    """Check that the data set from `start` on is whole under its syntax; return the values of `KEPT` it has.
 
     A syntax that is neither native nor deflated is taken as encapsulated. Native pixel data adds PixelDataOffset (from
-    the start of `encoded`) and PixelDataLength, in bytes. Raises MalformedDataset, and of a deflated data set that
-    exceeds `max_inflated` DatasetTooLarge.
+    `start`) and PixelDataLength, in bytes. Raises MalformedDataset, and of a deflated data set that exceeds
+    `max_inflated` DatasetTooLarge.
     """
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-        header = scan(inflate(encoded, max_inflated), ExplicitVRLittleEndian)
+        header = scan(inflate(encoded[start:], max_inflated), ExplicitVRLittleEndian)
         return {keyword: value for keyword, value in header.items() if not keyword.startswith("PixelData")}
     encoding = NATIVE.get(transfer_syntax_uid, EXPLICIT)
     encapsulated = transfer_syntax_uid not in NATIVE
-    places = find_elements(encoded, encoding, KEPT_TAGS.keys(), encapsulated=encapsulated)
+    places = find_elements(encoded, encoding, KEPT_TAGS.keys(), encapsulated=encapsulated, start=start)
     pixels = places.pop(PIXEL_DATA, None)
     header = decode_values(encoded, places, encoding.order)
     if pixels:
-        header["PixelDataOffset"], header["PixelDataLength"] = pixels[0], pixels[1] - pixels[0]
+        header["PixelDataOffset"], header["PixelDataLength"] = pixels[0] - start, pixels[1] - pixels[0]
     return header
 
 
@@ -84,7 +86,7 @@ def instance_from_file(path: Path) -> Instance:
     if content[128:132] != MARK and not 0 < int.from_bytes(content[:2], "little") <= FIRST_GROUP:
         raise MalformedDataset("is no DICOM file: it has no file meta and does not begin like a data set")
     transfer_syntax_uid, start = _file_meta(content)
-    header = scan(content[start:], transfer_syntax_uid)
+    header = scan(content, transfer_syntax_uid, start=start)
     uids = {}
     for name in ("SOPInstanceUID", "SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID"):
         if name not in header:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from importlib.resources import files
 from pathlib import Path
 from textwrap import shorten
-from typing import Generic, TypeVar, get_type_hints
+from typing import Any, Generic, TypeVar, get_type_hints
 
 import safetensors
 import safetensors.torch
@@ -29,7 +29,7 @@ from ichnode.inference.manifest import (
 
 MANIFEST, WEIGHTS, CARD = "manifest.json", "weights.safetensors", "CARD.md"
 
-KIND_OF_PIPELINE: dict[str, type[Manifest]] = {
+_KIND_OF_PIPELINE: dict[str, type[Manifest]] = {
     "hematoma": SegmenterManifest,
     "expansion": ExpansionManifest,
     "prognosis": PrognosisManifest,
@@ -91,11 +91,18 @@ def pipeline_bundles(names: Mapping[str, str], bundles_dir: Path | None) -> dict
         if name not in found:
             raise ConfigError((f"{key}: there is no bundle {name!r}",))
         try:
-            load_bundle(found[name], "cpu", KIND_OF_PIPELINE[pipeline])
+            load_for(pipeline, found[name], "cpu")
         except BundleError as problem:
             raise ConfigError((f"{key}: {problem.detail}",)) from None
         folders[pipeline] = found[name]
     return folders
+
+
+def load_for(pipeline: str, folder: Path, device: str) -> Bundle[Any]:
+    """The verified bundle of a pipeline, on `device`. Raises BundleError, for one that cannot run it too."""
+    bundle = load_bundle(folder, device, _KIND_OF_PIPELINE[pipeline])
+    bundle.manifest.must_answer(pipeline)
+    return bundle
 
 
 def verify_bundle(folder: Path) -> Manifest:

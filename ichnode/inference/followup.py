@@ -5,9 +5,8 @@ adaptation: there the question is whether the hematoma grows. The CT itself is c
 noise and detail stay; the hematoma of the next CT is looked for as in any CT.
 """
 
-from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from ichnode.imaging.resample import to_acquisition
 from ichnode.imaging.volume import FloatArray, Volume
 from ichnode.inference.forecaster import Forecast, Forecaster
 from ichnode.inference.head import Head
-from ichnode.inference.manifest import Calibration, FollowupManifest
+from ichnode.inference.manifest import FollowupManifest
 
 _SEEN_HU = 100.0  # 0 to this is 0 to 1
 _LEAST_CHANGE_HU = 1.0
@@ -32,11 +31,8 @@ class _FollowupPredictor(Forecaster[FollowupManifest]):
     estimates = (EstimateName.LATE_HEMORRHAGE_PROBABILITY,)
     explained = "where the model looks for hemorrhage, attention"
     saliency = "followup_saliency"
-    note: str
-
-    @abstractmethod
-    def calibration(self) -> Calibration:
-        """Of this use."""
+    pipeline: ClassVar[str]  # whose question it answers
+    note: ClassVar[str]
 
     def read(self, head: Head) -> tuple[Tensor, ...]:
         """The CT as 0 to 1, and nothing outside the brain where there is a skull to tell."""
@@ -52,7 +48,7 @@ class _FollowupPredictor(Forecaster[FollowupManifest]):
 
     def forecast(self, head: Head, answer: Any) -> Forecast:
         """Of `models.followup.Prediction`."""
-        percent, low, high = self.calibration().percent(float(answer.logits_bk[0].diff()))
+        percent, low, high = self.bundle.manifest.calibration(self.pipeline).percent(float(answer.logits_bk[0].diff()))
         (name,) = self.estimates
         hu = head.volume.hu + self._change(head, answer)
         later = head.find(Volume(hu=hu, grid=head.volume.grid))
@@ -75,21 +71,15 @@ class _FollowupPredictor(Forecaster[FollowupManifest]):
 
 
 class AfterThrombectomyPredictor(_FollowupPredictor):
-    """Hemorrhage on the CT after the one that follows thrombectomy."""
+    """Hemorrhage on the CT after the one that follows thrombectomy, where there may be contrast staining alone."""
 
+    pipeline = "followup_after_thrombectomy"
     least_ml = 0.0
     note = "after thrombectomy"
-
-    def calibration(self) -> Calibration:
-        """Of hemorrhage, where there may be contrast staining alone."""
-        return self.bundle.manifest.after_thrombectomy
 
 
 class SpontaneousPredictor(_FollowupPredictor):
     """Growth of a spontaneous hematoma by 6 mL or 33 %."""
 
+    pipeline = "followup"
     note = "growth of 6 mL or 33 % and more; an adaptation: the method was published for patients after thrombectomy"
-
-    def calibration(self) -> Calibration:
-        """Of growth."""
-        return self.bundle.manifest.spontaneous

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from torch import Tensor, nn
 
 from ichnode.domain.findings import HemorrhageType, ModelIdentity
+from ichnode.errors import BundleError
 
 HEMATOMA = "hematoma"  # the class of a network that tells no types apart
 _SUREST = 30.0  # logit
@@ -89,6 +90,9 @@ class Manifest(BaseModel):
     def complaint(self, network: nn.Module) -> str | None:
         """Show the network a little: what is wrong with its answer. Raises what the network raises."""
         raise NotImplementedError
+
+    def must_answer(self, pipeline: str) -> None:
+        """Raises BundleError where it does not say what a pipeline needs that runs its kind."""
 
 
 class SegmenterManifest(Manifest):
@@ -173,8 +177,27 @@ class FollowupManifest(ForecasterManifest):
     """`forward(x_bcdhw)`: see `models.followup.Followup`."""
 
     kind: Literal["followup"]
-    after_thrombectomy: Calibration  # of hemorrhage on the next CT, of the difference of its two logits
-    spontaneous: Calibration  # of 6 mL or 33 %
+    after_thrombectomy: Calibration | None = None  # of hemorrhage on the next CT, of the difference of its two logits
+    spontaneous: Calibration | None = None  # of 6 mL or 33 %; of the two uses, those that were measured
+
+    @model_validator(mode="after")
+    def _measured(self) -> Self:
+        if self.after_thrombectomy is None and self.spontaneous is None:
+            raise ValueError("needs after_thrombectomy or spontaneous, or both")
+        return self
+
+    def must_answer(self, pipeline: str) -> None:
+        """Raises BundleError for the use that was not measured."""
+        self.calibration(pipeline)
+
+    def calibration(self, pipeline: str) -> Calibration:
+        """Of the use that the pipeline asks about. Raises BundleError where that was not measured."""
+        other, found = "on spontaneous hemorrhage", self.after_thrombectomy
+        if pipeline == "followup":
+            other, found = "after thrombectomy", self.spontaneous
+        if found is None:
+            raise BundleError(f"{self.name} was measured {other} alone, and cannot run {pipeline}")
+        return found
 
     def complaint(self, network: nn.Module) -> str | None:
         """Whether it gives its answers."""

@@ -19,12 +19,11 @@ from ichnode.errors import RefusedSeries
 from ichnode.imaging.prediction import Prediction, Saliency
 from ichnode.imaging.quality import check_head
 from ichnode.imaging.series_reader import read_volume
-from ichnode.inference.bundle import KIND_OF_PIPELINE, load_bundle
+from ichnode.inference.bundle import load_for
 from ichnode.inference.expansion import ExpansionPredictor
 from ichnode.inference.followup import AfterThrombectomyPredictor, SpontaneousPredictor
 from ichnode.inference.forecaster import Forecaster
 from ichnode.inference.head import Head
-from ichnode.inference.manifest import SegmenterManifest
 from ichnode.inference.predictor import Predictor, choose_device
 from ichnode.inference.prognosis import PrognosisPredictor
 from ichnode.inference.quantify import quantify
@@ -91,9 +90,9 @@ class AnalyserSettings:
         """Load the models once; the function that analyses with them."""
         device = choose_device(self.device)
         models = Models(
-            hematoma=Predictor(load_bundle(self.bundles["hematoma"], device, SegmenterManifest), device),
+            hematoma=Predictor(load_for("hematoma", self.bundles["hematoma"], device), device),
             forecasters={
-                pipeline: forecaster(load_bundle(self.bundles[pipeline], device, KIND_OF_PIPELINE[pipeline]), device)
+                pipeline: forecaster(load_for(pipeline, self.bundles[pipeline], device), device)
                 for pipeline, forecaster in FORECASTERS.items()
                 if pipeline in self.bundles
             },

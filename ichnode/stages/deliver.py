@@ -3,14 +3,15 @@
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ichnode.dicom.scu import Outcome, Outgoing, Peer, send
+from ichnode.dicom.scu import Outcome, Outgoing
 from ichnode.dicom.statuses import Verdict
 from ichnode.domain.job import JobState, retry_delay_s
 from ichnode.errors import DeliveryError
 from ichnode.metrics import Metrics
+from ichnode.stages.fallback import Fallback
 from ichnode.stages.set_clock import SetClock
 from ichnode.storage.history import History
 from ichnode.storage.outbox import Delivery, Outbox
@@ -26,6 +27,16 @@ class RetryPolicy:
     cap_s: float
     max_attempts: int
 
+    def delay_s(self, attempts: int, *, jitter: float) -> float | None:
+        """Seconds to wait after so many attempts; None: enough have failed."""
+        if attempts >= self.max_attempts:
+            return None
+        return retry_delay_s(attempts, first_s=self.first_s, cap_s=self.cap_s, jitter=jitter)
+
+
+# What sends objects to a destination: an outcome for each, in order; DeliveryError where the rest was not taken.
+Send = Callable[[Sequence[Outgoing]], Iterator[Outcome]]
+
 
 class DeliverStage:
     """Each destination has its own, in its own thread: a dead one delays nobody else."""
@@ -33,23 +44,26 @@ class DeliverStage:
     def __init__(
         self,
         destination: str,
-        peer: Peer,
         *,
+        send: Send,
+        commits: bool,
+        fallback: Fallback | None,
         outbox: Outbox,
         history: History,
         metrics: Metrics,
         retry: RetryPolicy,
-        calling_ae_title: str,
         clock: Callable[[], float],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`commits`: what `send` delivered still waits for commitment. Without `fallback` every refusal counts."""
         self._destination = destination
-        self._peer = peer
+        self._send = send
+        self._commits = commits
+        self._fallback = fallback
         self._outbox = outbox
         self._history = history
         self._metrics = metrics
         self._retry = retry
-        self._calling_ae_title = calling_ae_title
         self._clock = clock
         self._monotonic = monotonic
         self._rests_until = 0.0  # of the monotonic clock
@@ -67,13 +81,11 @@ class DeliverStage:
         due = self._outbox.due(self._destination, at=self._clock(), longest_wait_s=self._retry.cap_s)
         if not due:
             return False
-        objects = [
-            Outgoing(sop_class_uid=d.sop_class_uid, sop_instance_uid=d.sop_instance_uid, file=d.file) for d in due
-        ]
         began, jitter = self._monotonic(), random.random()  # one for the turn: what failed together is tried together
-        open_ones = list(due)
+        offered = [delivery for delivery in due if not self._withheld(delivery)]
+        open_ones = list(offered)
         try:
-            for outcome in send(self._peer, objects, calling_ae_title=self._calling_ae_title):
+            for outcome in self._send(as_outgoing(offered)) if offered else ():
                 self._note(open_ones[0], outcome, jitter)
                 open_ones.pop(0)
         except DeliveryError as problem:
@@ -95,24 +107,70 @@ class DeliverStage:
     def _note(self, delivery: Delivery, outcome: Outcome, jitter: float) -> None:
         now, status, detail = self._clock(), outcome.status, outcome.detail
         label, job_state = outcome.verdict.value, None
-        if outcome.verdict is Verdict.DELIVERED:
+        if outcome.verdict is Verdict.DELIVERED and self._fallback:
+            self._fallback.taken(delivery)
+        if outcome.verdict is Verdict.DELIVERED and self._commits:
+            label = "sent"
+            self._outbox.sent(delivery, status=status, at=now)
+        elif outcome.verdict is Verdict.DELIVERED:
             job_state = self._outbox.delivered(delivery, status=status, at=now)
-        elif outcome.verdict is Verdict.PERMANENT:
+        elif outcome.verdict is not Verdict.TRANSIENT and self._fallback and self._fallback.replaces(delivery, outcome):
+            label = "replaced"
+            job_state = self._outbox.replaced(delivery, status=status, error=detail, at=now, offered=True)
+        elif outcome.verdict is not Verdict.TRANSIENT:
             job_state = self._outbox.refused(delivery, status=status, error=detail, at=now)
-        elif delivery.attempts + 1 >= self._retry.max_attempts:
+        elif (delay := self._retry.delay_s(delivery.attempts + 1, jitter=jitter)) is None:
             label, job_state = "dead", self._outbox.dead(delivery, status=status, error=detail, at=now)
         else:
-            retry = self._retry
-            delay = retry_delay_s(delivery.attempts + 1, first_s=retry.first_s, cap_s=retry.cap_s, jitter=jitter)
             self._outbox.postponed(delivery, status=status, error=detail, until=now + delay)
-        self._metrics.deliveries.labels(self._destination, label).inc()
-        if job_state is not None:
-            self._job_ended(delivery.job_id, job_state, now)
+        self._tell(delivery, label, job_state, now)
 
-    def _job_ended(self, job_id: int, state: JobState, now: float) -> None:
-        job = self._history.job(job_id)
-        if job is not None and state is JobState.DONE:
-            received_at = self._history.last_received_at(job)
-            if self._set_clock.trusted_since() <= received_at <= now:
-                self._metrics.last_image_to_result_seconds.observe(now - received_at)
-        log.info("job_ended", extra={"job_id": job_id, "state": state, "destination": self._destination})
+    def _withheld(self, delivery: Delivery) -> bool:
+        """Whether it is not offered, for it would be refused; then it is replaced."""
+        if not self._fallback or not (known := self._fallback.known_to_refuse(delivery)):
+            return False
+        now, error = self._clock(), f"not offered: {known.detail}"
+        job_state = self._outbox.replaced(delivery, status=known.status, error=error, at=now, offered=False)
+        self._tell(delivery, "replaced", job_state, now)
+        return True
+
+    def _tell(self, delivery: Delivery, label: str, job_state: JobState | None, now: float) -> None:
+        self._metrics.deliveries.labels(self._destination, label).inc()
+        tell_job_ended(
+            delivery,
+            job_state,
+            history=self._history,
+            metrics=self._metrics,
+            now=now,
+            trusted_since=self._set_clock.trusted_since(),
+        )
+
+
+def as_outgoing(deliveries: Sequence[Delivery]) -> list[Outgoing]:
+    """What is sent, or asked for."""
+    return [
+        Outgoing(sop_class_uid=d.sop_class_uid, sop_instance_uid=d.sop_instance_uid, file=d.file) for d in deliveries
+    ]
+
+
+def tell_job_ended(
+    delivery: Delivery,
+    state: JobState | None,
+    *,
+    history: History,
+    metrics: Metrics,
+    now: float,
+    trusted_since: float,
+) -> None:
+    """Log and measure, where `delivery` was the last one open of its job, which is now in `state`.
+
+    `trusted_since`: when the clock was last set; what was received before is not measured.
+    """
+    if state is None:
+        return
+    job = history.job(delivery.job_id)
+    if job is not None and state is JobState.DONE:
+        received_at = history.last_received_at(job)
+        if trusted_since <= received_at <= now:
+            metrics.last_image_to_result_seconds.observe(now - received_at)
+    log.info("job_ended", extra={"job_id": delivery.job_id, "state": state, "destination": delivery.destination})

@@ -3,12 +3,13 @@
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from ichnode.dicom.scp import StoreRequest
+from ichnode.dicom.receiver import StoreRequest
 from ichnode.dicom.statuses import StoreStatus
 from ichnode.domain.identity import is_uid
 from ichnode.domain.study import HeaderValue, Instance
@@ -16,14 +17,14 @@ from ichnode.errors import DatasetTooLarge, MalformedDataset, NotStored
 from ichnode.imaging.header import scan
 from ichnode.imaging.salvage import salvage
 from ichnode.metrics import Metrics
-from ichnode.storage.files import FileStore
+from ichnode.storage.files import FileStore, Part
 from ichnode.storage.intake import Intake, Kept
 
 log = logging.getLogger(__name__)
 
 
 class ReceiveStage:
-    """What the SCP calls: implements `dicom.scp.Receiver`."""
+    """What the SCP calls: implements `dicom.receiver.Receiver`."""
 
     def __init__(
         self,
@@ -54,58 +55,67 @@ class ReceiveStage:
         self._intake.close_association(association_id, ending=ending, at=self._clock())
         self._wake()
 
-    def store(self, request: StoreRequest) -> None:
-        """Keep the instance: file fsynced and published, row committed. Raises NotStored."""
-        began = time.perf_counter()
+    def begin(self, request: StoreRequest) -> "IncomingInstance":
+        """A data set follows; what the command alone shows to be wrong is refused with NotStored."""
+        with self._told(request):
+            if not self._store.has_room():
+                raise NotStored(StoreStatus.OUT_OF_RESOURCES, "too little free disk space")
+            if not is_uid(request.sop_instance_uid):
+                raise NotStored(StoreStatus.INVALID_SOP_INSTANCE, "the Affected SOP Instance UID is not a UID")
+            if request.sop_class_uid != request.abstract_syntax_uid:
+                raise NotStored(StoreStatus.DOES_NOT_MATCH, "the SOP class is not that of the presentation context")
+            with _disk_errors():
+                return IncomingInstance(self, request, self._store.begin())
+
+    @contextmanager
+    def _told(self, request: StoreRequest) -> Iterator[None]:
+        """A refusal is logged and counted."""
         try:
-            self._store_instance(request)
+            yield
         except NotStored as refusal:
             status = f"0x{refusal.status:04X}"
             self._metrics.instances_refused.labels(status).inc()
             extra = {"source": request.source, "status": status, "detail": refusal.comment}
             log.warning("not_stored", extra={**extra, "sop_instance_uid": request.sop_instance_uid})
             raise
+
+    def _keep(self, request: StoreRequest, part: Part, *, size_bytes: int, sha256: str) -> None:
+        """File fsynced and published, row committed. Raises NotStored, and leaves no file then that no row has."""
+        began = time.perf_counter()
+        header = self._header(request, part)
+        _check(request, header)
+        with _disk_errors():
+            file = part.publish()
+        kept = self._keep_row(request, header, file, size_bytes=size_bytes, sha256=sha256)
+        if kept is Kept.NEW:
+            self._metrics.store_bytes.inc(size_bytes)
+            self._wake()
+        elif kept is Kept.DUPLICATE:
+            part.discard()
+        else:
+            if kept is Kept.KNOWN_CONFLICT:
+                part.discard()
+            raise NotStored(StoreStatus.OTHER_BYTES_STORED, "other bytes are stored under this SOP Instance UID")
         self._metrics.instance_received(request.source)
         self._metrics.stage_seconds.labels("receive").observe(time.perf_counter() - began)
 
-    def _store_instance(self, request: StoreRequest) -> None:
-        if not self._store.has_room():
-            raise NotStored(StoreStatus.OUT_OF_RESOURCES, "too little free disk space")
-        header = self._header(request)
-        _check(request, header)
-        file = self._keep_file(request, header)
-        kept = self._keep_row(request, header, file)
-        if kept is Kept.NEW:
-            self._metrics.store_bytes.inc(len(request.encoded))
-            self._wake()
-        elif kept is Kept.DUPLICATE:
-            file.unlink()
-        else:
-            if kept is Kept.KNOWN_CONFLICT:
-                file.unlink()
-            raise NotStored(StoreStatus.OTHER_BYTES_STORED, "other bytes are stored under this SOP Instance UID")
+    def _header(self, request: StoreRequest, part: Part) -> dict[str, HeaderValue]:
+        """What routing needs of the data set, and where in the file it begins."""
+        start = len(request.file_header)
+        with _disk_errors(), part.reading() as content:
+            try:
+                header = scan(content, request.transfer_syntax_uid, start=start)
+            except DatasetTooLarge as problem:
+                raise NotStored(StoreStatus.OUT_OF_RESOURCES, str(problem)) from None
+            except MalformedDataset as problem:
+                if not self._lenient:
+                    raise NotStored(StoreStatus.CANNOT_UNDERSTAND, str(problem)) from None
+                header = _salvaged(content[start:], request.transfer_syntax_uid, str(problem))
+        return header | {"DataSetOffset": start}
 
-    def _header(self, request: StoreRequest) -> dict[str, HeaderValue]:
-        if not is_uid(request.sop_instance_uid):
-            raise NotStored(StoreStatus.INVALID_SOP_INSTANCE, "the Affected SOP Instance UID is not a UID")
-        try:
-            return scan(request.encoded, request.transfer_syntax_uid)
-        except DatasetTooLarge as problem:
-            raise NotStored(StoreStatus.OUT_OF_RESOURCES, str(problem)) from None
-        except MalformedDataset as problem:
-            if not self._lenient:
-                raise NotStored(StoreStatus.CANNOT_UNDERSTAND, str(problem)) from None
-            return _salvaged(request, str(problem))
-
-    def _keep_file(self, request: StoreRequest, header: dict[str, HeaderValue]) -> Path:
-        meta = request.file_header
-        header["DataSetOffset"] = len(meta)
-        try:
-            return self._store.keep((meta, request.encoded))
-        except OSError as problem:
-            raise NotStored(StoreStatus.OUT_OF_RESOURCES, f"cannot write: {problem.strerror}") from problem
-
-    def _keep_row(self, request: StoreRequest, header: dict[str, HeaderValue], file: Path) -> Kept:
+    def _keep_row(
+        self, request: StoreRequest, header: dict[str, HeaderValue], file: Path, *, size_bytes: int, sha256: str
+    ) -> Kept:
         instance = Instance(
             sop_instance_uid=request.sop_instance_uid,
             sop_class_uid=request.sop_class_uid,
@@ -117,27 +127,69 @@ class ReceiveStage:
             association_id=request.association_id,
             received_at=self._clock(),
         )
-        digest = hashlib.sha256(request.transfer_syntax_uid.encode() + b"\0")
-        digest.update(request.encoded)
         try:
-            return self._intake.keep(instance, sha256=digest.hexdigest(), size_bytes=len(request.encoded))
+            return self._intake.keep(instance, sha256=sha256, size_bytes=size_bytes)
         except SQLAlchemyError as problem:
-            file.unlink(missing_ok=True)
             raise NotStored(StoreStatus.OUT_OF_RESOURCES, "the ledger cannot be written now") from problem
 
 
-def _salvaged(request: StoreRequest, problem: str) -> dict[str, HeaderValue]:
+class IncomingInstance:
+    """A data set on its way into its file: implements `dicom.receiver.Incoming`."""
+
+    def __init__(self, stage: ReceiveStage, request: StoreRequest, part: Part) -> None:
+        self._stage, self._request, self._part = stage, request, part
+        self._digest = hashlib.sha256(request.transfer_syntax_uid.encode() + b"\0")
+        self._size_bytes = 0
+        try:
+            with _disk_errors():
+                part.write(request.file_header)
+        except NotStored:
+            part.discard()
+            raise
+
+    def write(self, fragment: memoryview) -> None:
+        """To the disk at once: memory stays as it is, however large the instance."""
+        with self._stage._told(self._request), _disk_errors():
+            self._part.write(fragment)
+        self._digest.update(fragment)
+        self._size_bytes += len(fragment)
+
+    def keep(self) -> None:
+        """Durable file and committed row, or NotStored."""
+        try:
+            with self._stage._told(self._request):
+                self._stage._keep(
+                    self._request, self._part, size_bytes=self._size_bytes, sha256=self._digest.hexdigest()
+                )
+        except NotStored as refusal:
+            if refusal.status != StoreStatus.OTHER_BYTES_STORED:  # which are put aside
+                self._part.discard()
+            raise
+
+    def discard(self) -> None:
+        """Nothing stays of it."""
+        self._part.discard()
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """As refusals."""
+    try:
+        yield
+    except OSError as problem:
+        raise NotStored(StoreStatus.OUT_OF_RESOURCES, f"cannot write: {problem.strerror}") from problem
+
+
+def _salvaged(encoded: bytes, transfer_syntax_uid: str, problem: str) -> dict[str, HeaderValue]:
     """What can be read of a data set that does not parse, marked with the problem."""
     try:
-        return {**salvage(request.encoded, request.transfer_syntax_uid), "Malformed": problem}
+        return {**salvage(encoded, transfer_syntax_uid), "Malformed": problem}
     except MalformedDataset:
         raise NotStored(StoreStatus.CANNOT_UNDERSTAND, problem) from None
 
 
 def _check(request: StoreRequest, header: dict[str, HeaderValue]) -> None:
-    """Command, presentation context and data set must name the same thing."""
-    if request.sop_class_uid != request.abstract_syntax_uid:
-        raise NotStored(StoreStatus.DOES_NOT_MATCH, "the SOP class is not that of the presentation context")
+    """Command and data set must name the same thing."""
     if header.get("SOPClassUID") != request.sop_class_uid:
         raise NotStored(StoreStatus.DOES_NOT_MATCH, "SOP Class UID differs between command and data set")
     if header.get("SOPInstanceUID") != request.sop_instance_uid:

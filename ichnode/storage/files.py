@@ -1,13 +1,15 @@
 """Instance and result files: published whole or not at all, under random names that hold no received text.
 
-No two rows share a file, so removing the file of a refused instance can never take away an accepted one. `keep`
-returns only after the file, its new name and the folder are on the disk.
+No two rows share a file, so removing the file of a refused instance can never take away an accepted one. `publish`
+and `keep` return only after the file, its name and the folder are on the disk; then its row may be written, and only
+what has a row is ever read.
 """
 
 import os
 import uuid
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from threading import Lock
 
@@ -73,28 +75,20 @@ class FileStore:
             return "out of inodes"
         return ""
 
-    def keep(self, parts: Iterable[bytes | memoryview]) -> Path:
-        """Write `parts` as one file: temporary name, fsync, rename, fsync of the folder.
+    def begin(self) -> "Part":
+        """A file to be written. Raises OSError."""
+        return Part(self._folder_to_fill() / f"{uuid.uuid4().hex}.dcm")
 
-        Raises OSError and leaves nothing behind when the disk is full or fails.
-        """
-        folder = self._folder_to_fill()
-        final = folder / f"{uuid.uuid4().hex}.dcm"
-        temporary = final.with_suffix(_PART)
+    def keep(self, parts: Iterable[bytes | memoryview]) -> Path:
+        """Publish `parts` as one file. Raises OSError and leaves nothing behind when the disk is full or fails."""
+        part = self.begin()
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
-            try:
-                _write_all(descriptor, parts)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            temporary.rename(final)
-            sync_folder(folder)
+            for content in parts:
+                part.write(content)
+            return part.publish()
         except OSError:
-            temporary.unlink(missing_ok=True)
-            final.unlink(missing_ok=True)
+            part.discard()
             raise
-        return final
 
     def sweep(self) -> int:
         """At start: remove what a killed process left half-written, and empty folders; how many files there were."""
@@ -119,14 +113,48 @@ class FileStore:
             return self._subfolder
 
 
-def _write_all(descriptor: int, parts: Iterable[bytes | memoryview]) -> None:
-    rest = [memoryview(part) for part in parts]
-    while rest:
-        written = os.writev(descriptor, rest)
-        while rest and written >= len(rest[0]):
-            written -= len(rest.pop(0))
-        if rest:
-            rest[0] = rest[0][written:]
+class Part:
+    """A file that is being written, under a temporary name. Either `publish` or `discard` ends it."""
+
+    def __init__(self, final: Path) -> None:
+        self._final, self._temporary = final, final.with_suffix(_PART)
+        self._descriptor: int | None = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640)
+
+    def write(self, content: bytes | memoryview) -> None:
+        """Append. Raises OSError."""
+        assert self._descriptor is not None
+        while content:
+            content = content[os.write(self._descriptor, content) :]
+
+    @contextmanager
+    def reading(self) -> Iterator[mmap]:
+        """What was written so far, without being read into memory."""
+        assert self._descriptor is not None
+        with mmap(self._descriptor, 0, access=ACCESS_READ) as content:
+            yield content
+
+    def publish(self) -> Path:
+        """Its path, once it is on the disk. Raises OSError; `discard` then cleans up.
+
+        Renamed before fsync, so that one commit of the file system's journal holds all of it (half of the time).
+        """
+        assert self._descriptor is not None
+        self._temporary.rename(self._final)
+        os.fsync(self._descriptor)
+        self._close()
+        sync_folder(self._final.parent)
+        return self._final
+
+    def discard(self) -> None:
+        """Leave nothing, published or not. Never raises."""
+        for leave in (self._close, self._temporary.unlink, self._final.unlink):
+            with suppress(OSError):
+                leave()
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

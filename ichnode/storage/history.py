@@ -103,7 +103,7 @@ class History:
             return int(db.execute(query).scalar_one())
 
     def predecessor(self, job: Job, role: str) -> ResultFile | None:
-        """The newest delivered result of `role` that an earlier job of the study under the same rule has sent."""
+        """The newest result of `role` that an earlier job of the study under the same rule has sent or delivered."""
         query = (
             select(results)
             .join(jobs, jobs.c.id == results.c.job_id)
@@ -113,7 +113,7 @@ class History:
                 jobs.c.rule == job.rule,
                 jobs.c.id < job.id,
                 results.c.role == role,
-                deliveries.c.state == "delivered",
+                deliveries.c.state.in_(["sent", "delivered"]),
             )
             .order_by(results.c.id.desc())
             .limit(1)

@@ -172,11 +172,12 @@ class Ledger:
             state = _state(db, job_id)
             if state is None or _is_purged(db, job_id):
                 return None
-            undelivered = deliveries.c.job_id == job_id, deliveries.c.state.in_(["refused", "dead", "cancelled"])
-            composed = db.execute(select(deliveries.c.id).where(*undelivered)).first()
-            if composed and state in (JobState.FAILED, JobState.DROPPED):
-                revived = {"state": "pending", "attempts": 0, "next_attempt_at": at}
-                db.execute(update(deliveries).where(*undelivered).values(revived))
+            undelivered = deliveries.c.state.in_(["refused", "dead", "cancelled"])
+            of_job = deliveries.c.job_id == job_id
+            composed = db.execute(select(deliveries.c.id).where(of_job, undelivered | (deliveries.c.state == "sent")))
+            if composed.first() and state in (JobState.FAILED, JobState.DROPPED):
+                revived = {"state": "pending", "attempts": 0, "next_attempt_at": at, "transaction_uid": None}
+                db.execute(update(deliveries).where(of_job, undelivered).values(revived))
                 new = JobState.DELIVERING
             elif state in (JobState.FAILED, JobState.REFUSED, JobState.DROPPED):
                 new = JobState.READY
@@ -317,5 +318,6 @@ def _add_result(db: Connection, job: Job, result: ResultFile, at: float) -> None
 
 
 def _cancel_deliveries(db: Connection, job_id: int) -> None:
+    """What is not sent yet; what is sent stays so, and may still be committed."""
     waiting = deliveries.c.job_id == job_id, deliveries.c.state.in_(["pending", "dead"])
     db.execute(update(deliveries).where(*waiting).values(state="cancelled"))

@@ -1,4 +1,10 @@
-"""Outbox: a row for each result and destination, until the destination took it or a person gave up."""
+"""Outbox: a row for each result and destination, until the destination took it or a person gave up.
+
+A delivery begins `pending`. Where a destination commits (`commitments.py`), it is `sent` once C-STORE took it, and
+`delivered` only when the destination has said that it keeps it; elsewhere it is `delivered` at once. What is of a SOP
+class that the destination refuses is `replaced` by the summary page, provided that this is delivered there. `refused`,
+`dead` and `cancelled` are the other ends. What changes a delivery also tests the state in which it was read.
+"""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -12,6 +18,9 @@ from ichnode.storage.audit import append_audit
 from ichnode.storage.ledger import NODE, move_job
 from ichnode.storage.schema import deliveries, jobs, reading, results
 
+OPEN = ("pending", "sent")
+STAND_IN = "summary_page"  # the role of the result that says the same to any reader, as an RGB picture
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
@@ -24,9 +33,10 @@ class Delivery:
     sop_class_uid: str
     sop_instance_uid: str
     file: str
-    state: str  # pending, delivered, refused, dead, cancelled
+    state: str  # pending, sent, delivered, replaced, refused, dead, cancelled
     attempts: int
-    status: int | None  # of the last C-STORE response
+    transaction_uid: str | None  # in which commitment was last asked for
+    status: int | None  # of the last C-STORE response, or the reason why it was not committed
     error: str | None
     delivered_at: float | None
 
@@ -55,65 +65,113 @@ class Outbox:
             .limit(1)
             .scalar_subquery()
         )
-        query = _DELIVERY_QUERY.where(*waiting, deliveries.c.job_id == first).order_by(deliveries.c.id)
+        query = DELIVERY_QUERY.where(*waiting, deliveries.c.job_id == first).order_by(deliveries.c.id)
         with reading(self._engine) as db:
-            return [_delivery(row._mapping) for row in db.execute(query)]
+            return [as_delivery(row._mapping) for row in db.execute(query)]
 
     def of_job(self, job_id: int) -> list[Delivery]:
         """Every delivery of a job."""
         with reading(self._engine) as db:
-            query = _DELIVERY_QUERY.where(deliveries.c.job_id == job_id).order_by(deliveries.c.id)
-            return [_delivery(row._mapping) for row in db.execute(query)]
+            query = DELIVERY_QUERY.where(deliveries.c.job_id == job_id).order_by(deliveries.c.id)
+            return [as_delivery(row._mapping) for row in db.execute(query)]
+
+    def sent(self, delivery: Delivery, *, status: int | None, at: float) -> None:
+        """C-STORE took it; whether the destination keeps it is to be asked now."""
+        with self._engine.begin() as db:
+            _update(db, delivery, state="sent", status=status, error=None, next_attempt_at=at, transaction_uid=None)
 
     def delivered(self, delivery: Delivery, *, status: int | None, at: float) -> JobState | None:
-        """The destination took it."""
+        """The destination took it, or has committed itself to keep what it took."""
         return self._settle(delivery, state="delivered", status=status, error=None, delivered_at=at, at=at)
 
     def refused(self, delivery: Delivery, *, status: int | None, error: str, at: float) -> JobState | None:
         """The destination will never take it as it is."""
         return self._settle(delivery, state="refused", status=status, error=error, at=at)
 
+    def stand_in(self, delivery: Delivery) -> Delivery | None:
+        """The job's summary page at the same destination, taken or open, where it is of another SOP class."""
+        query = DELIVERY_QUERY.where(
+            deliveries.c.job_id == delivery.job_id,
+            deliveries.c.destination == delivery.destination,
+            deliveries.c.state.in_([*OPEN, "delivered"]),
+            results.c.role == STAND_IN,
+            results.c.sop_class_uid != delivery.sop_class_uid,
+        )
+        with reading(self._engine) as db:
+            row = db.execute(query.limit(1)).first()
+            return as_delivery(row._mapping) if row else None
+
+    def replaced(
+        self, delivery: Delivery, *, status: int | None, error: str, at: float, offered: bool
+    ) -> JobState | None:
+        """Its SOP class is refused, and the summary page stands in for it. `offered`: that was an attempt."""
+        attempts = delivery.attempts + offered
+        return self._settle(delivery, state="replaced", attempts=attempts, status=status, error=error, at=at)
+
     def dead(self, delivery: Delivery, *, status: int | None, error: str, at: float) -> JobState | None:
         """The last attempt failed; `jobs retry` revives it."""
         return self._settle(delivery, state="dead", status=status, error=error, at=at)
 
     def postponed(self, delivery: Delivery, *, status: int | None, error: str, until: float) -> None:
-        """The attempt failed; try again later."""
+        """The attempt to send it, or to ask for commitment, failed; try again later."""
         with self._engine.begin() as db:
-            _update(db, delivery, status=status, error=error, next_attempt_at=until)
+            values = {"status": status, "error": error, "next_attempt_at": until, "transaction_uid": None}
+            _update(db, delivery, attempts=deliveries.c.attempts + 1, **values)
 
-    def pending_destinations(self) -> Mapping[str, int]:
+    def send_again(self, delivery: Delivery, *, status: int, error: str, until: float) -> None:
+        """The destination does not keep what it took; what a superseded or dropped job sent is not sent again."""
+        with self._engine.begin() as db:
+            job_state = db.execute(select(jobs.c.state).where(jobs.c.id == delivery.job_id)).scalar_one()
+            state = "pending" if job_state == JobState.DELIVERING else "cancelled"
+            values = {"status": status, "error": error, "next_attempt_at": until, "transaction_uid": None}
+            _update(db, delivery, state=state, **values)
+
+    def open_destinations(self) -> Mapping[str, int]:
         """How many deliveries each destination still waits for."""
-        query = select(deliveries.c.destination, func.count()).where(deliveries.c.state == "pending")
+        query = select(deliveries.c.destination, func.count()).where(deliveries.c.state.in_(OPEN))
         with reading(self._engine) as db:
             return {name: count for name, count in db.execute(query.group_by(deliveries.c.destination))}
 
     def give_up_on_unknown(self, known: Collection[str], *, at: float) -> None:
         """At start: deliveries to destinations that the configuration no longer has become dead letters."""
-        for name in self.pending_destinations():
-            while name not in known and (batch := self.due(name, at=float("inf"))):
-                for delivery in batch:
-                    self.dead(delivery, status=None, error=f"destination {name} is no longer configured", at=at)
+        for name in set(self.open_destinations()) - set(known):
+            for delivery in self._open(name, OPEN):
+                self.dead(delivery, status=None, error=f"destination {name} is no longer configured", at=at)
+
+    def ask_no_more(self, destination: str, *, at: float) -> None:
+        """At start: commitment is not asked for at `destination` (any more), so what is sent is delivered."""
+        for delivery in self._open(destination, ("sent",)):
+            self.delivered(delivery, status=delivery.status, at=at)
+
+    def _open(self, destination: str, states: Collection[str]) -> list[Delivery]:
+        query = DELIVERY_QUERY.where(deliveries.c.destination == destination, deliveries.c.state.in_(states))
+        with reading(self._engine) as db:
+            return [as_delivery(row._mapping) for row in db.execute(query.order_by(deliveries.c.id))]
 
     def _settle(self, delivery: Delivery, *, at: float, **values: Any) -> JobState | None:
         """Set the last word on one delivery, and on its job when it was the last one open."""
         with self._engine.begin() as db:
             _update(db, delivery, **values)
             _audit_destination(db, delivery, at)
-            counted = select(deliveries.c.state, func.count()).where(deliveries.c.job_id == delivery.job_id)
-            states = {state: count for state, count in db.execute(counted.group_by(deliveries.c.state))}
+            of_job = deliveries.c.job_id == delivery.job_id
+            still_open = db.execute(select(deliveries.c.id).where(of_job, deliveries.c.state.in_(OPEN)).limit(1))
             job_state = db.execute(select(jobs.c.state).where(jobs.c.id == delivery.job_id)).scalar_one()
-            if "pending" in states or job_state != JobState.DELIVERING:
+            if still_open.first() or job_state != JobState.DELIVERING:
                 return None
-            if set(states) == {"delivered"}:
-                move_job(db, delivery.job_id, JobState.DONE, at=at, detail="every destination took every result")
+            _refuse_without_stand_in(db, delivery.job_id)
+            counted = select(deliveries.c.state, func.count()).where(of_job).group_by(deliveries.c.state)
+            states = {state: count for state, count in db.execute(counted)}
+            others = ", ".join(f"{count} {state}" for state, count in states.items() if state != "delivered")
+            if states.keys() <= {"delivered", "replaced"}:
+                detail = f"every destination took every result, but {others}" if others else _ALL_TAKEN
+                move_job(db, delivery.job_id, JobState.DONE, at=at, detail=detail)
                 return JobState.DONE
-            undelivered = ", ".join(f"{count} {state}" for state, count in states.items() if state != "delivered")
-            move_job(db, delivery.job_id, JobState.FAILED, at=at, detail=undelivered, reason="delivery")
+            move_job(db, delivery.job_id, JobState.FAILED, at=at, detail=others, reason="delivery")
             return JobState.FAILED
 
 
-_DELIVERY_QUERY = select(
+_ALL_TAKEN = "every destination took every result"
+DELIVERY_QUERY = select(
     deliveries, results.c.role, results.c.sop_class_uid, results.c.sop_instance_uid, results.c.file
 ).join(results, results.c.id == deliveries.c.result_id)
 
@@ -128,24 +186,37 @@ def _audit_destination(db: Connection, delivery: Delivery, at: float) -> None:
         .group_by(jobs.c.study_instance_uid, results.c.sop_class_uid, deliveries.c.state)
     )
     rows = db.execute(query).all()
-    if any(state == "pending" for _, _, state, _ in rows):
+    if any(row.state in OPEN for row in rows):
         return
     taken = {sop_class: count for _, sop_class, state, count in rows if state == "delivered"}
-    outcome = AuditOutcome.SUCCESS if all(row.state == "delivered" for row in rows) else AuditOutcome.FAILURE
+    well = {row.state for row in rows} <= {"delivered", "replaced"}
+    outcome = AuditOutcome.SUCCESS if well else AuditOutcome.FAILURE
     what = {"job": delivery.job_id, "destination": delivery.destination, "studies": {pseudonym(rows[0][0]): taken}}
     append_audit(db, AuditEvent.RESULTS_DELIVERED, who=NODE, what=what, at=at, outcome=outcome)
 
 
 def _update(db: Connection, delivery: Delivery, **values: Any) -> None:
-    """Only a delivery that is still pending changes."""
-    db.execute(
-        update(deliveries)
-        .where(deliveries.c.id == delivery.id, deliveries.c.state == "pending")
-        .values(attempts=deliveries.c.attempts + 1, **values)
+    """Only a delivery that is still in the state in which it was read changes; what ends `pending` was an attempt."""
+    if delivery.state == "pending":
+        values = {"attempts": deliveries.c.attempts + 1} | values
+    unchanged = deliveries.c.id == delivery.id, deliveries.c.state == delivery.state
+    db.execute(update(deliveries).where(*unchanged).values(**values))
+
+
+def _refuse_without_stand_in(db: Connection, job_id: int) -> None:
+    """Where the summary page was not delivered after all, nothing replaces what was refused."""
+    of_job = deliveries.c.job_id == job_id
+    stands_in = (
+        select(deliveries.c.destination)
+        .join(results, results.c.id == deliveries.c.result_id)
+        .where(of_job, deliveries.c.state == "delivered", results.c.role == STAND_IN)
     )
+    unread = of_job, deliveries.c.state == "replaced", deliveries.c.destination.not_in(stands_in)
+    db.execute(update(deliveries).where(*unread).values(state="refused"))
 
 
-def _delivery(row: Mapping[Any, Any]) -> Delivery:
+def as_delivery(row: Mapping[Any, Any]) -> Delivery:
+    """A row of DELIVERY_QUERY."""
     return Delivery(
         id=row["id"],
         job_id=row["job_id"],
@@ -156,6 +227,7 @@ def _delivery(row: Mapping[Any, Any]) -> Delivery:
         file=row["file"],
         state=row["state"],
         attempts=row["attempts"],
+        transaction_uid=row["transaction_uid"],
         status=row["status"],
         error=row["error"],
         delivered_at=row["delivered_at"],

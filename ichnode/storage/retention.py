@@ -31,6 +31,7 @@ from ichnode.domain.job import UNFINISHED, JobState
 from ichnode.storage.audit import append_audit
 from ichnode.storage.history import Purge, as_purge
 from ichnode.storage.ledger import NODE
+from ichnode.storage.outbox import OPEN
 from ichnode.storage.schema import (
     conflicts,
     deliveries,
@@ -80,8 +81,8 @@ class Retention:
 def _may_go(received_before: float) -> ColumnElement[bool]:
     of_study = jobs.c.study_instance_uid == studies.c.study_instance_uid
     not_delivered = or_(
-        deliveries.c.state == "pending",
-        and_(deliveries.c.state != "delivered", jobs.c.state != JobState.SUPERSEDED),
+        deliveries.c.state.in_(OPEN),
+        and_(deliveries.c.state.not_in(["delivered", "replaced"]), jobs.c.state != JobState.SUPERSEDED),
     )
     return and_(
         ~studies.c.waiting,

@@ -172,9 +172,10 @@ deliveries = Table(  # the outbox: one row for each result and destination
     Column("job_id", ForeignKey("jobs.id"), nullable=False, index=True),
     Column("result_id", ForeignKey("results.id"), nullable=False),
     Column("destination", Text, nullable=False),
-    Column("state", Text, nullable=False),  # pending, delivered, refused, dead, cancelled
+    Column("state", Text, nullable=False),  # outbox.Delivery
     Column("attempts", Integer, nullable=False),
-    Column("next_attempt_at", Float, nullable=False),
+    Column("next_attempt_at", Float, nullable=False),  # in state sent: when commitment is to be asked for
+    Column("transaction_uid", Text),  # in which commitment was last asked for
     Column("status", Integer),  # of the last C-STORE response
     Column("error", Text),
     Column("delivered_at", Float),
@@ -235,6 +236,27 @@ audit_positions = Table(  # the last row that each collector got
     metadata,
     Column("collector", Text, primary_key=True),
     Column("sequence", Integer, nullable=False),
+)
+
+commitments = Table(  # every request for storage commitment, so that a report of any age is understood
+    "commitments",
+    metadata,
+    Column("transaction_uid", Text, primary_key=True),
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("destination", Text, nullable=False),
+    Column("asked_at", Float, nullable=False),
+    Column("reported_at", Float),
+)
+
+refused_classes = Table(  # SOP classes that a destination does not take
+    "refused_classes",
+    metadata,
+    Column("destination", Text, primary_key=True),
+    Column("sop_class_uid", Text, primary_key=True),
+    Column("refused_at", Float, nullable=False),
+    Column("job_id", Integer, nullable=False),  # no foreign key: this outlives the job
+    Column("status", Integer),  # of the C-STORE response
+    Column("detail", Text, nullable=False),
 )
 
 

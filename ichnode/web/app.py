@@ -1,8 +1,8 @@
-"""The HTTP side of the node: /metrics, /livez, /readyz, /api/jobs, /api/jobs/{id}. Reads only."""
+"""The HTTP side of the node: /metrics, /livez, /readyz, /api/jobs, /api/jobs/{id}, /api/destinations. Reads only."""
 
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import uvicorn
@@ -18,11 +18,20 @@ from ichnode.metrics import Metrics
 from ichnode.storage.history import History
 from ichnode.storage.intake import Intake
 from ichnode.storage.outbox import Outbox
+from ichnode.storage.refused_classes import RefusedClasses
+from ichnode.web.destinations import list_of_destinations
 from ichnode.web.jobs import list_of_jobs, one_job
 
 
 def create_app(
-    *, history: History, outbox: Outbox, intake: Intake, metrics: Metrics, readiness: Callable[[], Mapping[str, str]]
+    *,
+    history: History,
+    outbox: Outbox,
+    intake: Intake,
+    refused_classes: RefusedClasses,
+    destinations: Collection[str],
+    metrics: Metrics,
+    readiness: Callable[[], Mapping[str, str]],
 ) -> Starlette:
     """The application. `readiness` gives each part's trouble, "" where there is none."""
 
@@ -47,6 +56,9 @@ def create_app(
         found = one_job(history, outbox, intake, request.path_params["id"])
         return JSONResponse(found) if found else JSONResponse({"error": "no such job"}, 404)
 
+    def destinations_page(_: Request) -> Response:
+        return JSONResponse(list_of_destinations(destinations, outbox, refused_classes))
+
     return Starlette(
         routes=[
             Route("/metrics", metrics_page),
@@ -54,6 +66,7 @@ def create_app(
             Route("/readyz", readyz),
             Route("/api/jobs", jobs),
             Route("/api/jobs/{id:int}", job),
+            Route("/api/destinations", destinations_page),
         ]
     )
 

@@ -48,6 +48,7 @@ def one_job(history: History, outbox: Outbox, intake: Intake, job_id: int) -> di
                 "sop_instance_uid": d.sop_instance_uid,
                 "state": d.state,
                 "attempts": d.attempts,
+                "transaction_uid": d.transaction_uid,  # in which commitment was last asked for
                 "status": None if d.status is None else f"0x{d.status:04X}",
                 "error": d.error,
                 "delivered_at": d.delivered_at,

@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.presentation import build_context
 
 from ichnode.dicom.scp import StorageSCP
+from ichnode.dicom.scu import Outgoing
 from ichnode.metrics import Metrics
 from ichnode.stages.receive import ReceiveStage
 from ichnode.storage.files import FileStore
 from ichnode.storage.intake import Intake
+from tests.series_factory import part10, phantom_datasets
 
 
 @dataclass
@@ -81,6 +83,18 @@ def associate():
     for association in opened:
         if association.is_established:
             association.abort()
+
+
+@pytest.fixture
+def objects(tmp_path) -> list[Outgoing]:
+    """Three files to send."""
+    result = []
+    for number, dataset in enumerate(phantom_datasets()[:3]):
+        path = tmp_path / f"{number}.dcm"
+        path.write_bytes(part10(dataset))
+        uid = dataset.SOPInstanceUID
+        result.append(Outgoing(sop_class_uid=CTImageStorage, sop_instance_uid=uid, file=str(path)))
+    return result
 
 
 def encoded(dataset: Dataset) -> bytes:

@@ -92,6 +92,14 @@ def test_check_tells_what_is_wrong_in_the_clinical_table(tmp_path):
     assert ichnode("check", "--config", file).exit_code == 0
 
 
+def test_check_names_a_token_file_that_is_not_there(configure, tmp_path):
+    missing = tmp_path / "token"
+    file = configure(f'[[destinations]]\nname = "web"\nurl = "https://h/dicom-web"\ntoken_file = "{missing}"\n')
+    outcome = ichnode("check", "--config", file)
+    assert outcome.exit_code == 0
+    assert outcome.output == f"valid, but destinations.0.token_file: {missing}: No such file or directory\n"
+
+
 @pytest.mark.parametrize("command", [["check"], ["models", "list"], ["models", "verify"]])
 def test_a_missing_bundles_dir_is_one_line(configure, command):
     outcome = ichnode(*command, "--config", configure('[inference]\nbundles_dir = "/nowhere"'))
@@ -355,3 +363,23 @@ def test_jobs_are_listed_shown_dropped_and_retried(tmp_path):
     assert ichnode("jobs", "drop", 1, "--config", file).output == "job 1 is dropped\n"
     assert ichnode("jobs", "drop", 1, "--config", file).exit_code == 1
     assert json.loads(ichnode("jobs", "retry", 1, "--config", file, "--json").output) == {"id": 1, "state": "ready"}
+    destinations_are_listed_and_reset(engine, file)
+
+
+def destinations_are_listed_and_reset(engine, file):
+    """The part of the test above that has a configured destination, which refuses a SOP class."""
+    from ichnode.storage.refused_classes import RefusedClass, RefusedClasses
+
+    text = '\n[[destinations]]\nname = "pacs"\nae_title = "PACS"\nhost = "h"\nport = 104\n'
+    file.write_text(file.read_text() + text)
+    refused = RefusedClass(
+        destination="pacs", sop_class_uid="1.2.3", refused_at=0, job_id=1, status=0x0122, detail="0x0122"
+    )
+    RefusedClasses(engine).remember(refused)
+    (row,) = json.loads(ichnode("destinations", "list", "--config", file, "--json").output)
+    assert (row["name"], row["waiting"], row["refused_classes"][0]["status"]) == ("pacs", 0, "0x0122")
+    assert "1.2.3" in ichnode("destinations", "list", "--config", file).output
+    reset = ("destinations", "reset", "pacs", "--config", file)
+    assert ichnode(*reset, "--sop-class", "1.2.4").output == "pacs is offered everything already\n"
+    assert ichnode(*reset).output == "pacs is offered 1 SOP class again\n"
+    assert ichnode("destinations", "reset", "other", "--config", file).exit_code == 1

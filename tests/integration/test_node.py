@@ -3,17 +3,20 @@
 import threading
 from contextlib import ExitStack
 from dataclasses import replace
+from time import monotonic
 
 import httpx
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage, SegmentationStorage
 
 from ichnode.config import Settings
 from ichnode.dicom.scu import Outgoing, Peer, send
 from ichnode.domain.job import JobState
 from ichnode.node import Node
 from ichnode.phantom import REGULAR, head_ct
-from tests.pacs import Pacs
+from tests.pacs import CommittingPacs, Pacs
+from tests.stuck_peer import READING, stuck_peer
 
 SMALL = replace(REGULAR, rows=128, columns=128)
 ENDED = {JobState.DONE, JobState.FAILED, JobState.REFUSED, JobState.IGNORED, JobState.SUPERSEDED, JobState.DROPPED}
@@ -216,7 +219,7 @@ def test_the_http_side_shows_jobs_health_and_metrics(node):
 def test_a_dead_destination_delays_no_other_and_ends_as_a_dead_letter_that_retry_revives(start_node):
     with Pacs() as alive:
         reserved = Pacs()
-        reserved._scp._listener.server_close()
+        reserved._scp.stop()
         node = start_node(destinations=[destination(alive), destination(reserved.port, "dead")])
         phantom = head_ct(hematoma_ml=20, geometry=SMALL, seed=17)
         node.send(phantom.datasets)
@@ -286,3 +289,46 @@ def test_two_nodes_cannot_share_a_data_folder(start_node, tmp_path):
     start_node(data_dir=tmp_path / "data")
     with pytest.raises(ConfigError, match=r"node\.data_dir: another ichnode runs"):
         start_node(data_dir=tmp_path / "data")
+
+
+def test_results_are_delivered_once_the_destination_has_committed_itself(start_node):
+    phantom = head_ct(hematoma_ml=40, geometry=SMALL, seed=31)
+    with CommittingPacs() as pacs:
+        node = start_node(destinations=[destination(pacs) | {"commitment": True}])
+        node.send(phantom.datasets)
+        (job,) = node.wait_for_jobs(phantom.datasets[0])
+    shown = node.get(f"/api/jobs/{job.id}").json()
+    assert job.state is JobState.DONE
+    (request,) = pacs.asked
+    assert {(d["state"], d["transaction_uid"]) for d in shown["deliveries"]} == {("delivered", request.TransactionUID)}
+    assert len(request.ReferencedSOPSequence) == len(shown["results"])
+
+
+def test_a_pacs_that_refuses_segmentation_has_the_summary_page_and_its_job_is_done(start_node):
+    phantom = head_ct(hematoma_ml=40, geometry=SMALL, seed=32)
+    with CommittingPacs(takes=[Comprehensive3DSRStorage, SecondaryCaptureImageStorage]) as pacs:
+        node = start_node(destinations=[destination(pacs)])
+        node.send(phantom.datasets)
+        (job,) = node.wait_for_jobs(phantom.datasets[0])
+    assert job.state is JobState.DONE
+    deliveries = node.get(f"/api/jobs/{job.id}").json()["deliveries"]
+    assert {d["role"]: d["state"] for d in deliveries if d["state"] != "delivered"} == {"segmentation": "replaced"}
+    (shown,) = node.get("/api/destinations").json()
+    (refused,) = shown["refused_classes"]
+    assert (shown["name"], refused["sop_class_uid"]) == ("pacs", SegmentationStorage)
+    assert f'sop_class_uid="{SegmentationStorage}"' in node.get("/metrics").text
+
+
+def test_a_destination_that_hangs_delays_neither_receiving_nor_another_nor_the_stop(start_node):
+    with Pacs() as alive, stuck_peer(READING) as port:
+        hangs = {**destination(port, "hangs"), "connect_timeout_s": 60, "response_timeout_s": 60}
+        node = start_node(destinations=[hangs, destination(alive)])
+        phantom, later = (head_ct(hematoma_ml=20, geometry=SMALL, seed=seed) for seed in (33, 34))
+        node.send(phantom.datasets)
+        alive.wait_for(4)
+        assert set(node.send(later.datasets)) == {0}
+        alive.wait_for(8)
+        assert node.jobs(phantom.datasets[0])[0].state is JobState.DELIVERING
+        began = monotonic()
+        node.stop()
+        assert monotonic() - began < 20

@@ -17,7 +17,7 @@ from pynetdicom import StoragePresentationContexts
 from pynetdicom.dimse_primitives import C_STORE
 from sqlalchemy.exc import OperationalError
 
-from ichnode.dicom.listener import AdmittedSource
+from ichnode.dicom.admission import AdmittedSource
 from ichnode.phantom import REGULAR, head_ct
 from ichnode.storage.files import FileStore
 from tests.integration.conftest import encoded
@@ -205,7 +205,7 @@ def test_a_wrong_called_title_is_rejected_by_name(receiving, associate):
 def test_who_is_turned_away_and_why_is_logged(receiving, associate, caplog):
     associate(receiving.port, called="SOMEONE", calling="CT9")
     associate(receiving.port, MRImageStorage, calling="MR1").release()
-    told = {r.message: r for r in caplog.records if r.name == "ichnode.dicom.scp"}
+    told = {r.message: r for r in caplog.records if r.name == "ichnode.dicom.association"}
     rejection = told["association_rejected"]
     assert (rejection.source, rejection.called_ae_title, rejection.peer) == ("CT9", "SOMEONE", "127.0.0.1")
     assert rejection.reason == "Called AE title not recognised"
@@ -320,9 +320,4 @@ def test_the_answer_comes_after_file_and_folder_are_synced_and_the_row_is_commit
     monkeypatch.setattr(type(receiving.folder), "rename", noting("rename", rename))
     monkeypatch.setattr(receiving.intake.__class__, "keep", noting("commit", keep))
     assert association.send_c_store(ct).Status == 0x0000
-    assert [step for i, step in enumerate(order) if order[i - 1 : i] != [step]][:4] == [
-        "fsync",
-        "rename",
-        "fsync",
-        "commit",
-    ]
+    assert order[:4] == ["rename", "fsync", "fsync", "commit"]

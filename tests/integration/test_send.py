@@ -1,45 +1,26 @@
 """Sending over real sockets, and what the delivering stage notes of it in a real outbox."""
 
+import socket
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from time import monotonic
 
 import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
-from ichnode.dicom.scu import Outcome, Outgoing, Peer, send
+from ichnode.dicom.scu import Outcome, send
 from ichnode.dicom.statuses import Verdict
 from ichnode.domain.job import JobState
-from ichnode.domain.study import Instance
 from ichnode.errors import DeliveryError
-from ichnode.metrics import Metrics
-from ichnode.stages.deliver import DeliverStage, RetryPolicy
-from ichnode.storage.history import History, ResultFile
-from ichnode.storage.intake import Intake
-from ichnode.storage.ledger import Ledger, PlannedJob
-from ichnode.storage.outbox import Outbox
+from tests.delivery_factory import NOW, Delivering, peer_at
 from tests.pacs import Pacs
 from tests.series_factory import part10, phantom_datasets
-
-NOW = 1000.0
-
-
-@pytest.fixture
-def objects(tmp_path: Path) -> list[Outgoing]:
-    """Three files to send."""
-    result = []
-    for number, dataset in enumerate(phantom_datasets()[:3]):
-        path = tmp_path / f"{number}.dcm"
-        path.write_bytes(part10(dataset))
-        uid = dataset.SOPInstanceUID
-        result.append(Outgoing(sop_class_uid=CTImageStorage, sop_instance_uid=uid, file=str(path)))
-    return result
-
-
-def peer_at(port: int) -> Peer:
-    return Peer(ae_title="PACS", host="127.0.0.1", port=port, connect_timeout_s=2, response_timeout_s=5)
+from tests.stuck_peer import STEPS, stuck_peer
 
 
 def gone(file: Path) -> None:
@@ -103,76 +84,32 @@ def test_a_peer_that_aborts_between_two_stores_is_worth_another_attempt(objects)
     assert not problem.value.permanent
 
 
-class Delivering:
-    """The stage of one destination with one job of three results to deliver, and a clock that the test sets."""
+@pytest.mark.parametrize("step", STEPS)
+def test_a_destination_that_hangs_is_given_up_within_its_time_limits_and_tried_later(engine, objects, tmp_path, step):
+    large = phantom_datasets()[0]
+    large.PixelData = bytes(30_000_000)  # more than the buffers of a connection hold
+    (tmp_path / "large.dcm").write_bytes(part10(large))
+    objects = [replace(objects[0], file=str(tmp_path / "large.dcm")), *objects[1:]]
+    with stuck_peer(step) as port:
+        peer = replace(peer_at(port), connect_timeout_s=0.5, response_timeout_s=1)
+        delivering = Delivering(engine, objects, sender=partial(send, peer, calling_ae_title="ICHNODE"))
+        began = monotonic()
+        assert delivering.stage.turn()
+        assert monotonic() - began < 8
+    assert delivering.deliveries() == [("pending", 1)] * 3
 
-    def __init__(self, engine, objects: list[Outgoing], port: int) -> None:
-        self.now = NOW
-        self.outbox, self.history, self._ledger = Outbox(engine), History(engine), Ledger(engine)
-        self._receive_and_decide(Intake(engine))
-        job = self._ledger.claim(at=NOW)
-        self.job_id = job.id
-        files = [
-            ResultFile(
-                role=f"role {number}",
-                sop_instance_uid=o.sop_instance_uid,
-                sop_class_uid=o.sop_class_uid,
-                series_instance_uid=f"4.{number}",
-                file=o.file,
-            )
-            for number, o in enumerate(objects)
-        ]
-        self._ledger.finish_analysis(job, files, findings={}, seconds={}, at=NOW)
-        self.stage = DeliverStage(
-            "pacs",
-            peer_at(port),
-            outbox=self.outbox,
-            history=self.history,
-            metrics=Metrics(sources=[], count_jobs=dict),
-            retry=RetryPolicy(first_s=8, cap_s=60, max_attempts=3),
-            calling_ae_title="ICHNODE",
-            clock=lambda: self.now,
-            monotonic=lambda: self.now,
-        )
 
-    def _receive_and_decide(self, intake: Intake) -> None:
-        instance = Instance(
-            sop_instance_uid="1.1.1",
-            sop_class_uid=CTImageStorage,
-            series_instance_uid="1.1",
-            study_instance_uid="1",
-            transfer_syntax_uid=ExplicitVRLittleEndian,
-            file="/1",
-            header={},
-            association_id=intake.open_association(calling_ae_title="CT", peer="127.0.0.1", at=NOW),
-            received_at=NOW,
-        )
-        intake.keep(instance, sha256="a", size_bytes=10)
-        (waiting,) = intake.waiting_studies()
-        planned = PlannedJob(
-            series_instance_uid="1.1",
-            state=JobState.READY,
-            decision="analyse",
-            reason="chosen",
-            detail="",
-            rule="r",
-            run=("hematoma",),
-            send_to=("pacs",),
-            priority="routine",
-            report_ignored=False,
-            input_sha256="x",
-        )
-        self._ledger.record_decisions(
-            "1",
-            [planned],
-            last_instance_id=waiting.last_instance_id,
-            last_received_at=NOW,
-            evidence="quiet",
-            at=NOW,
-        )
-
-    def deliveries(self) -> list[tuple[str, int]]:
-        return [(d.state, d.attempts) for d in self.outbox.of_job(self.job_id)]
+def test_a_host_that_does_not_answer_is_given_up_within_the_connect_timeout(objects):
+    with socket.socket() as full, socket.socket() as first:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        first.connect(full.getsockname())  # fills the queue: what comes after it has no answer
+        peer = replace(peer_at(full.getsockname()[1]), connect_timeout_s=0.5)
+        began = monotonic()
+        with pytest.raises(DeliveryError, match="no association") as problem:
+            list(send(peer, objects, calling_ae_title="ICHNODE"))
+        assert monotonic() - began < 4
+    assert not problem.value.permanent
 
 
 def test_a_lost_result_file_fails_its_delivery_alone(engine, objects):
@@ -190,9 +127,8 @@ def failing_send(*_, **__):
     raise KeyError("a fault of ichnode")
 
 
-def test_an_unforeseen_failure_counts_as_an_attempt_and_is_tried_later(engine, objects, monkeypatch):
-    monkeypatch.setattr("ichnode.stages.deliver.send", failing_send)
-    delivering = Delivering(engine, objects, port=1)
+def test_an_unforeseen_failure_counts_as_an_attempt_and_is_tried_later(engine, objects):
+    delivering = Delivering(engine, objects, sender=failing_send)
     with pytest.raises(KeyError):
         delivering.stage.turn()
     assert delivering.deliveries() == [("delivered", 1), ("pending", 1), ("pending", 1)]
@@ -201,12 +137,11 @@ def test_an_unforeseen_failure_counts_as_an_attempt_and_is_tried_later(engine, o
     assert len(delivering.outbox.due("pacs", at=NOW + 8)) == 2
 
 
-def test_a_failure_that_never_ends_ends_in_dead_letters(engine, objects, monkeypatch):
+def test_a_failure_that_never_ends_ends_in_dead_letters(engine, objects):
     def fail(*_, **__):
         raise KeyError("a fault of ichnode")
 
-    monkeypatch.setattr("ichnode.stages.deliver.send", fail)
-    delivering = Delivering(engine, objects, port=1)
+    delivering = Delivering(engine, objects, sender=fail)
     for _ in range(3):
         with pytest.raises(KeyError):
             delivering.stage.turn()

@@ -166,15 +166,15 @@ def _ending(engine):
 
 
 def test_a_silent_peer_is_aborted_when_the_idle_time_is_over(start_receiving, connect, monkeypatch):
-    monkeypatch.setattr("ichnode.dicom.scp.IDLE_TIMEOUT_S", 1)
+    monkeypatch.setattr("ichnode.dicom.association.IDLE_S", 1)
     peer = connect(start_receiving().port)
     assert peer.receive()[0] == ABORTED
 
 
-def test_a_peer_that_falls_silent_within_a_pdu_is_let_go_when_the_idle_time_is_over(
+def test_a_peer_that_falls_silent_within_a_pdu_is_let_go_when_the_time_for_a_pdu_is_over(
     start_receiving, connect, head, monkeypatch
 ):
-    monkeypatch.setattr("ichnode.dicom.scp.IDLE_TIMEOUT_S", 1)
+    monkeypatch.setattr("ichnode.dicom.pdu.PDU_S", 1)
     peer = connect(start_receiving().port)
     peer.send(store_request(head[0])[:300])
     assert peer.receive()[0] in (ABORTED, None)

@@ -9,8 +9,7 @@ import SimpleITK
 from ichnode.imaging.resample import CanonicalGrid
 from tests.training.atlas_factory import ellipsoid_atlas
 from training.data import alignment as module
-from training.data.alignment import Alignment, Head, alignment
-from training.data.manifest import DataError
+from training.data.alignment import Alignment, Head, NotAligned, alignment
 from training.simulate.cohort import patient_spec
 from training.simulate.patient import simulate_head
 from training.simulate.styles import TRAINING
@@ -49,10 +48,21 @@ def test_a_head_that_does_not_lie_on_the_first_is_refused(
     first: Head, later: Head, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_transform", lambda first, later: SimpleITK.Euler3DTransform())
-    with pytest.raises(DataError, match=r"overlap by 0\.[78]"):
+    with pytest.raises(NotAligned, match=r"overlap by 0\.[78]"):
+        alignment(first, later)
+
+
+def test_what_the_fit_cannot_do_is_a_pair_that_is_not_aligned(
+    first: Head, later: Head, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_far(first: Head, later: Head) -> SimpleITK.Transform:
+        raise RuntimeError("all samples map outside")
+
+    monkeypatch.setattr(module, "_transform", too_far)
+    with pytest.raises(NotAligned, match="cannot be brought onto each other: all samples"):
         alignment(first, later)
 
 
 def test_what_is_no_head_is_refused(first: Head) -> None:
-    with pytest.raises(DataError, match="no head"):
+    with pytest.raises(NotAligned, match="no head"):
         alignment(first, replace(first, hu=np.full_like(first.hu, -1000)))

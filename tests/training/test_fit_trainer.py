@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,12 @@ from tests.training.fit_factory import Cubes, FailsAt, nothing_to_validate, tiny
 from training.data.manifest import DataError
 from training.expansion.system import ExpansionSystem
 from training.fit import trainer
-from training.fit.checkpoint import BEST, LAST, read
+from training.fit.checkpoint import BEST, LAST, begin, read
+from training.fit.learned_from import LearnedFrom
+from training.fit.plateau import Plateau
 from training.fit.trainer import Diverged, fit
 from training.fit.validation import StyleScores
-from training.segmentation.system import SegmenterSystem
+from training.segmentation.system import Heads, SegmenterSystem
 from training.segmentation.validation import dice_of
 
 
@@ -39,6 +42,98 @@ def test_a_resumed_training_ends_with_the_same_bits_as_one_never_stopped(tmp_pat
     assert_equal_states(halves["average"], whole["average"])
     for number, state in whole["optimizer"]["state"].items():
         assert_equal_states(halves["optimizer"]["state"][number], state)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"schedule": "cosine", "optimizer": "AdamW"},
+        {"schedule": "plateau", "optimizer": "AMSGrad", "accumulated": 3, "average_decay": 0.0},
+        {"schedule": "plateau", "optimizer": "SGD", "clip_norm": inf},
+        {"optimizer": "Adam", "accumulated": 2},
+    ],
+)
+def test_a_training_that_was_stopped_has_the_losses_and_rates_of_one_never_stopped(
+    how: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StopsOnce(Cubes):
+        def batch(self, number: int):  # type: ignore[no-untyped-def]
+            if number == 11 * recipe.accumulated:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().batch(number)
+
+    def told(folder: Path) -> list[tuple[float, float]]:
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        return [(line["loss"], line["rate"]) for line in lines if line["kind"] == "training"]
+
+    monkeypatch.setattr("training.fit.journal.EVERY_STEPS", 1)
+    recipe = tiny_recipe(steps=30, learning_rate=1e-4, **how)  # at which losses hardly fall
+    fit(recipe, Cubes(), nothing_to_validate, tmp_path / "whole")
+    assert fit(recipe, StopsOnce(), nothing_to_validate, tmp_path / "parts").step == 12
+    done = fit(recipe, Cubes(), nothing_to_validate, tmp_path / "parts")
+    assert told(tmp_path / "parts") == told(tmp_path / "whole")
+    assert len(told(tmp_path / "whole")) == 30
+    assert done.plateau is None or 0 < done.plateau.share < 1
+
+
+def test_a_plateau_is_that_of_torch() -> None:
+    wave = torch.randn(4000, generator=torch.Generator().manual_seed(0)).tolist()
+    losses = [1 / (1 + step / 50) + 0.3 * noise for step, noise in enumerate(wave)]
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1e-3)
+    theirs, ours = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.98, patience=5), Plateau()
+    for loss in losses:
+        theirs.step(loss + 2)
+        ours = ours.after(loss + 2)
+        assert 1e-3 * ours.share == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+    assert ours.share < 1e-3
+
+
+def test_batches_of_a_step_count_as_one_that_is_as_large(tmp_path: Path) -> None:
+    class Twos:
+        def batch(self, number: int):  # type: ignore[no-untyped-def]
+            pair = [Cubes().batch(2 * number + index).tensors() for index in range(2)]
+            return Heads(**{name: torch.cat([one[name] for one in pair]) for name in pair[0]})
+
+    quiet = {"steps": 3, "optimizer": "SGD", "learning_rate": 0.01, "clip_norm": inf}
+    together = fit(tiny_recipe(**quiet), Twos(), nothing_to_validate, tmp_path / "together").network
+    one_by_one = fit(tiny_recipe(**quiet, accumulated=2), Cubes(), nothing_to_validate, tmp_path / "one by one").network
+    untrained = begin(tiny_recipe(**quiet)).network
+    for now, other, before in zip(together.parameters(), one_by_one.parameters(), untrained.parameters(), strict=True):
+        assert float((now - other).detach().norm()) <= 0.2 * float((now - before).detach().norm()) + 1e-4
+
+
+def test_a_checkpoint_from_before_there_were_other_optimizers_is_gone_on_with(tmp_path: Path) -> None:
+    fit(tiny_recipe(steps=3), Cubes(), nothing_to_validate, tmp_path)
+    stored = torch.load(tmp_path / LAST, weights_only=True)
+    del stored["plateau"]
+    for name in ("optimizer", "schedule", "accumulated", "own"):
+        del stored["recipe"][name]
+    torch.save(stored, tmp_path / LAST)
+    with pytest.raises(DataError, match="is of a training by scaled AdamW, not by SGD"):
+        fit(tiny_recipe(optimizer="SGD"), Cubes(), nothing_to_validate, tmp_path)
+    own = LearnedFrom(manifest="any")
+    assert fit(tiny_recipe(schedule="plateau", own=own), Cubes(), nothing_to_validate, tmp_path).step == 6
+
+
+def test_a_training_goes_on_with_the_own_patients_that_it_learned_from_and_no_others(tmp_path: Path) -> None:
+    (tmp_path / "one.jsonl").write_text("one")
+    (tmp_path / "other.jsonl").write_text("other")
+
+    def goes_on(own: LearnedFrom | None, steps: int) -> int:
+        return fit(tiny_recipe(steps=steps, own=own), Cubes(), nothing_to_validate, tmp_path / "run").step
+
+    first = LearnedFrom.of(tmp_path / "one.jsonl", folds=5, fold=0)
+    for steps, own in enumerate((None, first, first), start=1):  # they may come to simulated ones
+        assert goes_on(own, steps) == steps
+    manifest, other = first.manifest, LearnedFrom.of(tmp_path / "other.jsonl").manifest
+    for unlike, named in (
+        (replace(first, fold=1), "other own patients: fold 0, not 1;"),
+        (LearnedFrom.of(tmp_path / "one.jsonl"), "other own patients: folds 5, not None, fold 0, not None;"),
+        (LearnedFrom.of(tmp_path / "other.jsonl", 5, 0), f"other own patients: manifest {manifest}, not {other};"),
+        (None, "learned from own patients: go on with the same --data"),
+    ):
+        with pytest.raises(DataError, match=named):
+            goes_on(unlike, 4)
 
 
 def test_batches_made_ahead_train_the_same_network(tmp_path: Path) -> None:
@@ -219,8 +314,10 @@ layer.weight.grad = torch.full((1, 1), float(group.rank))
 group.average_gradients(layer)
 assert float(layer.weight.grad) == 0.5
 group.leave()
-done = fit(tiny_recipe(backend="gloo", steps=3), Cubes(), nothing_to_validate, Path(sys.argv[1]))
-torch.save(done.network.state_dict(), Path(sys.argv[1]) / f"{os.environ['RANK']}.pt")
+recipe = tiny_recipe(backend="gloo", steps=3, accumulated=2, schedule="plateau")
+done = fit(recipe, Cubes(), nothing_to_validate, Path(sys.argv[1]))
+lowest = {"lowest": torch.tensor(done.plateau.lowest, dtype=torch.float64)}
+torch.save(done.network.state_dict() | lowest, Path(sys.argv[1]) / f"{os.environ['RANK']}.pt")
 """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])

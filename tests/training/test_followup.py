@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from math import log
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from tests.training.test_patients_command import SMALL, STAGES
 from training.fit.checkpoint import LAST, read
 from training.fit.recipe import Recipe
 from training.fit.trainer import fit
+from training.followup.export import errors
 from training.followup.system import FollowupSystem, seen_of
 from training.followup.validation import change_and_hemorrhage_score
 from training.losses.followup import generation_loss
@@ -109,6 +111,18 @@ def test_gradnorm_moves_the_weights_of_the_tasks_and_is_resumed(tmp_path: Path) 
     assert float(weights.sum()) == pytest.approx(2)
     assert torch.equal(halves["balance"]["weights"], weights)
     assert all(torch.equal(halves["network"][name], value) for name, value in whole["network"].items())
+
+
+def test_a_bundle_says_its_errors_in_the_use_that_patients_are_known_of() -> None:
+    said = torch.linspace(-1, 1, 40, dtype=torch.float64).numpy()
+    truth = (said > 0).astype(np.float64)
+    truth[[0, -1]] = truth[[-1, 0]]
+    unknown, all_alike = np.full(40, np.nan), np.zeros(40)
+    assert list(errors(np.stack([said, truth, unknown], axis=1))) == ["after_thrombectomy"]
+    assert list(errors(np.stack([said, unknown, truth], axis=1))) == ["spontaneous"]
+    assert list(errors(np.stack([said, truth, truth], axis=1))) == ["after_thrombectomy", "spontaneous"]
+    with pytest.raises(ValueError, match="spontaneous: of all patients the same is true"):
+        errors(np.stack([said, truth, all_alike], axis=1))
 
 
 def test_gradnorm_needs_two_tasks() -> None:

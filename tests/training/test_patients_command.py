@@ -20,6 +20,7 @@ from training.fit.recipe import Recipe
 from training.fit.recipes import RECIPES, RecipeName, cpu
 from training.fit.system import System
 from training.followup.system import FollowupSystem
+from training.patients import recipes
 from training.patients.command import fit_on_patients
 from training.patients.evaluate_command import evaluate_of
 from training.patients.plan import Plan
@@ -48,12 +49,11 @@ SMALL: dict[str, System] = {
 
 
 def small(name: str) -> Plan:
-    return replace(
-        PLANS[name],
-        system=SMALL[name],
-        least_batch=min(2, PLANS[name].least_batch),
-        validation_patients=2,
-    )
+    def of_two(machine: Recipe) -> Recipe:
+        usual = PLANS[name].recipe(machine)
+        return replace(usual, batch=min(2, usual.batch))
+
+    return replace(PLANS[name], system=SMALL[name], recipe=of_two, validation_patients=2)
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -72,8 +72,44 @@ def test_a_system_trains_and_goes_on(name: str, tmp_path: Path, monkeypatch: pyt
     assert "other skull" in stored["styles"]
     assert "other scanner" not in stored["styles"]  # pairs have no such scanner
     assert 0 <= stored["best"] <= 1
-    assert stored["recipe"]["learning_rate"] == PLANS[name].learning_rate
+    assert stored["recipe"]["learning_rate"] == PLANS[name].recipe(cpu(SMALL[name])).learning_rate
     assert stored["recipe"]["system"]["spacing_mm"] == SPACING_MM
+
+
+PAPERS = {  # batches of a step, of a process; D has five patches of each head
+    "followup": ("AdamW", 2e-4, 1e-2, "cosine", 4, 1),
+    "prognosis": ("AMSGrad", 1e-3, 1e-4, "plateau", 8, 3),
+    "volume-survival": ("SGD", 1e-4, 5e-4, "line", 8, 1),
+    "expansion": ("Adam", 1e-4, 0.0, "line", 2, 1),
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_the_papers_network_is_trained_as_the_paper_says_on_every_machine(name: str) -> None:
+    paper = PLANS[name].variants["paper"]
+    for machine in RECIPES.values():
+        recipe = paper.recipe(machine(paper.system))
+        of_batches = recipe.batch, recipe.accumulated
+        how = recipe.optimizer, recipe.learning_rate, recipe.weight_decay, recipe.schedule, *of_batches
+        assert how == PAPERS[name]
+
+
+def test_a_paper_trains_goes_on_and_another_optimizer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RECIPES, RecipeName.CPU, lambda system: replace(cpu(system), makers=0, threads=1))
+    plan = replace(small("prognosis"), score=PLANS["prognosis"].variants["paper"].score)
+    paper = replace(plan, recipe=lambda machine: replace(recipes.prognosis(machine), batch=2))
+    plan, app = replace(plan, variants={"paper": paper}), typer.Typer()
+    app.command()(fit_on_patients(plan))
+    line = ["--out", str(tmp_path), "--patients", "2", "--variant", "paper", "--learning-rate", "0.002"]
+    for steps in (1, 2):
+        outcome = CliRunner().invoke(app, [*line, "--steps", str(steps)])
+        assert outcome.exit_code == 0, outcome.output
+    stored = read(tmp_path / LAST, PrognosisSystem)
+    assert (stored["step"], stored["recipe"]["learning_rate"]) == (2, 0.002)  # what is asked for wins
+    assert stored["plateau"]["lowest"] < 10
+    outcome = CliRunner().invoke(app, ["--out", str(tmp_path), "--steps", "3"])
+    assert outcome.exit_code == 2
+    assert "is of a training by AMSGrad, not by scaled AdamW" in outcome.output
 
 
 def test_two_systems_train_on_one_cohort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

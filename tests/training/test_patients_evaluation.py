@@ -1,7 +1,7 @@
 """Systems B and C are measured as their papers do, and the page of all evaluations is kept section by section."""
 
 from dataclasses import replace
-from math import log10
+from math import log10, nan
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from training.patients.evaluation import (
     Contender,
     Evaluation,
     auc,
+    from_numbers,
     mean,
     picture_of,
     write_section,
@@ -82,6 +83,21 @@ def test_poor_outcome_is_measured_as_in_the_paper() -> None:
     assert rows[of_prognosis.MAJORITY]["AUC GCS 8 or less"].value is None
 
 
+def test_numbers_count_although_a_patient_lacks_one_and_that_it_is_lacking_counts_too() -> None:
+    def auc_of(volumes_ml: list[float], truth: list[float]) -> float:
+        batches = [alone(true, gcs=10, volume_ml=ml) for ml, true in zip(volumes_ml, truth, strict=True)]
+        said = from_numbers(batches, truth)
+        assert said is not None
+        return auc(said, truth).value or 0.0
+
+    truth = [0.0, 1.0] * 30
+    volumes_ml = [30 * true + step / 10 for step, true in enumerate(truth)]
+    assert auc_of([nan, *volumes_ml[1:]], truth) > 0.9
+    assert auc_of([nan if true else 20.0 for true in truth], truth) > 0.9  # who died was never measured
+    assert auc_of([5.0, *[nan] * 59], truth) == pytest.approx(0.5, abs=0.1)  # no fold fails for want of a median
+    assert from_numbers([replace(alone(true), known_bn=torch.full((1, 6), nan)) for true in truth], truth) is None
+
+
 def test_a_volume_is_measured_in_ml_and_death_by_its_risk() -> None:
     true_ml = 1.08
     answers = [
@@ -127,6 +143,12 @@ def test_the_next_ct_is_measured_beside_a_copy_and_hemorrhage_by_its_use() -> No
     assert (found["accuracy"], found["sensitivity"], found["specificity"]) == pytest.approx((0.8, 0.8, 0.8))
     assert (copied["sensitivity"], copied["specificity"]) == (0, 1)
     assert found["AUC growth, spontaneous"] is None  # all alike
+
+    alone_spontaneous = contender(answers, system)
+    manifest = alone_spontaneous.manifest.model_copy(update={"after_thrombectomy": None})
+    row = of_followup.rows({"it": replace(alone_spontaneous, manifest=manifest)}, batches, system)["it"]
+    assert (row["AUC after thrombectomy"].value, row["accuracy"].value) == (None, None)
+    assert row["SSIM"].value is not None
 
 
 def test_what_an_ablation_does_not_learn_has_no_figure() -> None:

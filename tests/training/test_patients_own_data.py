@@ -1,19 +1,24 @@
 """A hospital's own patients: pairs on one grid, what is known and became of them, and folds without anybody twice."""
 
+import shutil
 from dataclasses import replace
 from math import isnan
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import typer
 from typer.testing import CliRunner
 
-from tests.training.data_factory import phantom_row
+from tests.training.data_factory import phantom_row, write_nifti
 from tests.training.test_patients_command import small
 from training.data.manifest import DataError, Outcome, Row, write_manifest
 from training.fit.checkpoint import LAST, read
+from training.fit.mixed import MixedSource
+from training.fit.recipe import Recipe
 from training.fit.recipes import RECIPES, RecipeName, cpu
+from training.fit.source import batches
 from training.followup.system import seen_of
 from training.patients.batch import BECAME, KNOWN, Patients
 from training.patients.command import fit_on_patients
@@ -21,6 +26,7 @@ from training.patients.evaluate_command import evaluate_of
 from training.patients.folds import in_folds
 from training.patients.own_data import OwnPatient, OwnPatients, own_patients, truth_of
 from training.patients.plans import PLANS
+from training.patients.recipes import ours
 from training.simulate.planes import around_origin
 from training.volume_survival.system import VolumeSurvivalSystem
 
@@ -139,12 +145,70 @@ def test_a_volume_that_was_read_counts_where_all_of_it_is_parenchymal(rows: list
 
 def test_the_expansion_model_is_measured_on_what_the_node_knows_and_refuses_unknown_masks(rows: list[Row]) -> None:
     plan = PLANS["expansion"]
-    batch = plan.own(plan.own_patients(rows, "train"), as_they_are=True).batch(0)
+    batch = plan.own(plan.own_patients(rows, "train"), as_they_are=True, tell=print).batch(0)
     told = named(KNOWN, batch.known_bn)
     assert [name for name, value in told.items() if not isnan(value)] == ["baseline_ml", "age"]
     vague = [rows[0].model_copy(update={"label_map": {1: "unknown"}}), rows[1]]
     with pytest.raises(DataError, match=r"A1 and .*A2: a part of a mask is unknown"):
-        plan.own(plan.own_patients(vague, "train"), as_they_are=True).batch(0)
+        plan.own(plan.own_patients(vague, "train"), as_they_are=True, tell=print)
+
+
+def test_a_pair_that_cannot_be_aligned_is_left_out_by_name_and_the_others_stay(rows: list[Row], tmp_path: Path) -> None:
+    no_head = write_nifti(tmp_path / "air.nii.gz", np.full((40, 40, 40), -1000, np.int16))
+    air = {"ct": no_head, "mask": None, "label_map": None}
+    pairs = [
+        OwnPatient(first=rows[0], later=rows[1].model_copy(update=air | {"study": "A3"})),
+        OwnPatient(first=rows[0], later=rows[1]),
+        OwnPatient(first=rows[2], later=None),
+    ]
+    told: list[str] = []
+    source = OwnPatients(patients=pairs, grid=GRID, as_they_are=True).aligned(told.append)
+    assert told == ["left out: tests/A1 and tests/A3: no head: a skull with brain inside was not found"]
+    assert [each.first.study for each in source.patients] == ["A1", "B1"]
+    grown, alone = (named(BECAME, source.batch(number).became_bn) for number in range(2))
+    assert (grown["conventional expansion"], alone["death in 30 days"]) == (1, 1)
+
+    with pytest.raises(DataError, match="1 of 1 own patients cannot be aligned: tests/A1 and tests/A3: no head"):
+        OwnPatients(patients=pairs[:1], grid=GRID).aligned(told.append)
+    gone = OwnPatient(first=rows[0], later=rows[1].model_copy(update={"ct": tmp_path / "nowhere"}))
+    with pytest.raises(DataError, match="A1 and tests/A2"):  # is nothing to be passed over
+        OwnPatients(patients=[gone, *pairs[1:]], grid=GRID).aligned(told.append)
+
+
+def test_who_makes_batches_gets_the_pairs_as_they_were_aligned(rows: list[Row], tmp_path: Path) -> None:
+    later = rows[1].model_copy(update={"ct": tmp_path / "gone"})
+    shutil.copytree(rows[1].ct, later.ct)
+    source = OwnPatients(patients=[OwnPatient(first=rows[0], later=later)], grid=GRID).aligned(print)
+    here = source.batch(0)
+    shutil.rmtree(later.ct)
+    with batches(source, range(1), makers=1, ahead=1) as made:
+        assert torch.equal(next(made).later_hu_bdhw, here.later_hu_bdhw)
+
+
+def test_fit_and_evaluate_say_who_is_left_out(rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.patients.command.train", lambda *_, **__: False)
+    no_head = write_nifti(tmp_path / "air.nii.gz", np.full((40, 40, 40), -1000, np.int16))
+    air = {"ct": no_head, "mask": None, "label_map": None, "types": ()}
+    every: list[Row] = []
+    for split in ("train", "validation", "test"):
+        for study, later in (("1", {}), ("2", air)):
+            of_one = {"patient": split, "split": split}
+            every.append(rows[0].model_copy(update=of_one | {"study": f"{split}{study}"}))
+            paired = {"study": f"{split}{study} later", "paired_with": f"{split}{study}"}
+            every.append(rows[1].model_copy(update=of_one | paired | later))
+    write_manifest(every, tmp_path / "manifest.jsonl")
+    app = typer.Typer()
+    app.command("fit")(fit_on_patients(small("followup")))
+    app.command("evaluate")(evaluate_of("followup", small("followup")))
+    data = ["--data", str(tmp_path / "manifest.jsonl")]
+    for line, left_out in (
+        (["fit", "--out", str(tmp_path / "run")], ("train2", "validation2")),
+        (["evaluate"], ("test2",)),
+    ):
+        outcome = CliRunner().invoke(app, [*line, *data], env={"COLUMNS": "200"})
+        assert outcome.exit_code == 0, outcome.output
+        told = [told for told in outcome.output.splitlines() if told.startswith("left out: ")]
+        assert [told.split("/")[1].split()[0] for told in told] == list(left_out)
 
 
 def test_in_training_both_cts_move_alike_and_the_first_is_noisier(rows: list[Row]) -> None:
@@ -193,7 +257,7 @@ def test_a_system_trains_on_own_patients_in_folds_and_is_measured_on_those_it_di
 ) -> None:
     monkeypatch.setitem(RECIPES, RecipeName.CPU, lambda system: replace(cpu(system), makers=0, threads=1))
     write_manifest([row for row in rows if row.paired_with is None], tmp_path / "manifest.jsonl")
-    plan, app = replace(small("volume-survival"), least_batch=1), typer.Typer()
+    plan, app = replace(small("volume-survival"), recipe=ours(1e-3)), typer.Typer()
     app.command("fit")(fit_on_patients(plan))
     app.command("evaluate")(evaluate_of("volume-survival", plan))
     data = ["--data", str(tmp_path / "manifest.jsonl"), "--folds", "3"]
@@ -202,6 +266,9 @@ def test_a_system_trains_on_own_patients_in_folds_and_is_measured_on_those_it_di
         outcome = CliRunner().invoke(app, [*line, "--fold", str(fold)])
         assert outcome.exit_code == 0, outcome.output
         assert "own patients: 1 to train on, 1 to validate with" in outcome.output
+    outcome = CliRunner().invoke(app, [*line, "--fold", "1"])  # into the folder of fold 2
+    assert outcome.exit_code == 2
+    assert "learned from other own patients: fold 2, not 1" in outcome.output
     assert "own data" in read(tmp_path / "run/fold-0" / LAST, VolumeSurvivalSystem)["styles"]
     page = tmp_path / "own.md"
     outcome = CliRunner().invoke(app, ["evaluate", "--run", f"mine={tmp_path / 'run'}", *data, "--out", str(page)])
@@ -211,6 +278,28 @@ def test_a_system_trains_on_own_patients_in_folds_and_is_measured_on_those_it_di
     assert "mine, mean of 3 folds [lowest-highest]" in text
     assert "mine, fold 2" in text
     assert "What can be known at all" not in text  # nobody knows that of real patients
+
+
+def test_processes_that_torchrun_starts_share_own_and_simulated_patients(
+    rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = []
+
+    def train(recipe: Recipe, source: MixedSource[Patients], *_: object, **__: object) -> bool:
+        sources.append(source)
+        return False
+
+    monkeypatch.setitem(RECIPES, RecipeName.DDP, lambda system: replace(cpu(system), backend="gloo"))
+    monkeypatch.setattr("training.patients.command.train", train)
+    split = [rows[0], rows[2].model_copy(update={"split": "validation"})]
+    write_manifest(split, tmp_path / "manifest.jsonl")
+    app = typer.Typer()
+    app.command()(fit_on_patients(small("volume-survival")))
+    line = ["--out", str(tmp_path / "run"), "--data", str(tmp_path / "manifest.jsonl")]
+    for recipe in ("ddp", "cpu"):
+        outcome = CliRunner().invoke(app, [*line, "--recipe", recipe], env={"WORLD_SIZE": "2"})
+        assert outcome.exit_code == 0, outcome.output
+    assert [source.processes for source in sources] == [2, 1]
 
 
 def test_a_manifest_without_such_patients_is_told(rows: list[Row], tmp_path: Path) -> None:

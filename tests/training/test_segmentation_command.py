@@ -57,9 +57,32 @@ def test_a_training_on_own_data_validates_on_them_too_and_goes_on(
         outcome = run(*asked, steps)
         assert outcome.exit_code == 0, outcome.output
     assert "2 steps; worst style" in outcome.output
+    with (tmp_path / "manifest.jsonl").open("a") as manifest:
+        manifest.write("\n")
+    refused = run(*asked, 3)
+    assert refused.exit_code == 2
+    assert "learned from other own patients: manifest" in refused.output
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "own data" in line] == [1, 2]
     assert 0 <= lines[-1]["own data"] <= 1
+
+
+def test_processes_that_torchrun_starts_share_own_and_simulated_heads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = []
+    monkeypatch.setitem(RECIPES, RecipeName.DDP, lambda _: tiny_recipe(backend="gloo"))
+    monkeypatch.setattr(
+        "training.segmentation.command.train", lambda _, source, *rest, **options: sources.append(source)
+    )
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    row = row_of(tmp_path / "ct.nii.gz", types=())
+    write_manifest([row], tmp_path / "manifest.jsonl")
+    for recipe in ("ddp", "cpu"):
+        asked = ("--data", tmp_path / "manifest.jsonl", "--recipe", recipe)
+        outcome = run("fit", "segmenter", "--out", tmp_path / "run", *asked)
+        assert outcome.exit_code == 0, outcome.output
+    assert [source.processes for source in sources] == [2, 1]
 
 
 def test_a_device_that_is_absent_and_a_checkpoint_that_is_absent_are_named(tmp_path: Path) -> None:

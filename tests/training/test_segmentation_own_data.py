@@ -81,6 +81,31 @@ def test_own_and_simulated_batches_are_mixed_in_the_share_asked_for() -> None:
     assert max(len(run) for run in "".join("." if size == 32 else "o" for size in sizes).split("o")) <= 3
 
 
+@pytest.mark.parametrize("processes", [2, 3, 4])
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.9])
+def test_each_of_several_processes_sees_the_share_asked_for_and_no_own_batch_twice(
+    processes: int, share: float
+) -> None:
+    class Numbered:
+        def __init__(self, kind: str) -> None:
+            self.kind = kind
+
+        def batch(self, number: int):  # type: ignore[no-untyped-def]
+            return self.kind, number
+
+    mixed = MixedSource(own=Numbered("own"), simulated=Numbered("simulated"), share=share, processes=processes)  # type: ignore[type-var]
+    turns = 40
+    every: list[tuple[str, int]] = [mixed.batch(number) for number in range(turns * processes)]  # type: ignore[misc]
+    for process in range(processes):
+        assert [kind for kind, _ in every[process::processes]].count("own") == pytest.approx(share * turns, abs=1)
+    for turn in range(turns):
+        together = [kind for kind, _ in every[turn * processes : (turn + 1) * processes]]
+        assert together.count("own") == pytest.approx(share * processes, abs=1)
+    for kind in ("own", "simulated"):
+        numbers = [number for other, number in every if other == kind]
+        assert numbers == list(range(len(numbers)))
+
+
 def test_each_kind_of_batch_comes_in_its_own_order_without_gaps() -> None:
     class Numbers:
         def __init__(self) -> None:

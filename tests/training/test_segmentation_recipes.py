@@ -1,5 +1,6 @@
 """The learning rate, the inputs, and the bundle at the end."""
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -22,6 +23,15 @@ def test_the_learning_rate_warms_up_stays_and_falls_at_the_end() -> None:
     recipe = tiny_recipe(learning_rate=1.0, warm_up_steps=10, steps=100, decay_steps=20)
     rates = [recipe.learning_rate_at(step) for step in (0, 4, 9, 50, 80, 90, 99)]
     assert rates == pytest.approx([0.1, 0.5, 1.0, 1.0, 1.0, 0.5, 0.05])
+
+
+def test_in_a_cosine_it_falls_from_the_end_of_the_warm_up_on_or_over_as_many_steps_as_are_asked_for() -> None:
+    whole = tiny_recipe(learning_rate=1.0, warm_up_steps=10, steps=110, schedule="cosine")
+    rates = [whole.learning_rate_at(step) for step in (4, 9, 10, 35, 60, 85, 110)]
+    assert rates == pytest.approx([0.5, 1.0, 1.0, 0.8536, 0.5, 0.1464, 0.0], abs=1e-4)
+    end = replace(whole, decay_steps=20)
+    assert [end.learning_rate_at(step) for step in (90, 100, 105)] == pytest.approx([1.0, 0.5, 0.1464], abs=1e-4)
+    assert replace(whole, steps=None).learning_rate_at(10**6) == 1.0
 
 
 def test_it_is_late_once_the_learning_rate_falls() -> None:

@@ -9,10 +9,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ichnode.errors import BundleError, ConfigError
-from ichnode.inference.bundle import find_bundles, load_bundle, pipeline_bundles, shipped_bundles, verify_bundle
+from ichnode.inference.bundle import (
+    find_bundles,
+    load_bundle,
+    load_for,
+    pipeline_bundles,
+    shipped_bundles,
+    verify_bundle,
+)
 from ichnode.inference.manifest import SegmenterManifest, VolumeSurvivalManifest
 from models.volume_survival import VolumeSurvival, VolumeSurvivalConfig
-from tests.bundle_factory import NETWORKS, forecaster_bundle
+from tests.bundle_factory import CALIBRATION, NETWORKS, forecaster_bundle
 
 NAME = "hematoma-baseline"
 
@@ -233,3 +240,25 @@ def test_a_bundle_of_another_kind_than_asked_for_is_refused(tmp_path: Path) -> N
         load_bundle(folder, "cpu", SegmenterManifest)
     with pytest.raises(ConfigError, match=r"^inference\.hematoma_bundle: expansion is a bundle of the kind expansion"):
         pipeline_bundles({"hematoma": "expansion"}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("use", "runs", "refused", "why"),
+    [
+        ("after_thrombectomy", "followup_after_thrombectomy", "followup", "measured after thrombectomy alone"),
+        ("spontaneous", "followup", "followup_after_thrombectomy", "measured on spontaneous hemorrhage alone"),
+    ],
+)
+def test_a_followup_bundle_runs_the_pipeline_that_it_was_measured_for_and_no_other(
+    tmp_path: Path, use: str, runs: str, refused: str, why: str
+) -> None:
+    nothing = dict.fromkeys(("after_thrombectomy", "spontaneous"))
+    forecaster_bundle(tmp_path / "ours", "followup", **(nothing | {use: CALIBRATION}))
+    assert pipeline_bundles({runs: "ours"}, tmp_path) == {runs: tmp_path / "ours"}
+    assert load_for(runs, tmp_path / "ours", "cpu").identity.name == "ours"
+    with pytest.raises(ConfigError, match=rf"^inference\.{refused}_bundle: ours was {why}, and cannot run {refused}$"):
+        pipeline_bundles({refused: "ours"}, tmp_path)
+    with pytest.raises(BundleError, match=why):
+        load_for(refused, tmp_path / "ours", "cpu")
+    with pytest.raises(BundleError, match="needs after_thrombectomy or spontaneous"):
+        verify_bundle(forecaster_bundle(tmp_path / "neither", "followup", **nothing))

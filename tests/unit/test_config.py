@@ -67,6 +67,24 @@ def test_braces_of_the_data_dir_are_no_placeholder(load):
         ('[node]\nae_title = "THIS_IS_TOO_LONG_"', "node.ae_title: an AE title has 1 to 16"),
         ('[[sources]]\nae_title = "A"\nhost = "10.0.0.0/99"', "sources.0.host: '10.0.0.0/99' does not appear"),
         ('[[destinations]]\nname = "a"', "destinations.0.ae_title: Field required"),
+        ('[[destinations]]\nname = "a"\nurl = "ftp://h"', "destinations.0.url: is no http or https URL"),
+        ('[[destinations]]\nname = "a"\nurl = "https://u:p@h"', "destinations.0.url: is the DICOMweb service alone"),
+        (
+            '[[destinations]]\nname = "a"\nurl = "https://h"\ncommitment = true',
+            "destinations.0.commitment: unknown key",
+        ),
+        (
+            '[[destinations]]\nname = "a"\nurl = "https://h"\nusername = "u"',
+            "destinations.0: username and password_file belong together",
+        ),
+        (
+            '[[destinations]]\nname = "a"\nurl = "https://h"\ntoken = "t"\ntoken_file = "f"',
+            "destinations.0: has token and token_file: one is enough",
+        ),
+        (
+            '[[destinations]]\nname = "a"\nurl = "http://h"\ntoken = "t"',
+            "destinations.0: token would be sent without TLS: use https",
+        ),
         ('[[rules]]\nname = "r"\nsend_to = ["x"]', "rules.0.send_to: no destination is named 'x'"),
         ('[[rules]]\nname = "r"\nrun = ["magic"]', "rules.0.run.0: Input should be 'hematoma'"),
         ('[[rules]]\nname = "r"\nmatch = { Modalty = "CT" }', "rules.0.match.Modalty: is neither a DICOM keyword"),
@@ -84,6 +102,16 @@ def test_a_problem_is_told_as_section_key_and_reason(load, toml, problem):
     with pytest.raises(ConfigError) as raised:
         load(toml)
     assert problem in str(raised.value)
+
+
+def test_a_destination_is_an_application_entity_or_a_dicomweb_service(load):
+    dicom, web = load(
+        '[[destinations]]\nname = "pacs"\nae_title = "PACS"\nhost = "h"\nport = 104\ncommitment = true\n'
+        '[[destinations]]\nname = "cloud"\nurl = "https://h/dicom-web/"\ntoken = "secret"'
+    ).destinations
+    assert (dicom.commitment, dicom.commitment_timeout_s) == (True, 600)
+    assert web.url == "https://h/dicom-web"
+    assert "secret" not in repr(web)
 
 
 def test_every_problem_is_told_at_once(load):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ichnode.dicom.contexts import ANALYSED, KEPT_DOCUMENTS, KEPT_IMAGES, accepted_contexts
-from ichnode.dicom.statuses import StoreStatus, Verdict, verdict
+from ichnode.dicom.statuses import EventReportStatus, StoreStatus, Verdict, verdict
 
 TEXT = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text("utf-8")
 
@@ -17,7 +17,7 @@ def test_every_accepted_sop_class_and_no_other_is_in_the_document():
 
 
 def test_every_status_that_is_answered_is_in_the_document():
-    assert all(f"0x{status:04X}" in TEXT for status in StoreStatus)
+    assert all(f"0x{status:04X}" in TEXT for status in [*StoreStatus, *EventReportStatus])
 
 
 def test_answers_of_destinations_are_told_apart():
@@ -27,6 +27,7 @@ def test_answers_of_destinations_are_told_apart():
     assert {s: verdict(s) for s in (0xA700, 0xA7FF, 0x0110)} == dict.fromkeys(
         (0xA700, 0xA7FF, 0x0110), Verdict.TRANSIENT
     )
-    assert {s: verdict(s) for s in (0xA900, 0xC000, 0x0122, 0x0124)} == dict.fromkeys(
-        (0xA900, 0xC000, 0x0122, 0x0124), Verdict.PERMANENT
+    assert {s: verdict(s) for s in (0xA900, 0xC000, 0x0124)} == dict.fromkeys(
+        (0xA900, 0xC000, 0x0124), Verdict.PERMANENT
     )
+    assert verdict(0x0122) is Verdict.UNSUPPORTED

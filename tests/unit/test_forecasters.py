@@ -213,7 +213,7 @@ def test_the_next_ct_is_this_one_and_what_the_network_adds(head: Head) -> None:
 def test_after_thrombectomy_a_head_without_hematoma_is_asked_about_too(head: Head) -> None:
     clear = replace(head, now=replace(head.now, hematoma=np.zeros(SHAPE, bool)))
     assert AfterThrombectomyPredictor.least_ml <= clear.growing_ml < SpontaneousPredictor.least_ml
-    bundle = bundle_of(followup_of(torch.zeros(1, 1, *SHAPE)), "followup", hematoma_ml=(0.0, 100.0))
+    bundle = bundle_of(followup_of(torch.zeros(1, 1, *SHAPE)), "followup", hematoma_ml=(0.0, 100.0), spontaneous=None)
     assert AfterThrombectomyPredictor(bundle, "cpu").predict(clear).estimates[0].value == 50
 
 

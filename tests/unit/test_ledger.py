@@ -1,8 +1,13 @@
 """Jobs change state only along the table, once, and tell their story."""
 
 from dataclasses import asdict, replace
+from importlib.resources import files
 
 import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -105,6 +110,8 @@ def test_the_migrations_lead_to_the_tables_of_the_schema(engine, tmp_path):
         tables = set(db.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars())
     assert tables - {"alembic_version", "sqlite_sequence"} == set(metadata.tables)
     open_engine(f"sqlite:///{tmp_path}/ichnode.db")  # opening it again changes nothing
+    with engine.connect() as db:
+        assert compare_metadata(MigrationContext.configure(db), metadata) == []
 
 
 def test_commits_are_synchronous_and_foreign_keys_hold(engine):
@@ -414,6 +421,54 @@ def test_the_predecessor_is_the_newest_delivered_report_of_the_study(history, le
     decide(input_sha256="y")
     second = ledger.claim(at=NOW)
     assert history.predecessor(second, "measurement_report").sop_instance_uid == "2.0"
+
+
+def test_a_report_that_waits_for_commitment_is_a_predecessor_too(history, ledger, outbox, receive, decide):
+    receive(1)
+    decide(send_to=("pacs",))
+    finish(ledger, ledger.claim(at=NOW), "measurement_report")
+    outbox.sent(outbox.due("pacs", at=NOW)[0], status=0, at=NOW)
+    receive(2)
+    decide(input_sha256="y")
+    second = ledger.claim(at=NOW)
+    assert history.predecessor(second, "measurement_report").sop_instance_uid == "2.0"
+    assert outbox.of_job(second.supersedes)[0].state == "sent"
+
+
+def test_a_dropped_job_of_which_everything_is_sent_waits_for_commitment_again_after_a_retry(
+    ledger, outbox, receive, decide
+):
+    receive()
+    decide(send_to=("pacs",))
+    job = ledger.claim(at=NOW)
+    finish(ledger, job, "segmentation")
+    outbox.sent(outbox.due("pacs", at=NOW)[0], status=0, at=NOW)
+    ledger.drop(job.id, at=NOW)
+    assert ledger.retry(job.id, at=NOW) is JobState.DELIVERING
+    assert outbox.of_job(job.id)[0].state == "sent"
+
+
+def test_a_ledger_of_the_first_form_keeps_its_deliveries(tmp_path):
+    url = f"sqlite:///{tmp_path}/old.db"
+    newest = open_engine(url)
+    config = Config()
+    config.set_main_option("script_location", str(files("ichnode.storage").joinpath("migrations")))
+    config.attributes["engine"] = newest
+    command.downgrade(config, "0001")
+    job = {"id": 1, "snapshot_id": 1, "study_instance_uid": "'1'", "series_instance_uid": "'1.1'"}
+    job |= dict.fromkeys(("decision", "reason", "detail", "priority", "input_sha256"), "''")
+    job |= dict.fromkeys(("run", "send_to"), "'[]'") | {"state": "'delivering'"}
+    job |= dict.fromkeys(
+        ("priority_rank", "report_ignored", "attempts", "interruptions", "created_at", "updated_at"), 0
+    )
+    with newest.begin() as db:
+        db.execute(text("INSERT INTO snapshots VALUES (1, '1', 1, 'quiet', 0, 0)"))
+        db.execute(text(f"INSERT INTO jobs ({', '.join(job)}) VALUES ({', '.join(map(str, job.values()))})"))
+        db.execute(text("INSERT INTO results VALUES (1, 1, 'segmentation', '2.0', '3', '4', '/f')"))
+        db.execute(text("INSERT INTO deliveries VALUES (1, 1, 1, 'pacs', 'pending', 2, 5, 42752, 'full', NULL)"))
+    newest.dispose()
+    (delivery,) = Outbox(open_engine(url)).due("pacs", at=NOW)
+    assert (delivery.attempts, delivery.status, delivery.transaction_uid) == (2, 0xA700, None)
 
 
 def test_no_state_is_left_out_of_the_table():

@@ -289,3 +289,14 @@ def test_a_job_whose_instances_were_purged_cannot_be_retried(clinic, start_purgi
     clinic.now += 31 * DAY
     start_purging().turn()
     assert clinic.ledger.retry(job.id, at=clinic.now) is None
+
+
+@pytest.mark.parametrize(("state", "leaves"), [("sent", False), ("replaced", True)])
+def test_what_waits_for_commitment_stays_and_what_the_summary_page_replaced_leaves(
+    clinic, start_purging, state, leaves
+):
+    clinic.finish()
+    with clinic.engine.begin() as db:
+        db.execute(text("UPDATE deliveries SET state = :state"), {"state": state})
+    clinic.now += 31 * DAY
+    assert start_purging().turn() is leaves

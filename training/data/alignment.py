@@ -21,6 +21,10 @@ _ITERATIONS, _SHRINK, _SMOOTH_MM = 200, (4, 2, 1), (4, 2, 0)
 _SEED = 1
 
 
+class NotAligned(DataError):
+    """Two CTs that cannot be brought onto each other."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Head:
     """A CT on a canonical grid, (z, y, x)."""
@@ -52,15 +56,19 @@ class Alignment:
 
 
 def alignment(first: Head, later: Head) -> Alignment:
-    """Raises DataError where a head is not found, or the two do not lie on each other."""
+    """Raises NotAligned where a head is not found, or the two do not lie on each other."""
     cavities = [cavity_of(head.hu, head.grid.spacing_mm) for head in (first, later)]
     if not all(cavity.any() for cavity in cavities):
-        raise DataError("no head: a skull with brain inside was not found")
-    found = Alignment(first=first.grid, later=later.grid, transform=_transform(first, later))
+        raise NotAligned("no head: a skull with brain inside was not found")
+    try:
+        transform = _transform(first, later)
+    except RuntimeError as problem:  # of SimpleITK
+        raise NotAligned(f"the two CTs cannot be brought onto each other: {problem}") from problem
+    found = Alignment(first=first.grid, later=later.grid, transform=transform)
     here, there = cavities[0], found.mask(cavities[1])
     overlap = 2 * np.count_nonzero(here & there) / (np.count_nonzero(here) + np.count_nonzero(there))
     if overlap < LEAST_OVERLAP:
-        raise DataError(f"the two CTs do not lie on each other: their brains overlap by {overlap:.3f} only")
+        raise NotAligned(f"the two CTs do not lie on each other: their brains overlap by {overlap:.3f} only")
     return found
 
 

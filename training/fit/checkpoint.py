@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from training.data.manifest import DataError
+from training.fit.optimizers import OPTIMIZERS
+from training.fit.plateau import Plateau
 from training.fit.recipe import Recipe
 from training.fit.system import System
 from training.losses.gradnorm import GradNorm
@@ -33,6 +35,7 @@ class Progress:
     average: nn.Module  # of the weights: what is validated and exported
     optimizer: Optimizer
     balance: GradNorm | None
+    plateau: Plateau | None
     step: int = 0  # steps done
     best: float = -1.0  # score of the worst style
     styles: tuple[str, ...] = ()  # that were validated
@@ -43,14 +46,20 @@ def begin(recipe: Recipe, weights: Mapping[str, Tensor] | None = None) -> Progre
     """Before the first step: weights from the seed, or those given. Raises RuntimeError where they do not fit."""
     torch.manual_seed(recipe.seed)
     network = recipe.system.network().to(recipe.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    optimizer = recipe.system.optimizer(network, recipe.weight_decay)
+    optimizer = OPTIMIZERS[recipe.optimizer](network, recipe.weight_decay)
     if weights is not None:
         network.load_state_dict(weights)
         for name, buffer in network.named_buffers():
             if name == "temperature":  # fitted to what it was, not to what it becomes
                 buffer.fill_(1.0)
     average = deepcopy(network).requires_grad_(False).eval()
-    return Progress(network=network, average=average, optimizer=optimizer, balance=recipe.system.balance())
+    return Progress(
+        network=network,
+        average=average,
+        optimizer=optimizer,
+        balance=recipe.system.balance(),
+        plateau=Plateau() if recipe.schedule == "plateau" else None,
+    )
 
 
 def save(progress: Progress, recipe: Recipe, path: Path) -> None:
@@ -63,6 +72,7 @@ def save(progress: Progress, recipe: Recipe, path: Path) -> None:
         "average": progress.average.state_dict(),
         "optimizer": progress.optimizer.state_dict(),
         "balance": progress.balance.state_dict() if progress.balance else None,
+        "plateau": asdict(progress.plateau) if progress.plateau else None,
         "recipe": asdict(recipe),
         "system": type(recipe.system).__name__,
     }
@@ -75,9 +85,16 @@ def save(progress: Progress, recipe: Recipe, path: Path) -> None:
 
 
 def restore(progress: Progress, recipe: Recipe, path: Path) -> None:
-    """Bring `progress` to where the checkpoint was. Raises DataError for another system, or one of another network."""
+    """Bring `progress` to where the checkpoint was. Raises DataError for another training.
+
+    That is one of another system, network or optimizer, or one that learned from other own patients.
+    """
     stored = read(path, type(recipe.system))
     must_be_of(stored, recipe.system, path)
+    moved_by = stored["recipe"].get("optimizer", "scaled AdamW")  # there was no other
+    if moved_by != recipe.optimizer:
+        raise DataError(f"{path} is of a training by {moved_by}, not by {recipe.optimizer}")
+    _must_learn_from_the_same(stored, recipe, path)
     progress.step, progress.best = stored["step"], stored["best"]
     progress.styles = tuple(stored["styles"])
     parts: list[nn.Module] = [progress.network, progress.average]
@@ -86,6 +103,8 @@ def restore(progress: Progress, recipe: Recipe, path: Path) -> None:
     progress.optimizer.load_state_dict(stored["optimizer"])
     if progress.balance:
         progress.balance.load_state_dict(stored["balance"])
+    if progress.plateau and stored.get("plateau"):
+        progress.plateau = Plateau(**stored["plateau"])
 
 
 def must_be_of(stored: dict[str, Any], system: System, path: Path) -> None:
@@ -93,6 +112,15 @@ def must_be_of(stored: dict[str, Any], system: System, path: Path) -> None:
     there, here = system_of(stored, type(system)).config, system.config
     if there != here:
         raise DataError(f"{path} is of another network: {there}, not {here}")
+
+
+def _must_learn_from_the_same(stored: dict[str, Any], recipe: Recipe, path: Path) -> None:
+    """Own patients may come to simulated ones. What was not written down, before there was `own`, is taken to be."""
+    there = stored["recipe"].get("own")
+    if there and recipe.own is None:
+        raise DataError(f"{path} learned from own patients: go on with the same --data, or begin with --start-from")
+    if there and recipe.own and (unlike := recipe.own.unlike(there)):
+        raise DataError(f"{path} learned from other own patients: {unlike}; begin with another --out")
 
 
 def system_of(stored: dict[str, Any], kind: type[S]) -> S:

@@ -17,7 +17,6 @@ from training.fit.checkpoint import LAST, must_be_of, read
 from training.fit.curves import write_curves
 from training.fit.journal import EVERY_STEPS
 from training.fit.recipe import Recipe
-from training.fit.recipes import RECIPES, RecipeName
 from training.fit.source import Batch, Source
 from training.fit.system import System
 from training.fit.trainer import Diverged, Validate, fit
@@ -28,7 +27,9 @@ LAST_PATIENT = 800_000_000  # beyond lie those of the validation
 
 Out = Annotated[Path, typer.Option(help="Folder of the checkpoints, metrics.jsonl and TensorBoard")]
 Steps = Annotated[int | None, typer.Option(min=1, help="Last step; without it, until the hours are over")]
-DecaySteps = Annotated[int, typer.Option(min=0, help="Of --steps, those in which the rate falls to nothing")]
+DecaySteps = Annotated[
+    int, typer.Option(min=0, help="Of --steps, those in which the rate falls to nothing; 0 in a cosine: all")
+]
 LearningRate = Annotated[float | None, typer.Option(min=0, help="At its highest; without it, the usual one")]
 Hours = Annotated[float | None, typer.Option(min=0, help="Stop so long from now, with a checkpoint")]
 StartFrom = Annotated[str | None, typer.Option(help="Bundle by name or folder, or folder of a training, to begin from")]
@@ -39,18 +40,17 @@ Resume = Annotated[bool, typer.Option("--resume/--fresh", help="Go on from the l
 
 
 def recipe_of(
-    system: System,
-    name: RecipeName,
+    usual: Recipe,
     *,
     steps: int | None,
     decay_steps: int,
     learning_rate: float | None,
     hours: float | None,
 ) -> Recipe:
-    """The recipe of that name with what the options say."""
+    """The usual recipe with what the options say."""
     if decay_steps > (steps or 0):
         raise typer.BadParameter("needs --steps, and as many at least", param_hint="--decay-steps")
-    recipe = replace(RECIPES[name](system), steps=steps, decay_steps=decay_steps, hours=hours)
+    recipe = replace(usual, steps=steps, decay_steps=decay_steps, hours=hours)
     return recipe if learning_rate is None else replace(recipe, learning_rate=learning_rate)
 
 

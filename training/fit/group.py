@@ -11,6 +11,11 @@ from torch import Tensor, distributed, nn
 _PATIENCE = timedelta(hours=2)  # the others wait while the first makes its heads for validation
 
 
+def processes(backend: str | None) -> int:
+    """How many will train together, before they have joined."""
+    return 1 if backend is None else int(os.environ["WORLD_SIZE"])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
     """This process among all; one process alone when nothing else is said."""

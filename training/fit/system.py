@@ -5,10 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from ichnode.imaging.resample import CanonicalGrid
-from training.fit.optimizers import scaled_adamw
 from training.losses.gradnorm import GradNorm
 from training.simulate.planes import around_origin
 
@@ -49,10 +47,6 @@ class System(ABC):
     def measured(self, network: nn.Module) -> nn.Module:
         """What is asked of whole heads: the network, unless it reads parts of them."""
         return network
-
-    def optimizer(self, network: nn.Module, weight_decay: float) -> Optimizer:
-        """Of the network's weights. A group of them may have a `scale` that its learning rate is multiplied with."""
-        return scaled_adamw(network, weight_decay)
 
     def balance(self) -> GradNorm | None:
         """What weighs the losses, anew after each step; None: all weigh 1."""

@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +96,8 @@ class _Run:
         """All steps that are left."""
         recipe, group = self.recipe, self.group
         first, last = self.progress.step, recipe.steps if recipe.steps is not None else FOREVER
-        numbers = range(first * group.size + group.rank, last * group.size, group.size)
+        each = group.size * recipe.accumulated  # batches of a step
+        numbers = range(first * each + group.rank, last * each, group.size)
         with _signals_set(self.stop), batches(source, numbers, makers=recipe.makers, ahead=recipe.ahead) as made:
             while self.progress.step < last and not group.any(self._is_over(), recipe.device):
                 try:
@@ -122,9 +123,9 @@ class _Run:
     def _turn(self, made: Iterator[Batch]) -> None:
         """One step, and what is due after it."""
         began = time.perf_counter()
-        batch = next(made)
+        read = [next(made) for _ in range(self.recipe.accumulated)]
         waited = time.perf_counter() - began
-        values = self._step(batch)
+        values = self._step(read)
         seconds = time.perf_counter() - began
         if self.journal is None:
             return
@@ -134,37 +135,50 @@ class _Run:
         if self.saving.is_due():
             save(self.progress, self.recipe, self.folder / LAST)
 
-    def _step(self, batch: Batch) -> dict[str, float]:
+    def _step(self, read: Sequence[Batch]) -> dict[str, float]:
         recipe, progress = self.recipe, self.progress
-        rate = recipe.learning_rate_at(progress.step)
+        rate = recipe.learning_rate_at(progress.step) * (progress.plateau.share if progress.plateau else 1.0)
         for parameters in progress.optimizer.param_groups:
             parameters["lr"] = rate * parameters.get("scale", 1.0)
         torch.manual_seed(recipe.seed + progress.step * self.group.size + self.group.rank)  # of dropout
-        here = batch.to(recipe.device)
-        with fast(torch.device(recipe.device)):
-            answer = self.answer(progress.network, here)
-        losses = recipe.system.losses(answer, here, late=recipe.is_late(progress.step))
-        each = list(losses.values())
-        loss = self._weighed(each)
         progress.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        each = [self._losses(batch) for batch in read]
+        told = {name: sum(losses[name] for losses in each) / len(each) for name in each[0]}
         self.group.average_gradients(progress.network)
         norm = nn.utils.clip_grad_norm_(progress.network.parameters(), recipe.clip_norm)
         is_sound = bool(norm.isfinite())  # a head that is nearly constant can have gradients without bounds
         if is_sound:
             progress.optimizer.step()
+            self._remember(told["loss"])
         self._passed_over = 0 if is_sound else self._passed_over + 1
         if self._passed_over >= MOST_PASSED_OVER:
             raise Diverged(f"step {progress.step}: {MOST_PASSED_OVER} steps in a row had gradients that are no numbers")
         self._average()
         progress.step += 1
         gradient = float(norm) if is_sound else 0.0
+        return {**told, "gradient": gradient, "rate": rate, "passed over": float(not is_sound)}
+
+    def _losses(self, batch: Batch) -> dict[str, float]:
+        """Of one of the batches of a step, whose share of the gradient is added."""
+        recipe, progress = self.recipe, self.progress
+        here = batch.to(recipe.device)
+        with fast(torch.device(recipe.device)):
+            answer = self.answer(progress.network, here)
+        losses = recipe.system.losses(answer, here, late=recipe.is_late(progress.step))
+        loss = self._weighed(list(losses.values()))
+        (loss / recipe.accumulated).backward()  # type: ignore[no-untyped-call]
         parts = {name: float(each.detach()) for name, each in losses.items()} if len(losses) > 1 else {}
-        told = {"gradient": gradient, "rate": rate, "passed over": float(not is_sound)}
-        return {"loss": float(loss.detach()), **parts, **told}
+        return {"loss": float(loss.detach()), **parts}
+
+    def _remember(self, loss: float) -> None:
+        """What the next rate depends on, the same in all processes."""
+        if self.progress.plateau is not None:
+            mean = torch.tensor(loss, dtype=torch.float64)
+            self.group.average(mean)
+            self.progress.plateau = self.progress.plateau.after(float(mean))
 
     def _weighed(self, losses: list[Tensor]) -> Tensor:
-        """Their sum, by weights that this step moves."""
+        """Their sum, by weights that this batch moves."""
         balance, system = self.progress.balance, self.recipe.system
         if balance is None:
             return torch.stack(losses).sum()

@@ -26,9 +26,9 @@ _PUBLISHED = (
 
 
 def rows(contenders: Mapping[str, Contender], batches: Iterable[Patients], system: FollowupSystem) -> Rows:
-    """Of the next CT, and of hemorrhage in both uses; of what a network does not learn there is no figure.
+    """Of the next CT, and of hemorrhage in both uses; numbers alone tell only of growth.
 
-    Numbers alone tell only of growth.
+    Of what a network does not learn, or its bundle does not say, there is no figure.
     """
     patients = list(batches)
     seen = [seen_of(batch) for batch in patients]
@@ -41,7 +41,7 @@ def rows(contenders: Mapping[str, Contender], batches: Iterable[Patients], syste
         classifies, generates = contender.system.classifies, contender.system.generates
         logits = [float(answer.logits_bk[0].diff()) for answer in answers]
         after, spontaneous = (
-            [contender.probability(use, logit) if classifies else nan for logit in logits]
+            [contender.probability(use, logit) if classifies and _measured(contender, use) else nan for logit in logits]
             for use in ("after_thrombectomy", "spontaneous")
         )
         pictures = _of_pictures([answer.ct_bcdhw for answer in answers] if generates else [], seen, shells)
@@ -54,6 +54,11 @@ def rows(contenders: Mapping[str, Contender], batches: Iterable[Patients], syste
 
 
 _GROWTH = "AUC growth, spontaneous"
+
+
+def _measured(contender: Contender, use: str) -> bool:
+    """Whether a bundle says anything in that use; a checkpoint does in both."""
+    return contender.manifest is None or getattr(contender.manifest, use) is not None
 
 
 def _of_pictures(said: Sequence[Any], seen: Sequence[Seen], shells: Sequence[Any]) -> dict[str, Figure]:

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ichnode.inference.manifest import FollowupManifest
+from ichnode.inference.manifest import Calibration, FollowupManifest
 from models.followup import Prediction
 from training.followup.system import EXPANSION, LATE, FollowupSystem
 from training.patients.batch import Patients
@@ -21,9 +22,17 @@ def row(system: FollowupSystem, answer: Prediction, batch: Patients) -> Tensor:
 
 
 def errors(rows: Floats) -> dict[str, Any]:
-    """By the fields of the manifest."""
+    """By the fields of the manifest, of each use that is known of a patient. Raises ValueError that names the use."""
     said, late, expansion = rows.T
-    return {"after_thrombectomy": calibration(said, late), "spontaneous": calibration(said, expansion)}
+    uses = {"after_thrombectomy": late, "spontaneous": expansion}
+    return {use: _calibration(use, said, truth) for use, truth in uses.items() if np.isfinite(truth).any()}
+
+
+def _calibration(use: str, said: Floats, truth: Floats) -> Calibration:
+    try:
+        return calibration(said, truth)
+    except ValueError as problem:
+        raise ValueError(f"{use}: {problem}") from problem
 
 
 EXPORT: Export[FollowupSystem] = Export(

@@ -26,8 +26,10 @@ from training.fit.command import (
     recipe_of,
     train,
 )
+from training.fit.group import processes
+from training.fit.learned_from import LearnedFrom
 from training.fit.mixed import MixedSource
-from training.fit.recipes import RecipeName
+from training.fit.recipes import RECIPES, RecipeName
 from training.fit.source import Source
 from training.fit.validation import StyleScores, evenly
 from training.patients.batch import Patients
@@ -40,6 +42,7 @@ from training.patients.synthetic import SyntheticBaselines
 from training.simulate.cohort import TRAINING_SEEDS, VALIDATION_SEEDS
 from training.simulate.styles import TRAINING, Style
 
+_warn = partial(typer.echo, err=True)
 _MEASURED_ON = 200  # patients
 _CARD = """# {name}
 
@@ -90,22 +93,21 @@ def fit_on_patients(whole: Plan) -> Callable[..., None]:
         if keep_in and not patients:
             raise typer.BadParameter("needs --patients", param_hint="--keep-in")
         chosen = recipe_of(
-            plan.system,
-            recipe,
+            plan.recipe(RECIPES[recipe](plan.system)),
             steps=steps,
             decay_steps=decay_steps,
-            learning_rate=plan.learning_rate if learning_rate is None else learning_rate,
+            learning_rate=learning_rate,
             hours=hours,
         )
-        chosen = replace(chosen, batch=max(chosen.batch, plan.least_batch))
         cohort = Cohort(patients=patients, folder=keep_in or out / "patients") if patients else None
         simulated = plan.patients(TRAINING_SEEDS + first_patient, chosen.device, chosen.batch, cohort)
         source: Source[Patients] = simulated
         styles: dict[str, Source[Patients]] = {style.name: validation_of(simulated, style) for style in _styles()}
         with problems_told():
             if data:
+                chosen = replace(chosen, own=LearnedFrom.of(data, folds, fold))
                 own, styles["own data"] = _own(plan, rows_of(data, folds, fold), chosen.batch)
-                source = MixedSource(own=own, simulated=simulated, share=share)
+                source = MixedSource(own=own, simulated=simulated, share=share, processes=processes(chosen.backend))
             if plan.synthetic:
                 source = SyntheticBaselines(source=source, spacing_mm=plan.system.spacing_mm, share=plan.synthetic)
             validate = StyleScores(styles, plan.score, batches=plan.validation_patients, device=chosen.device)
@@ -131,7 +133,10 @@ def _own(plan: Plan, rows: Sequence[Row], heads: int) -> tuple[OwnPatients, OwnP
     train_on, validated = (plan.own_patients(rows, split) for split in ("train", "validation"))
     typer.echo(f"own patients: {len(train_on)} to train on, {len(validated)} to validate with", err=True)
     shown = evenly(validated, plan.validation_patients)
-    return plan.own(train_on, heads, as_they_are=False), plan.own(shown, as_they_are=True)
+    return (
+        plan.own(train_on, heads, as_they_are=False, tell=_warn),
+        plan.own(shown, as_they_are=True, tell=_warn),
+    )
 
 
 def _styles() -> list[Style]:
@@ -195,8 +200,8 @@ def _write_bundle(
         source: Source[Patients] = validation_of(simulated, TRAINING, _PASSED_OVER)
         others = [replace(validation_of(simulated, style, _PASSED_OVER), followup=False) for style in _styles()]
         if rows := own_rows():
-            own = plan.own_patients(rows, "validation")
-            source, patients = plan.own(own, as_they_are=True), len(own)
+            source = own = plan.own(plan.own_patients(rows, "validation"), as_they_are=True, tell=_warn)
+            patients = len(own.patients)
         manifest = export(plan.export, made, out, source, others, patients, described=described)
     except (BundleError, DataError, OSError, ValueError) as problem:
         typer.echo(explained(problem), err=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -62,17 +63,17 @@ class _Whom:
             return f"{self.simulated} simulated patients from seed {self.first_seed}"
         return f"{self.data.name}, " + (f"{self.folds} folds" if self.folds else f"split {self.split}")
 
-    def source(self, plan: Plan, fold: int | None) -> tuple[Source[Patients], int]:
-        """And how many. Without a fold those of all. Raises DataError and OSError."""
+    def source(self, plan: Plan, fold: int | None, tell: Callable[[str], None]) -> tuple[Source[Patients], int]:
+        """And how many. Without a fold those of all; who is left out is told. Raises DataError and OSError."""
         if self.data is None:
             source = validation_of(plan.patients(VALIDATION_SEEDS), TRAINING)
             return replace(source, first_seed=self.first_seed), self.simulated
         if self.folds and fold is None:
             rows = [row.model_copy(update={"split": self.split}) for row in read_manifest(self.data)]
-            own = plan.own_patients(rows, self.split)
         else:
-            own = plan.own_patients(rows_of(self.data, self.folds, fold or 0), self.split)
-        return plan.own(own, as_they_are=True), len(own)
+            rows = list(rows_of(self.data, self.folds, fold or 0))
+        own = plan.own(plan.own_patients(rows, self.split), as_they_are=True, tell=tell)
+        return own, len(own.patients)
 
 
 def evaluate_of(name: str, whole: Plan) -> Callable[..., None]:
@@ -130,7 +131,7 @@ def _rows(whole: Plan, measured: dict[str, _Measured], whom: _Whom, errors: Cons
     groups |= {(id(each.plan), each.fold): each.plan for each in measured.values()}
     for (_, fold), plan in groups.items():
         here = {name: each.contender for name, each in measured.items() if each.plan is plan and each.fold == fold}
-        source, count = whom.source(plan, fold)
+        source, count = whom.source(plan, fold, partial(errors.print, style="yellow", markup=False))
         batches = map(source.batch, track(range(count), "evaluating", console=errors))
         found = whole.evaluate.rows(here, batches, plan.system)
         rows |= found | rows if fold is None else {name: found[name] for name in here}

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.impute import SimpleImputer  # type: ignore[import-untyped]
 from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 from sklearn.model_selection import cross_val_predict  # type: ignore[import-untyped]
@@ -25,7 +26,9 @@ from training.evaluate.bootstrap import Figure, Pairs, Values, figure
 from training.patients.batch import KNOWN, Patients
 from training.simulate.bayes import Limit, bayes_limits
 
-# logistic regression on those that a network is told as well, each patient by one of five folds that did not see it
+# Logistic regression on those that a network is told as well, each patient by one of five folds that did not see it.
+# Who lacks a number has the median of the others, and that it was lacking is a number too: it is measured on the same
+# patients as a network, and those alone of whom all is known may be others.
 FROM_NUMBERS = "volume, age, GCS as told"
 SIMULATED = "SIMULATED PATIENTS - RESEARCH USE ONLY"
 OWN = "RESEARCH USE ONLY"
@@ -152,10 +155,11 @@ def from_numbers(batches: Sequence[Patients], truth: Sequence[float]) -> list[fl
     is_known = np.isfinite(truth)
     true = np.array(truth)[is_known] > 0
     asked: NDArray[np.float64] = np.array([batch.known_bn[0, _ASKED].tolist() for batch in batches])[is_known]
-    told = asked[:, np.isfinite(asked).all(axis=0)]
+    told = asked[:, np.isfinite(asked).any(axis=0)]
     if min(int(true.sum()), int((~true).sum())) < _FOLDS or not told.shape[1]:
         return None
-    model = make_pipeline(StandardScaler(), LogisticRegression())
+    imputer = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+    model = make_pipeline(imputer, StandardScaler(), LogisticRegression())
     said = np.full(len(truth), np.nan)
     said[is_known] = cross_val_predict(model, told, true, cv=_FOLDS, method="predict_proba")[:, 1]
     return [float(p) for p in said]

@@ -1,21 +1,23 @@
 """Own patients: numbered batches from a manifest, in the middle of a network's grid as simulated patients are.
 
-Follow-up CTs are brought onto the first ones. Hemorrhage of unknown type counts as parenchymal, which the four systems
-are about.
+Follow-up CTs are brought onto the first ones; pairs of which that cannot be done are left out by name. Hemorrhage of
+unknown type counts as parenchymal, which the four systems are about.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import cos, isnan, nan, prod, sin
+from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from ichnode.errors import RefusedSeries
 from ichnode.imaging.resample import OUTSIDE_HU, CanonicalGrid
-from training.data.alignment import Head, alignment
+from training.data.alignment import Head, NotAligned, alignment
 from training.data.load import Case, case
 from training.data.manifest import ANY, LABEL_VALUES, UNKNOWN, DataError, Row, Split
 from training.data.masks import Labels
@@ -60,12 +62,15 @@ def own_patients(rows: Sequence[Row], split: Split, *, followup: bool, masks: bo
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Seen:
-    """Both CTs on one grid, (z, y, x); without a follow-up the second is the first."""
+    """Both CTs on one grid, (z, y, x); without a follow-up the second is the first.
 
-    hu: Tensor  # float16
-    labels: Tensor
-    later_hu: Tensor
-    later_labels: Tensor
+    As arrays: each tensor would take a file descriptor on its way to those who make batches.
+    """
+
+    hu: NDArray[np.float16]
+    labels: Labels
+    later_hu: NDArray[np.float16]
+    later_labels: Labels
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,6 +90,26 @@ class OwnPatients:
     as_they_are: bool = False
     _kept: dict[int, _Seen] = field(default_factory=dict, init=False)
 
+    def aligned(self, tell: Callable[[str], None]) -> Self:
+        """With all pairs brought onto each other, without those that cannot be, of whom `tell` gets a line each.
+
+        Raises DataError that names a row that cannot be read, and where more than half of all are left out.
+        """
+        kept, left_out = list[int](), list[str]()
+        for place, patient in enumerate(self.patients):
+            try:
+                if patient.later is not None:
+                    self._seen(place)
+                kept.append(place)
+            except NotAligned as problem:
+                left_out.append(str(problem))
+                tell(f"left out: {problem}")
+        if 2 * len(left_out) > len(self.patients):
+            raise DataError(f"{len(left_out)} of {len(self.patients)} own patients cannot be aligned: {left_out[-1]}")
+        found = replace(self, patients=[self.patients[place] for place in kept])
+        found._kept |= {new: self._kept[old] for new, old in enumerate(kept) if old in self._kept}
+        return found
+
     def batch(self, number: int) -> Patients:
         """The batch of that number. Raises DataError that names the row."""
         each = [self._shown(number * self.heads + index) for index in range(self.heads)]
@@ -99,12 +124,14 @@ class OwnPatients:
             place = int(np.random.default_rng(_SEED + round_).permutation(len(self.patients))[place])
         patient, seen = self.patients[place], self._seen(place)
         shown = {
-            "hu_bdhw": seen.hu.float(),
-            "labels_bdhw": seen.labels,
-            "later_hu_bdhw": seen.later_hu.float(),
-            "later_labels_bdhw": seen.later_labels,
+            "hu_bdhw": torch.from_numpy(seen.hu).float(),
+            "labels_bdhw": torch.from_numpy(seen.labels),
+            "later_hu_bdhw": torch.from_numpy(seen.later_hu).float(),
+            "later_labels_bdhw": torch.from_numpy(seen.later_labels),
         }
-        known, became = truth_of(patient, seen.labels, seen.later_labels, prod(self.grid.spacing_mm) / 1000)
+        known, became = truth_of(
+            patient, shown["labels_bdhw"], shown["later_labels_bdhw"], prod(self.grid.spacing_mm) / 1000
+        )
         if not self.as_they_are:
             shown = _moved(shown, Draw(seed=_SEED + number), outside_hu=0.0 if self.stripped else OUTSIDE_HU)
         return shown | {"known_bn": torch.tensor(known), "became_bn": torch.tensor(became)}
@@ -117,7 +144,8 @@ class OwnPatients:
                 self._kept[place] = self._read(*(case(row, self.grid.spacing_mm) for row in rows))
             except (DataError, RefusedSeries, OSError) as problem:
                 named = " and ".join(f"{row.source}/{row.study}" for row in rows)
-                raise DataError(f"{named}: {problem}") from problem
+                kind = NotAligned if isinstance(problem, NotAligned) else DataError
+                raise kind(f"{named}: {problem}") from problem
         return self._kept[place]
 
     def _read(self, first: Case, later: Case | None = None) -> _Seen:
@@ -126,11 +154,11 @@ class OwnPatients:
         later_hu, later_labels = (first.hu_dhw, first.labels_dhw) if later is None else _onto(first, later)
         frame = Frame.of(torch.from_numpy(first.hu_dhw), self.grid, stripped=self.stripped)
 
-        def hu(hu_dhw: np.ndarray) -> Tensor:
-            return frame.hu(torch.from_numpy(hu_dhw)).half()
+        def hu(hu_dhw: np.ndarray) -> NDArray[np.float16]:
+            return frame.hu(torch.from_numpy(hu_dhw)).half().numpy()
 
-        def labels(labels_dhw: Labels) -> Tensor:
-            return frame.labels(torch.from_numpy(np.where(labels_dhw == ANY, _IPH, labels_dhw)))
+        def labels(labels_dhw: Labels) -> Labels:
+            return frame.labels(torch.from_numpy(np.where(labels_dhw == ANY, _IPH, labels_dhw))).numpy()
 
         return _Seen(
             hu=hu(first.hu_dhw),
@@ -141,11 +169,8 @@ class OwnPatients:
 
 
 def _onto(first: Case, later: Case) -> tuple[np.ndarray, Labels]:
-    """HU and labels of the follow-up on the grid of the first CT. Raises DataError."""
-    try:
-        found = alignment(Head(hu=first.hu_dhw, grid=first.grid), Head(hu=later.hu_dhw, grid=later.grid))
-    except RuntimeError as problem:  # of SimpleITK
-        raise DataError(f"the two CTs cannot be brought onto each other: {problem}") from problem
+    """HU and labels of the follow-up on the grid of the first CT. Raises NotAligned."""
+    found = alignment(Head(hu=first.hu_dhw, grid=first.grid), Head(hu=later.hu_dhw, grid=later.grid))
     labels = np.zeros(first.grid.shape, np.uint8)
     for value in (int(value) for value in np.unique(later.labels_dhw) if value):
         labels[found.mask(later.labels_dhw == value)] = value

@@ -1,6 +1,6 @@
 """Plan: how one of the four published systems is trained on patients."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from training.patients.batch import Patients
 from training.patients.evaluation import Evaluate
 from training.patients.export import Export, Trained, trained
 from training.patients.own_data import OwnPatient, OwnPatients, own_patients
+from training.patients.recipes import PlanRecipe
 from training.patients.simulated import Cohort, SimulatedPatients
 from training.simulate.styles import TRAINING
 
@@ -31,8 +32,7 @@ class Plan:
     unknown: float = 0.0  # of what is known of the patients, that the network is not told
     header_alone: float = 0.0  # of the patients, of whom it is told what a header says
     score: Score[Patients]
-    least_batch: int = 1
-    learning_rate: float
+    recipe: PlanRecipe  # on any machine
     validation_patients: int
     showings: int = 3  # of each patient, on average
     recent: int = 100  # patients that are kept to be shown again
@@ -84,9 +84,14 @@ class Plan:
             raise DataError(f"the split {split} has no patient that has {' '.join(needed)}")
         return found
 
-    def own(self, patients: Sequence[OwnPatient], heads: int = 1, *, as_they_are: bool) -> OwnPatients:
-        """Those, as it reads them; as they are, of them is known what the node knows without a table."""
-        return OwnPatients(
+    def own(
+        self, patients: Sequence[OwnPatient], heads: int = 1, *, as_they_are: bool, tell: Callable[[str], None]
+    ) -> OwnPatients:
+        """Those that can be aligned, as it reads them, the others told; raises as `OwnPatients.aligned`.
+
+        As they are, of them is known what the node knows without a table.
+        """
+        own = OwnPatients(
             patients=patients,
             grid=self.system.grid,
             stripped=self.stripped,
@@ -96,3 +101,4 @@ class Plan:
             heads=heads,
             as_they_are=as_they_are,
         )
+        return own.aligned(tell)

@@ -1,7 +1,7 @@
 """The plans of the published systems, as `fit` trains them for the bundles, and their variants.
 
-`paper` is a network of the paper's size and sight, for a GPU; the others are the rows of its ablations, of the shipped
-network's size.
+`paper` is a network of the paper's size and sight, trained as it says, for a GPU; the others are the rows of its
+ablations, of the shipped network's size.
 """
 
 from collections.abc import Mapping
@@ -19,12 +19,13 @@ from training.followup.evaluate import EVALUATE as FOLLOWUP_EVALUATE
 from training.followup.export import EXPORT as FOLLOWUP_EXPORT
 from training.followup.system import FollowupSystem
 from training.followup.validation import change_and_hemorrhage_score
+from training.patients import recipes
 from training.patients.plan import Plan
 from training.prognosis.authors import RESIZED_MM
 from training.prognosis.evaluate import EVALUATE as PROGNOSIS_EVALUATE
 from training.prognosis.export import EXPORT as PROGNOSIS_EXPORT
 from training.prognosis.system import PrognosisSystem
-from training.prognosis.validation import mean_auc_of
+from training.prognosis.validation import balanced_accuracy_of, mean_auc_of
 from training.volume_survival.evaluate import EVALUATE as VOLUME_SURVIVAL_EVALUATE
 from training.volume_survival.export import EXPORT as VOLUME_SURVIVAL_EXPORT
 from training.volume_survival.system import VolumeSurvivalSystem
@@ -43,8 +44,7 @@ _FOLLOWUP = Plan(
     followup=True,
     stripped=True,
     score=change_and_hemorrhage_score,
-    least_batch=2,
-    learning_rate=5e-4,
+    recipe=recipes.ours(5e-4, least_batch=2),
     validation_patients=32,
     export=FOLLOWUP_EXPORT,
     evaluate=FOLLOWUP_EVALUATE,
@@ -59,7 +59,7 @@ _EXPANSION = Plan(
     unknown=0.1,
     header_alone=0.5,
     score=growth_dice_of,
-    learning_rate=1.5e-3,
+    recipe=recipes.ours(1.5e-3),
     validation_patients=24,
     export=EXPANSION_EXPORT,
     evaluate=EXPANSION_EVALUATE,
@@ -71,7 +71,7 @@ _PUBLISHED_EXPANSION = replace(
     ),
     stripped=True,
     score=published_growth_dice_of,
-    learning_rate=1e-4,
+    recipe=recipes.ours(1e-4),
     validation_patients=8,  # windows take their time
     export=None,
 )
@@ -82,8 +82,7 @@ _PROGNOSIS = Plan(
     kinds=SPONTANEOUS,
     followup=False,
     score=mean_auc_of,
-    least_batch=8,
-    learning_rate=1e-3,
+    recipe=recipes.ours(1e-3, least_batch=8),
     validation_patients=64,
     showings=4,
     recent=200,
@@ -97,8 +96,7 @@ _VOLUME_SURVIVAL = Plan(
     kinds=SPONTANEOUS,
     followup=False,
     score=size_and_death_score,
-    least_batch=8,
-    learning_rate=1e-3,
+    recipe=recipes.ours(1e-3, least_batch=8),
     validation_patients=64,
     showings=4,
     recent=200,
@@ -117,10 +115,16 @@ _PAPERS_PROGNOSIS = PrognosisSystem(taught=0)
 PLANS = {
     "followup": replace(
         _FOLLOWUP,
-        variants=_alike_but_for(
+        variants={
+            "paper": replace(
+                _FOLLOWUP,
+                system=FollowupSystem(config=followup.PAPER, spacing_mm=_FINE_MM),
+                recipe=recipes.followup,
+            ),
+        }
+        | _alike_but_for(
             _FOLLOWUP,
             {
-                "paper": FollowupSystem(config=followup.PAPER, spacing_mm=_FINE_MM),
                 "generation-alone": FollowupSystem(classifies=False),
                 "hemorrhage-alone": FollowupSystem(generates=False),
                 "no-density-attention": FollowupSystem(config=replace(followup.COMPACT, attends_to_density=False)),
@@ -133,7 +137,7 @@ PLANS = {
         _EXPANSION,
         variants={
             "synthetic": replace(_EXPANSION, synthetic=_SYNTHETIC),
-            "paper": replace(_PUBLISHED_EXPANSION, system=PublishedExpansionSystem()),
+            "paper": replace(_PUBLISHED_EXPANSION, system=PublishedExpansionSystem(), recipe=recipes.expansion),
             "published": _PUBLISHED_EXPANSION,
             "published-synthetic": replace(_PUBLISHED_EXPANSION, synthetic=_SYNTHETIC),
         },
@@ -145,6 +149,8 @@ PLANS = {
                 _PROGNOSIS,
                 system=replace(_PAPERS_PROGNOSIS, config=prognosis.PUBLISHED, spacing_mm=RESIZED_MM),
                 stripped=True,
+                recipe=recipes.prognosis,
+                score=balanced_accuracy_of,
             ),
         }
         | _alike_but_for(
@@ -161,10 +167,16 @@ PLANS = {
     ),
     "volume-survival": replace(
         _VOLUME_SURVIVAL,
-        variants=_alike_but_for(
+        variants={
+            "paper": replace(
+                _VOLUME_SURVIVAL,
+                system=VolumeSurvivalSystem(config=volume_survival.PUBLISHED, spacing_mm=_FINE_MM),
+                recipe=recipes.volume_survival,
+            ),
+        }
+        | _alike_but_for(
             _VOLUME_SURVIVAL,
             {
-                "paper": VolumeSurvivalSystem(config=volume_survival.PUBLISHED, spacing_mm=_FINE_MM),
                 "volume-alone": VolumeSurvivalSystem(survival=0),
                 "survival-alone": VolumeSurvivalSystem(volume=0),
                 "says-size": VolumeSurvivalSystem(config=replace(volume_survival.COMPACT, says_ml=False)),

@@ -25,9 +25,11 @@ from training.fit.command import (
     recipe_of,
     train,
 )
+from training.fit.group import processes
+from training.fit.learned_from import LearnedFrom
 from training.fit.mixed import MixedSource
 from training.fit.recipe import Recipe
-from training.fit.recipes import RecipeName
+from training.fit.recipes import RECIPES, RecipeName
 from training.fit.source import Source
 from training.fit.validation import StyleScores, evenly
 from training.segmentation.export import export_bundle
@@ -56,7 +58,9 @@ def fit_segmenter(
 ) -> None:
     """Train the segmenter on simulated patients, and on your own where there is a manifest."""
     system = SegmenterSystem()
-    chosen = recipe_of(system, recipe, steps=steps, decay_steps=decay_steps, learning_rate=learning_rate, hours=hours)
+    chosen = recipe_of(
+        RECIPES[recipe](system), steps=steps, decay_steps=decay_steps, learning_rate=learning_rate, hours=hours
+    )
     simulated = SimulatedSource(
         grid=system.grid,
         style=TRAINING,
@@ -70,8 +74,9 @@ def fit_segmenter(
     source: Source[Heads] = simulated
     with problems_told():
         if data:
+            chosen = replace(chosen, own=LearnedFrom.of(data))
             own, validation = _own_heads(data, system, chosen)
-            source = MixedSource(own=own, simulated=simulated, share=share)
+            source = MixedSource(own=own, simulated=simulated, share=share, processes=processes(chosen.backend))
             if validation:
                 styles["own data"] = validation
         validate = StyleScores(styles, dice_of, batches=VALIDATION_BATCHES, device=chosen.device)

@@ -1,14 +1,14 @@
 """What was purged, and instance ids that never come again.
 
 Revision ID: 0010
-Revises: 0001
+Revises: 0002
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0010"
-down_revision = "0001"
+down_revision = "0002"
 
 
 def upgrade() -> None:

@@ -1,0 +1,211 @@
+"""The STOW-RS user agent: stores result files in a DICOMweb archive, and says what became of each (PS3.18 10.5).
+
+Files are streamed as they are, in requests of at most `REQUEST_BYTES`. A redirect is never followed, and no proxy or
+password of the environment is used: patients' data and credentials go to the configured server or nowhere.
+"""
+
+import json
+import ssl
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from ichnode.dicom.scu import Outcome, Outgoing
+from ichnode.dicom.statuses import Verdict, verdict
+from ichnode.errors import DeliveryError
+
+REQUEST_BYTES = 32 * 1024 * 1024  # of files in one request; a larger file goes alone
+_RESPONSE_BYTES = 4 * 1024 * 1024
+_CHUNK_BYTES = 256 * 1024
+_TRANSIENT = frozenset({401, 408, 413, 425, 429})  # a token may be renewed, a limit be raised; and every 5xx
+_FAILED_SOP_SEQUENCE, _REFERENCED_SOP_SEQUENCE = "00081198", "00081199"
+_SOP_INSTANCE_UID, _FAILURE_REASON, _WARNING_REASON = "00081155", "00081197", "00081196"
+_PROCESSING_FAILURE = 0x0110
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StowService:
+    """A DICOMweb archive; with a bearer token (RFC 6750), with name and password (RFC 7617), or with neither.
+
+    The files of token and password are read for each request, so that they can be renewed.
+    """
+
+    url: str  # of the service, without /studies
+    connect_timeout_s: float = 10
+    response_timeout_s: float = 60
+    token: str | None = field(default=None, repr=False)
+    token_file: Path | None = None
+    username: str | None = None
+    password_file: Path | None = None
+    ca: Path | None = None  # PEM of who signs the server's certificate; None: whom the system trusts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """What a server said. `stored` and `failed`: SOP Instance UID -> warning or failure reason; many send neither."""
+
+    code: int
+    phrase: str
+    stored: Mapping[str, int] = field(default_factory=dict)
+    failed: Mapping[str, int] = field(default_factory=dict)
+
+
+def store(service: StowService, objects: Sequence[Outgoing]) -> Iterator[Outcome]:
+    """Store `objects` in order; yields one outcome for each; a file that cannot be read is one.
+
+    Raises DeliveryError when there is no response: objects without an outcome were not taken.
+    """
+    batch: list[tuple[Outgoing, int]] = []
+    for outgoing in objects:
+        try:
+            size = _size_of(Path(outgoing.file))
+        except (OSError, ValueError) as unreadable:
+            yield from _store_batch(service, batch)
+            batch = []
+            detail = f"result file cannot be read: {unreadable}"
+            yield Outcome(verdict=Verdict.PERMANENT, status=None, detail=detail)
+            continue
+        if batch and sum(known for _, known in batch) + size > REQUEST_BYTES:
+            yield from _store_batch(service, batch)
+            batch = []
+        batch.append((outgoing, size))
+    yield from _store_batch(service, batch)
+
+
+def _size_of(file: Path) -> int:
+    """Bytes of a file. Raises OSError or ValueError when it is no DICOM file."""
+    with file.open("rb") as stream:
+        if stream.read(132)[128:] != b"DICM":
+            raise ValueError("no DICOM file")
+        return stream.seek(0, 2)
+
+
+def _store_batch(service: StowService, batch: Sequence[tuple[Outgoing, int]]) -> Iterator[Outcome]:
+    if batch:
+        answer = _post(service, batch)
+        for outgoing, _ in batch:
+            yield _outcome(answer, outgoing.sop_instance_uid)
+
+
+def _post(service: StowService, batch: Sequence[tuple[Outgoing, int]]) -> _Answer:
+    """One request. Raises DeliveryError."""
+    boundary = uuid.uuid4().hex
+    head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+    end = f"--{boundary}--\r\n".encode()
+    length = sum(len(head) + size + 2 for _, size in batch) + len(end)
+    timeout = httpx.Timeout(service.response_timeout_s, connect=service.connect_timeout_s)
+    try:
+        headers = {
+            "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
+            "Content-Length": str(length),
+            "Accept": "application/dicom+json",
+            "Accept-Encoding": "identity",
+            **_bearer(service),
+        }
+        with (
+            httpx.Client(verify=_trust(service), timeout=timeout, trust_env=False, auth=_basic(service)) as client,
+            client.stream(
+                "POST",
+                f"{service.url.rstrip('/')}/studies",
+                content=_body([Path(outgoing.file) for outgoing, _ in batch], head, end),
+                headers=headers,
+            ) as response,
+        ):
+            return _answer(response, time.monotonic() + service.response_timeout_s)
+    except httpx.HTTPError as problem:
+        detail = f"no answer from {service.url}: {type(problem).__name__} {problem}".strip()
+        raise DeliveryError(None, detail, permanent=False) from problem
+    except OSError as problem:  # a result, a token, a password, a certificate
+        raise DeliveryError(None, f"cannot be read: {problem}", permanent=False) from problem
+
+
+def _body(files: Sequence[Path], head: bytes, end: bytes) -> Iterator[bytes]:
+    for file in files:
+        yield head
+        with file.open("rb") as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                yield chunk
+        yield b"\r\n"
+    yield end
+
+
+def _trust(service: StowService) -> ssl.SSLContext:
+    if httpx.URL(service.url).scheme == "http":
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody, and need not read whom the system trusts
+    return ssl.create_default_context(cafile=service.ca)
+
+
+def _bearer(service: StowService) -> dict[str, str]:
+    token = service.token_file.read_text("utf-8").strip() if service.token_file else service.token
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _basic(service: StowService) -> tuple[str, str] | None:
+    if service.username is None or service.password_file is None:
+        return None
+    return service.username, service.password_file.read_text("utf-8").rstrip("\r\n")
+
+
+def _answer(response: httpx.Response, until: float) -> _Answer:
+    """Read the response, as far as it is not endless. Raises DeliveryError."""
+    if response.has_redirect_location:
+        phrase = f"redirects to {httpx.URL(response.headers['Location']).host or 'elsewhere'}, which is not followed"
+        return _Answer(code=response.status_code, phrase=phrase)
+    content = bytearray()
+    for chunk in response.iter_raw():
+        content += chunk
+        if time.monotonic() > until or len(content) > _RESPONSE_BYTES:
+            raise DeliveryError(None, f"HTTP {response.status_code} without an end", permanent=False)
+    try:
+        document = json.loads(bytes(content))
+    except (ValueError, RecursionError):
+        document = None
+    return _Answer(
+        code=response.status_code,
+        phrase=response.reason_phrase,
+        stored=_reasons(document, _REFERENCED_SOP_SEQUENCE, _WARNING_REASON, 0x0000),
+        failed=_reasons(document, _FAILED_SOP_SEQUENCE, _FAILURE_REASON, _PROCESSING_FAILURE),
+    )
+
+
+def _reasons(document: Any, sequence: str, reason: str, default: int) -> dict[str, int]:
+    """SOP Instance UID -> reason, of the items of a sequence of the Store Instances Response Module (PS3.18 I.2.2)."""
+    found = {}
+    for data_set in document if isinstance(document, list) else [document]:
+        for item in _values(data_set, sequence):
+            for uid in _values(item, _SOP_INSTANCE_UID):
+                (code, *_) = [*_values(item, reason), default]
+                found[str(uid)] = code if isinstance(code, int) else default
+    return found
+
+
+def _values(data_set: Any, tag: str) -> list[Any]:
+    """The values of an element of the DICOM JSON model (PS3.18 F.2); none where there is no such thing."""
+    element = data_set.get(tag) if isinstance(data_set, dict) else None
+    values = element.get("Value") if isinstance(element, dict) else None
+    return values if isinstance(values, list) else []
+
+
+def _outcome(answer: _Answer, sop_instance_uid: str) -> Outcome:
+    """Of one instance: what the response says of it, else what the status code says of all."""
+    said = f"HTTP {answer.code} {answer.phrase}".strip()
+    listed = bool(answer.stored or answer.failed) and (answer.code < 300 or answer.code == 409)
+    if not listed:
+        return Outcome(verdict=_of_all(answer.code), status=None, detail=said)
+    if (reason := answer.failed.get(sop_instance_uid)) is not None:
+        return Outcome(verdict=verdict(reason), status=reason, detail=f"0x{reason:04X} {said}")
+    if (warning := answer.stored.get(sop_instance_uid)) is not None:
+        return Outcome(verdict=Verdict.DELIVERED, status=warning, detail=said)
+    return Outcome(verdict=Verdict.TRANSIENT, status=None, detail=f"{said}, without a word about the instance")
+
+
+def _of_all(code: int) -> Verdict:
+    """What a response without a list means (PS3.18 table 10.5.3-1): 202 says that some were not stored."""
+    if code < 300 and code != 202:
+        return Verdict.DELIVERED
+    return Verdict.TRANSIENT if code == 202 or code in _TRANSIENT or code >= 500 else Verdict.PERMANENT

@@ -1,0 +1,60 @@
+"""TLS on both sides of an association: PS3.15 B.12, which is BCP 195 (RFC 8996 and 9325).
+
+TLS 1.2 and 1.3 alone, forward secrecy and authenticated encryption alone; each side shows a certificate.
+"""
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from ichnode.errors import ConfigError
+
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!eNULL"  # of TLS 1.2; those of 1.3 are all good
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """PEM files: what this node shows, and whom it trusts."""
+
+    certificate: Path  # with the chain up to, and without, the root
+    key: Path
+    trusted: Path  # certificates of authorities, or of the peers themselves
+
+
+def server_context(files: TlsFiles, *, peer_certificate: bool = True) -> ssl.SSLContext:
+    """For the SCP. Without `peer_certificate` a peer need not show one. Raises ConfigError."""
+    context = _context(ssl.PROTOCOL_TLS_SERVER, files)
+    context.verify_mode = ssl.CERT_REQUIRED if peer_certificate else ssl.CERT_OPTIONAL
+    return context
+
+
+def client_context(files: TlsFiles, *, check_host_name: bool = True) -> ssl.SSLContext:
+    """For the SCU; `check_host_name`: the certificate must be for the host that is called. Raises ConfigError."""
+    context = _context(ssl.PROTOCOL_TLS_CLIENT, files)
+    context.check_hostname = check_host_name
+    return context
+
+
+def _context(protocol: int, files: TlsFiles) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a peer's own certificate may stand among the trusted
+    try:
+        context.load_cert_chain(files.certificate, files.key, password=_no_password)
+    except (OSError, ValueError) as problem:
+        raise ConfigError((f"tls.certificate, tls.key: {_why(problem)}",)) from None
+    try:
+        context.load_verify_locations(files.trusted)
+    except OSError as problem:
+        raise ConfigError((f"tls.trusted: {files.trusted}: {_why(problem)}",)) from None
+    return context
+
+
+def _no_password() -> str:
+    raise ValueError("the key is encrypted, and nobody is there to type its password")
+
+
+def _why(problem: Exception) -> str:
+    return getattr(problem, "reason", None) or getattr(problem, "strerror", None) or str(problem)

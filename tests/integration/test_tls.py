@@ -1,0 +1,173 @@
+"""Associations over TLS: certificates on both sides, and nobody waits for a peer that hangs in its handshake."""
+
+import socket
+import ssl
+from contextlib import suppress
+from dataclasses import replace
+from threading import Event
+
+import pytest
+import trustme
+from pynetdicom import AE
+from pynetdicom.presentation import build_context
+
+from ichnode.dicom.scu import Outgoing, Peer, send
+from ichnode.dicom.statuses import Verdict
+from ichnode.dicom.tls import TlsFiles, client_context, server_context
+from ichnode.errors import ConfigError, DeliveryError
+from ichnode.phantom import REGULAR, head_ct
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def make_files(authority, tmp_path_factory):
+    """Files of a party whose certificate `signer` signed, and who trusts the authority."""
+
+    def make(signer=authority):
+        folder = tmp_path_factory.mktemp("tls")
+        shown = signer.issue_cert("127.0.0.1")
+        files = TlsFiles(certificate=folder / "shown.crt", key=folder / "shown.key", trusted=folder / "trusted.pem")
+        files.certificate.write_bytes(b"".join(blob.bytes() for blob in shown.cert_chain_pems))
+        files.key.write_bytes(shown.private_key_pem.bytes())
+        files.trusted.write_bytes(authority.cert_pem.bytes())
+        return files
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def ct(tmp_path_factory):
+    """One CT instance in a file."""
+    dataset = head_ct(hematoma_ml=0, geometry=replace(REGULAR, rows=16, columns=16)).datasets[0]
+    file = tmp_path_factory.mktemp("ct") / "ct.dcm"
+    dataset.save_as(file, enforce_file_format=True)
+    return Outgoing(sop_class_uid=dataset.SOPClassUID, sop_instance_uid=dataset.SOPInstanceUID, file=str(file))
+
+
+@pytest.fixture
+def port(start_receiving, make_files):
+    return start_receiving(tls=server_context(make_files())).port
+
+
+def to(port, tls):
+    return Peer(ae_title="ICHNODE", host="127.0.0.1", port=port, connect_timeout_s=5, tls=tls)
+
+
+def test_an_instance_travels_between_parties_that_trust_each_other(port, make_files, ct):
+    (outcome,) = send(to(port, client_context(make_files())), [ct], calling_ae_title="SCANNER")
+    assert outcome.verdict is Verdict.DELIVERED
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_both_allowed_versions_are_spoken(port, make_files, ct, version):
+    context = client_context(make_files())
+    context.minimum_version = context.maximum_version = version
+    (outcome,) = send(to(port, context), [ct], calling_ae_title="SCANNER")
+    assert outcome.verdict is Verdict.DELIVERED
+
+
+def without_certificate(authority):
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+def connection_ends(port, context):
+    """Whether the peer ends a TLS connection that this context begins; in TLS 1.3 the first read tells."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as plain:
+        try:
+            with context.wrap_socket(plain, server_hostname="127.0.0.1") as secure:
+                return secure.recv(1) == b""
+        except (ssl.SSLError, ConnectionResetError):
+            return True
+
+
+def why_refused(caplog):
+    """The reason in the one line of the log; the peer can learn of it before the line is written."""
+    for _ in range(200):
+        if lines := [r for r in caplog.records if r.message == "connection_refused"]:
+            (line,) = lines
+            return line.reason
+        Event().wait(0.02)
+    raise AssertionError("nothing was logged")
+
+
+def test_a_peer_without_a_certificate_is_turned_away_in_one_plain_sentence(port, authority, caplog):
+    assert connection_ends(port, without_certificate(authority))
+    assert why_refused(caplog) == "shows no certificate, which this port requires"
+
+
+def test_a_certificate_of_another_authority_is_not_trusted(port, make_files):
+    assert connection_ends(port, client_context(make_files(signer=trustme.CA())))
+
+
+def test_a_version_that_bcp_195_forbids_is_refused(port, make_files, caplog):
+    context = client_context(make_files())
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    assert connection_ends(port, context)
+
+
+def test_senders_need_no_certificate_where_none_is_asked_for(start_receiving, make_files, authority):
+    port = start_receiving(tls=server_context(make_files(), peer_certificate=False)).port
+    ae = AE("SCANNER")
+    association = ae.associate(
+        "127.0.0.1",
+        port,
+        contexts=[build_context("1.2.840.10008.1.1")],
+        ae_title="ICHNODE",
+        tls_args=(without_certificate(authority), "127.0.0.1"),
+    )
+    assert association.send_c_echo().Status == 0x0000
+    association.release()
+
+
+def test_a_plain_sender_on_the_tls_port_leaves_one_plain_sentence(port, caplog):
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as peer:
+        peer.sendall(b"\x01\0\0\0\0\xcd" + bytes(205))
+        with suppress(ConnectionResetError):
+            while peer.recv(1024):
+                pass
+    assert why_refused(caplog).startswith("does not speak TLS 1.2 or 1.3, which this port requires")
+
+
+def test_a_tls_sender_on_the_plain_port_leaves_one_plain_sentence(receiving, make_files, caplog):
+    assert connection_ends(receiving.port, client_context(make_files()))
+    assert why_refused(caplog) == "speaks TLS, which is not configured here"
+
+
+def test_peers_that_hang_in_their_handshake_delay_nobody_and_are_let_go(port, make_files, ct, monkeypatch):
+    monkeypatch.setattr("ichnode.dicom.door.HANDSHAKE_S", 1)
+    silent = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(20)]
+    (outcome,) = send(to(port, client_context(make_files())), [ct], calling_ae_title="SCANNER")
+    assert outcome.verdict is Verdict.DELIVERED
+    for peer in silent:
+        assert peer.recv(1) == b""
+        peer.close()
+
+
+def test_a_destination_whose_certificate_is_for_another_host_gets_nothing(port, make_files, ct):
+    peer = replace(to(port, client_context(make_files())), host="localhost")
+    with pytest.raises(DeliveryError):
+        list(send(peer, [ct], calling_ae_title="SCANNER"))
+    unchecked = replace(peer, tls=client_context(make_files(), check_host_name=False))
+    (outcome,) = send(unchecked, [ct], calling_ae_title="SCANNER")
+    assert outcome.verdict is Verdict.DELIVERED
+
+
+@pytest.mark.parametrize("broken", ["certificate", "key", "trusted"])
+def test_a_file_that_cannot_be_used_is_named(make_files, broken, tmp_path):
+    files = replace(make_files(), **{broken: tmp_path / "missing.pem"})
+    with pytest.raises(ConfigError, match=f"tls.*{broken}"):
+        server_context(files)
+
+
+def test_what_is_negotiated_is_forward_secret_and_authenticated(make_files):
+    names = {cipher["name"] for cipher in server_context(make_files()).get_ciphers()}
+    assert all("GCM" in name or "CHACHA20" in name for name in names)
+    assert all(name.startswith(("ECDHE", "TLS_")) for name in names)
