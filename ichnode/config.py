@@ -73,6 +73,7 @@ class Node(_Section):
     max_associations_per_peer: Annotated[int, Field(ge=1)] = 80  # of one address
     max_object_mb: Annotated[int, Field(ge=1)] = 2048  # of one data set; a longer one ends its association
     reserve_mb: Annotated[int, Field(ge=0)] = 500  # below this much free space (or 5 % of the disk) C-STORE gets 0xA700
+    soft_reserve_mb: Annotated[int, Field(ge=0)] = 1000  # below this (or 10 %) new associations are rejected
 
     _check_ae_title = field_validator("ae_title")(_ae_title)
 
@@ -309,6 +310,31 @@ class Delivery(_Section):
     offer_again_days: Annotated[float, Field(ge=0)] = 7
 
 
+class Retention(_Section):
+    """When finished studies are removed; without values, never."""
+
+    keep_days: Annotated[float, Field(gt=0)] | None = None  # after the last instance of a study came in
+    free_gb: Annotated[float, Field(gt=0)] | None = None  # with less than this free, the oldest ...
+    at_least_hours: Annotated[float, Field(ge=0)] = 24  # ... but nothing younger than this
+
+
+class Audit(_Section):
+    """Where audit messages are sent, by syslog over TLS; the trail in the database is kept in any event."""
+
+    host: Annotated[str, Field(min_length=1)] | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] = 6514
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+    @field_validator("ca_file", "cert_file", "key_file")
+    @classmethod
+    def _check_file(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError(f"there is no file {value}")
+        return value
+
+
 class Settings(_Section):
     """The whole configuration."""
 
@@ -324,6 +350,8 @@ class Settings(_Section):
     clinical: Clinical = Clinical()
     results: Results = Results()
     delivery: Delivery = Delivery()
+    retention: Retention = Retention()
+    audit: Audit = Audit()
 
     @model_validator(mode="after")
     def _check_names(self) -> "Settings":
@@ -348,6 +376,12 @@ class Settings(_Section):
         return self.database.url.replace(DATA_DIR, str(self.node.data_dir))
 
     @property
+    def stores(self) -> tuple[Path, Path]:
+        """The folders of received instances and of results."""
+        data_dir = self.node.data_dir.absolute()
+        return data_dir / "instances", data_dir / "results"
+
+    @property
     def decision_rules(self) -> tuple[Rule, ...]:
         """The configured rules; without any, one that analyses every non-contrast head CT and sends everywhere."""
         destinations = tuple(destination.name for destination in self.destinations)
@@ -370,6 +404,11 @@ class Settings(_Section):
                 except OSError as problem:
                     problems.append(f"destinations.{i}.{key}: {file}: {problem.strerror}")
         return problems
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the whole configuration, for the audit trail."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
     @property
     def results_sha256(self) -> str:

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "config": {"domain"},
     "phantom": {"domain"},
     "simulated_patient": {"phantom"},
-    "node": {"config", "metrics", "stages", "web", "domain", *PARTS},
+    "node": {"config", "metrics", "stages", "web", "domain", "__init__", *PARTS},
     "demo": {"config", "node", "phantom", "simulated_patient", "stages", "domain", *PARTS},
     "cli": {"config", "logs", "node", "demo", "stages", "web", "domain", "__init__", *PARTS},
     "__init__": set(),
