@@ -18,7 +18,7 @@ from rich.table import Table
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from ichnode import __version__, logs
+from ichnode import __version__, logs, service
 from ichnode.config import Settings, example, load_settings
 from ichnode.domain.audit import AuditEvent, pseudonym
 from ichnode.domain.job import JobState
@@ -78,7 +78,9 @@ def serve(config: ConfigOption = None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: node.ask_to_stop())
     print(f"ichnode ready: {settings.node.ae_title}@{settings.node.host}:{node.dicom_port}", flush=True)
+    service.tell_systemd("READY=1")
     dead = node.wait()
+    service.tell_systemd("STOPPING=1")
     node.stop()
     if dead:
         _fail(f"stopped because a part died: {dead}")
@@ -111,6 +113,44 @@ def check(config: ConfigOption = None) -> None:
     if not settings.destinations:
         doubts.append("without [[destinations]] no result leaves this machine")
     typer.echo(f"valid, but {'; '.join(doubts)}" if doubts else "valid")
+
+
+@app.command()
+def install_service(
+    config: Annotated[Path, typer.Option("--config", help="Configuration file of the service.")] = Path(
+        "/etc/ichnode/ichnode.toml"
+    ),
+    user: Annotated[str, typer.Option(help="The system user that it runs as.")] = "ichnode",
+    print_only: Annotated[bool, typer.Option("--print", help="Print the unit instead of writing it.")] = False,
+) -> None:
+    """Write a hardened systemd unit for this installation, and say what is left to do."""
+    settings = _settings(config)
+    executable, config = Path(sys.executable).with_name("ichnode"), config.absolute()
+    data_dir, ledger = settings.node.data_dir, Path(settings.database_url.removeprefix("sqlite:///")).parent
+    if problems := service.problems_of(paths=(executable, config, data_dir, ledger), user=user):
+        _fail("\n".join(problems))
+    unit = service.unit_text(
+        executable=executable,
+        config=config,
+        data_dir=data_dir,
+        writable=[] if ledger.is_relative_to(data_dir) else [ledger],
+        user=user,
+        ports=(settings.node.port, settings.web.port),
+        gpu=settings.inference.device != "cpu",
+    )
+    if print_only:
+        typer.echo(unit, nl=False)
+        return
+    try:
+        service.UNIT.write_text(unit, "utf-8")
+    except OSError as problem:
+        _fail(f"{service.UNIT}: {problem.strerror}")
+    typer.echo(
+        f"wrote {service.UNIT}; then, as root:\n"
+        f"  useradd --system --user-group --home-dir {data_dir} --shell /usr/sbin/nologin {user}   # once\n"
+        f"  install --directory --owner {user} --group {user} --mode 0750 {data_dir}\n"
+        "  systemctl daemon-reload && systemctl enable --now ichnode"
+    )
 
 
 @app.command()

@@ -12,6 +12,7 @@ from ichnode.domain.job import JobState
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 _UNLISTED_SOURCE = "unlisted"
+_Read = Callable[[], Mapping[str, float] | Mapping[JobState, float]]
 
 
 class Metrics:
@@ -77,34 +78,68 @@ class Metrics:
         self.audit_unsent = Gauge(
             "ichnode_audit_unsent_rows", "Rows of the audit trail that the collector lacks", registry=self.registry
         )
+        self._last_instance = Gauge(
+            "ichnode_last_instance_timestamp_seconds", "When a source last sent", ["source"], registry=self.registry
+        )
+        self.associations_open = Gauge(
+            "ichnode_associations_open", "Associations that peers have with the node", registry=self.registry
+        )
+        self.associations_rejected = Counter(
+            "ichnode_associations_rejected_total", "Peers turned away, by reason", ["reason"], registry=self.registry
+        )
+        self.disk_free_bytes = Gauge("ichnode_disk_free_bytes", "Free where the data are", registry=self.registry)
+        self.disk_reserve_bytes = Gauge(
+            "ichnode_disk_reserve_bytes", "With no more than this free nothing is stored", registry=self.registry
+        )
+        self.certificate_expiry = Gauge(
+            "ichnode_certificate_expiry_timestamp_seconds",
+            "When the first certificate of a file of [tls] expires",
+            ["file"],
+            registry=self.registry,
+        )
+        started = Gauge("ichnode_start_timestamp_seconds", "When the node was built", registry=self.registry)
+        started.set_to_current_time()
         build = Info("ichnode_build", "Version of the node", registry=self.registry)
         build.info({"version": __version__, "python": platform.python_version()})
-        self.registry.register(_JobStates(count_jobs))
+        self.register("ichnode_jobs", "Jobs by state", "state", count_jobs)
         self.registry.register(_RefusedClasses(refused_classes))
 
     def instance_received(self, source: str) -> None:
         """Count an instance; calling AE titles that no [[sources]] names share one label."""
-        self._instances_received.labels(source if source in self._sources else _UNLISTED_SOURCE).inc()
+        label = self._label(source)
+        self._instances_received.labels(label).inc()
+        self._last_instance.labels(label).set_to_current_time()
+
+    def heard_from(self, source: str, *, at: float) -> None:
+        """When a source last sent, before the node was started."""
+        self._last_instance.labels(self._label(source)).set(at)
+
+    def register(self, name: str, text: str, label: str, read: _Read) -> None:
+        """A gauge with one label that `read` fills in whenever the page is asked for."""
+        self.registry.register(_ReadWhenAsked(name, text, label, read))
+
+    def _label(self, source: str) -> str:
+        return source if source in self._sources else _UNLISTED_SOURCE
 
     def page(self) -> bytes:
         """The metrics in the Prometheus text format."""
         return generate_latest(self.registry)
 
 
-class _JobStates(Collector):
-    """Jobs by state, counted when asked."""
+class _ReadWhenAsked(Collector):
+    """A gauge with one label, read when asked."""
 
-    def __init__(self, count_jobs: Callable[[], Mapping[JobState, int]]) -> None:
-        self._count_jobs = count_jobs
+    def __init__(self, name: str, text: str, label: str, read: _Read) -> None:
+        self._name, self._text, self._label, self._read = name, text, label, read
 
     def describe(self) -> Iterable[Metric]:
-        """Without counting: registering must not read the ledger."""
-        return [GaugeMetricFamily("ichnode_jobs", "Jobs by state", labels=["state"])]
+        """Without reading: registering must not touch the ledger."""
+        return [GaugeMetricFamily(self._name, self._text, labels=[self._label])]
 
     def collect(self) -> Iterable[Metric]:
-        family = GaugeMetricFamily("ichnode_jobs", "Jobs by state", labels=["state"])
-        for state, count in self._count_jobs().items():
-            family.add_metric([state.value], count)
+        family = GaugeMetricFamily(self._name, self._text, labels=[self._label])
+        for value, number in self._read().items():
+            family.add_metric([value], number)
         yield family
 
 

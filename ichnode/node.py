@@ -19,13 +19,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ichnode import __version__
 from ichnode.config import DicomDestination, Settings, WebDestination
-from ichnode.dicom.admission import LOOPBACK_ONLY, AdmittedSource
+from ichnode.dicom.admission import LOOPBACK_ONLY, AdmittedSource, Rejection, TurnedAway
 from ichnode.dicom.commitment import request_commitment
 from ichnode.dicom.scp import StorageSCP
 from ichnode.dicom.scu import Peer, send
+from ichnode.dicom.statuses import StoreStatus, Verdict
 from ichnode.dicom.stow import StowService, store
 from ichnode.dicom.syslog import Collector
-from ichnode.dicom.tls import TlsFiles, client_context, server_context
+from ichnode.dicom.tls import TlsFiles, client_context, expires_at, server_context
 from ichnode.domain.audit import AuditEvent
 from ichnode.domain.job import JobState
 from ichnode.errors import ConfigError
@@ -125,6 +126,7 @@ class Node:
         self.auditing = self._audit_stage()
         self._audit_loop = Loop("audit", self.auditing.turn, idle_s=POLL_S)
         self._scp = self._storage_scp()
+        self._measure()
         self._web = WebServer(
             create_app(
                 history=self.history,
@@ -163,6 +165,8 @@ class Node:
             if not _commits(destination):
                 self.outbox.ask_no_more(destination.name, at=now)
         self.metrics.store_bytes.set(self.intake.stored_bytes())
+        for source, at in self.history.last_heard():
+            self.metrics.heard_from(source, at=at)
         if recovered or swept:
             log.info("recovered", extra={"count": recovered, "detail": f"{swept} half-written files removed"})
         if not self.intake.stored_bytes() and self._store.holds_files():
@@ -254,6 +258,46 @@ class Node:
             "web": self._web.alive,
             **{loop.name: loop.alive for loop in self._loops},
         }
+
+    def _measure(self) -> None:
+        """What the metrics read of the parts when they are asked for, and the label values that can be known now."""
+        metrics = self.metrics
+        metrics.associations_open.set_function(lambda: self._scp.open_associations)
+        metrics.disk_free_bytes.set_function(self._store.free_bytes)
+        metrics.disk_reserve_bytes.set_function(self._store.reserve_bytes)
+        metrics.register("ichnode_part_ready", "Whether a part is", "part", self._ready_parts)
+        metrics.register("ichnode_job_waits_seconds", "The longest that a job waits now", "state", self._longest_waits)
+        if self._tls:
+            for name, file in (("certificate", self._tls.certificate), ("trusted", self._tls.trusted)):
+                metrics.certificate_expiry.labels(name).set(expires_at(file))
+        for why in TurnedAway:  # a counter that is there from the start is seen to grow when it first does
+            metrics.associations_rejected.labels(why)
+        for status in set(StoreStatus) - {StoreStatus.SUCCESS}:
+            metrics.instances_refused.labels(f"0x{status:04X}")
+        for destination in self._settings.destinations:
+            for label in (*(verdict.value for verdict in Verdict), "dead"):
+                metrics.deliveries.labels(destination.name, label)
+
+    def _ready_parts(self) -> Mapping[str, float]:
+        return {part: float(not trouble) for part, trouble in self.readiness().items()}
+
+    def _longest_waits(self) -> Mapping[str, float]:
+        """Seconds, by the state that the job waits in; 0 where none does, nothing where the ledger cannot be read."""
+        try:
+            since, now = self.history.longest_in_state(), self._clock()
+        except SQLAlchemyError:
+            return {}
+        states = (JobState.READY, JobState.ANALYSING, JobState.DELIVERING)
+        return {state.value: max(0.0, now - since.get(state, now)) for state in states}
+
+    def _turned_away(self, rejection: Rejection) -> None:
+        self.metrics.associations_rejected.labels(rejection.why).inc()
+        self.auditing.association_rejected(
+            calling_ae_title=rejection.calling_ae_title,
+            called_ae_title=rejection.called_ae_title,
+            peer=rejection.peer,
+            reason=rejection.reason,
+        )
 
     def _wake_delivering(self) -> None:
         for loop in self._delivering:
@@ -408,6 +452,8 @@ class Node:
                 most_bytes=node.max_object_mb * 1024**2,
                 admitted=_admitted(settings),
                 reported=self.commitment_reports.reported,
+                turned_away=self._turned_away,
+                refuses=self.refuses_associations,
                 tls=server_context(self._tls, peer_certificate=settings.tls.peer_certificate) if self._tls else None,
             )
         except OSError as problem:

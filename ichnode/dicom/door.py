@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Event, Thread
 
+from ichnode.dicom.admission import Rejection, TurnedAway
 from ichnode.dicom.pdu import HEAD_BYTES, LONGEST_ASSOCIATE_RQ, BrokenPdu, PduType, Reason, abort, check_head
 
 log = logging.getLogger(__name__)
@@ -69,9 +70,16 @@ class Door:
     """Listens on one address. `opened` gets a blocking socket, the peer's address and the content of its first PDU."""
 
     def __init__(
-        self, host: str, port: int, *, tls: ssl.SSLContext | None, opened: Opened, tick: Callable[[], None]
+        self,
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None,
+        opened: Opened,
+        turned_away: Callable[[Rejection], None],
+        tick: Callable[[], None],
     ) -> None:
-        self._tls, self._opened, self._tick = tls, opened, tick
+        self._tls, self._opened, self._turned_away, self._tick = tls, opened, turned_away, tick
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
         self._listening.setblocking(False)
@@ -182,11 +190,12 @@ class Door:
             self._selector.modify(arrival.connection, selectors.EVENT_READ | selectors.EVENT_WRITE, arrival)
             return
         except ssl.SSLError as problem:
-            _tell(arrival, _of_handshake(problem))
+            self._tell(arrival, TurnedAway.TLS, _of_handshake(problem))
             self._let_go(arrival)
         except BrokenPdu as problem:
             is_tls = arrival.begun[:1] == bytes([_TLS_HANDSHAKE])
-            _tell(arrival, "speaks TLS, which is not configured here" if is_tls else str(problem))
+            said = "speaks TLS, which is not configured here" if is_tls else str(problem)
+            self._tell(arrival, TurnedAway.TLS if is_tls else TurnedAway.NO_PDU, said)
             self._let_go(arrival, abort(problem.reason))
         except OSError:
             self._let_go(arrival)
@@ -223,14 +232,12 @@ class Door:
             pass
         arrival.connection.close()
 
+    def _tell(self, arrival: _Arrival, why: TurnedAway, reason: str) -> None:
+        self._turned_away(Rejection(why=why, reason=reason, peer=arrival.address))
+
     def _forget(self, arrival: _Arrival) -> None:
         del self._waiting[arrival.connection]
         self._selector.unregister(arrival.connection)
-
-
-def _tell(arrival: _Arrival, reason: str) -> None:
-    """A scanner that cannot send is the most common call an administrator gets: say who was turned away, and why."""
-    log.warning("connection_refused", extra={"peer": arrival.address, "reason": reason})
 
 
 def _of_handshake(problem: ssl.SSLError) -> str:

@@ -7,6 +7,8 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.x509 import load_pem_x509_certificates
+
 from ichnode.errors import ConfigError
 
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!eNULL"  # of TLS 1.2; those of 1.3 are all good
@@ -33,6 +35,15 @@ def client_context(files: TlsFiles, *, check_host_name: bool = True) -> ssl.SSLC
     context = _context(ssl.PROTOCOL_TLS_CLIENT, files)
     context.check_hostname = check_host_name
     return context
+
+
+def expires_at(file: Path) -> float:
+    """When the first of the certificates in a PEM file expires, in seconds since the epoch. Raises ConfigError."""
+    try:
+        certificates = load_pem_x509_certificates(file.read_bytes())
+    except (OSError, ValueError) as problem:
+        raise ConfigError((f"tls: {file}: {_why(problem)}",)) from None
+    return min(certificate.not_valid_after_utc for certificate in certificates).timestamp()
 
 
 def _context(protocol: int, files: TlsFiles) -> ssl.SSLContext:

@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Lock
 
 _PART = ".part"
+_HARD_SHARE = 20  # of the disk: a small one keeps less than the configured reserve free
 _MIN_INODES, _SOFT_MIN_INODES = 1_000, 10_000  # a disk without inodes is full, however much is free
 _FILES_PER_FOLDER = 1000  # one folder at a time: a file costs less beside the one before it (ext4, a fifth)
 
@@ -45,7 +46,7 @@ class FileStore:
 
     def trouble(self) -> str:
         """Why nothing can be kept now; "" when it can."""
-        return self._lack(self._reserve_bytes, share=20, inodes=_MIN_INODES)
+        return self._lack(self._reserve_bytes, share=_HARD_SHARE, inodes=_MIN_INODES)
 
     @property
     def refuses_associations(self) -> bool:
@@ -60,6 +61,11 @@ class FileStore:
         """What is free on its disk for processes without privileges."""
         disk = os.statvfs(self._folder)
         return disk.f_bavail * disk.f_frsize
+
+    def reserve_bytes(self) -> int:
+        """With no more than this free nothing is kept."""
+        disk = os.statvfs(self._folder)
+        return min(self._reserve_bytes, int(disk.f_blocks * disk.f_frsize) // _HARD_SHARE)
 
     def _lack(self, reserve_bytes: int, *, share: int, inodes: int) -> str:
         """What the disk lacks; a file system without a fixed number of inodes says 0."""

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select
 
 from ichnode.domain.job import Job, JobState
-from ichnode.storage.schema import deliveries, events, jobs, purges, reading, results, snapshots
+from ichnode.storage.schema import associations, deliveries, events, jobs, purges, reading, results, snapshots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +134,21 @@ class History:
         counted = {state: count for state, count in rows}
         return {state: counted.get(state, 0) for state in JobState}
 
+    def longest_in_state(self) -> dict[JobState, float]:
+        """Since when a job has been in each state on the way, at the longest; without the states that none is in."""
+        query = select(jobs.c.state, func.min(jobs.c.updated_at)).where(jobs.c.state.in_(_ON_THE_WAY))
+        with reading(self._engine) as db:
+            return {JobState(state): since for state, since in db.execute(query.group_by(jobs.c.state))}
 
+    def last_heard(self) -> list[tuple[str, float]]:
+        """Each calling AE title that ever sent, and when it last began to; the latest last."""
+        began = func.max(associations.c.opened_at)
+        query = select(associations.c.calling_ae_title, began).group_by(associations.c.calling_ae_title)
+        with reading(self._engine) as db:
+            return [(title, at) for title, at in db.execute(query.order_by(began))]
+
+
+_ON_THE_WAY = (JobState.READY, JobState.ANALYSING, JobState.DELIVERING)
 _JOB_QUERY = select(jobs, snapshots.c.evidence).join(snapshots, snapshots.c.id == jobs.c.snapshot_id)
 
 

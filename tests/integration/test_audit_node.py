@@ -8,6 +8,8 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
+from pydicom.uid import CTImageStorage
+from pynetdicom import AE
 from typer.testing import CliRunner
 
 from ichnode import logs
@@ -60,9 +62,9 @@ def run(tmp_path_factory):
             other = head_ct(hematoma_ml=20, geometry=SMALL, seed=41).datasets[0]  # the same UID, other bytes
             other.PatientID = ID + "2"
             node.send([other])
-            node.node.auditing.association_rejected(
-                calling_ae_title="STRANGER", called_ae_title="X", peer="10.6.6.6", reason="not admitted"
-            )
+            stranger = AE("STRANGER")
+            stranger.add_requested_context(CTImageStorage)
+            assert stranger.associate("127.0.0.1", node.node.dicom_port, ae_title="X").is_rejected
             pages = [node.get(path).text for path in ("/metrics", "/api/jobs", f"/api/jobs/{job.id}", "/readyz")]
             node.stop()
     finally:

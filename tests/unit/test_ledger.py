@@ -481,3 +481,18 @@ def test_every_state_is_counted_also_without_a_job(history, ledger, receive, dec
     receive()
     decide(state=JobState.IGNORED, decision="ignore", reason="localizer")
     assert history.count_by_state() == {state: int(state is JobState.IGNORED) for state in JobState}
+
+
+def test_how_long_the_longest_job_waits_in_a_state_is_known(history, ledger, receive, decide):
+    assert history.longest_in_state() == {}
+    receive()
+    decide()
+    assert history.longest_in_state() == {JobState.READY: NOW}
+    ledger.claim(at=NOW + 5)
+    assert history.longest_in_state() == {JobState.ANALYSING: NOW + 5}
+
+
+def test_who_sent_last_and_when_is_known(engine, history):
+    for title, at in (("CT1", 10.0), ("CT2", 30.0), ("CT1", 20.0)):
+        Intake(engine).open_association(calling_ae_title=title, peer="127.0.0.1", at=at)
+    assert history.last_heard() == [("CT1", 20.0), ("CT2", 30.0)]
