@@ -1,7 +1,8 @@
 """The guard of the HTTP side: who may read, and what every answer carries. It stands before every route.
 
-Nothing is changed by GET, and nothing but GET is served, so a foreign page has nothing to forge (CSRF). Without credentials the
-node answers this machine alone, and only under its own names: a page that rebinds a name of its own to 127.0.0.1 gets nothing.
+Nothing is changed by GET, and nothing but GET is served, so a foreign page has nothing to forge (CSRF). Without
+credentials the node answers this machine alone, and only under its own names: a page that rebinds a name of its own to
+127.0.0.1 gets nothing.
 """
 
 import base64

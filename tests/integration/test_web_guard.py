@@ -7,7 +7,7 @@ import httpx
 import pytest
 import trustme
 
-from ichnode.config import Settings
+from ichnode.config import Settings, load_settings
 from ichnode.errors import ConfigError
 from ichnode.node import Node
 from ichnode.web.guard import Credentials
@@ -60,16 +60,12 @@ def test_nothing_but_reading_is_served(start_web, method):
 def test_a_token_is_asked_for_where_there_is_one_but_not_of_probes(start_web, files, caplog):
     web = start_web({"token_file": files / "token"})
     assert web.get("/api/jobs", headers={"Authorization": "Bearer a-long-token"}).status_code == 200
-    for shown in (
-        {},
-        {"Authorization": "Bearer a-long-tokeN"},
-        {"Authorization": "Basic YTpi"},
-        {"Authorization": "x"},
-    ):
-        answer = web.get("/metrics", headers=shown)
+    for shown in ("", "Bearer a-long-tokeN", "Basic YTpi", "x"):
+        answer = web.get("/metrics", headers={"Authorization": shown})
         assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="ichnode"')
     assert (web.get("/livez").status_code, web.get("/readyz").status_code) == (200, 503)
-    assert [(r.peer, r.detail) for r in caplog.records if r.message == "reader_refused"][0] == ("127.0.0.1", "/metrics")
+    told = next(record for record in caplog.records if record.message == "reader_refused")
+    assert (told.peer, told.detail) == ("127.0.0.1", "/metrics")
 
 
 def test_a_name_and_password_are_taken_as_well(start_web, files):
@@ -116,9 +112,7 @@ def test_over_tls_the_files_of_tls_are_shown(start_web, files):
         ({"username": "u"}, "web: username and password_file belong together"),
     ],
 )
-def test_an_address_that_others_reach_needs_credentials_and_tls(web, problem, tmp_path, monkeypatch):
-    from ichnode.config import load_settings
-
+def test_an_address_that_others_reach_needs_credentials_and_tls(web, problem, tmp_path):
     file = tmp_path / "ichnode.toml"
     file.write_text("[web]\n" + "\n".join(f"{k} = {str(v).lower() if v is True else repr(v)}" for k, v in web.items()))
     with pytest.raises(ConfigError) as refused:
