@@ -1,9 +1,11 @@
 """The command line: parses and prints; the work is done elsewhere. Research use only."""
 
+import getpass
 import json
 import signal
 import sys
 import time
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -18,14 +20,16 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from ichnode import __version__, logs, service
 from ichnode.config import Settings, example, load_settings
+from ichnode.domain.audit import AuditEvent, pseudonym
 from ichnode.domain.job import JobState
-from ichnode.errors import BundleError, ConfigError, IchnodeError, InferenceError
+from ichnode.errors import BackupError, BundleError, ConfigError, IchnodeError, InferenceError
+from ichnode.storage.audit import AuditTrail
 from ichnode.storage.history import History
 from ichnode.storage.intake import Intake
 from ichnode.storage.ledger import Ledger
 from ichnode.storage.outbox import Outbox
 from ichnode.storage.refused_classes import RefusedClasses
-from ichnode.storage.schema import open_engine
+from ichnode.storage.schema import database_file, engine_as_it_is, open_engine
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,9 +40,13 @@ app = typer.Typer(
 jobs_app = typer.Typer(no_args_is_help=True, help="Look at jobs, revive or end them.")
 destinations_app = typer.Typer(no_args_is_help=True, help="What destinations wait for, and what they refuse.")
 models_app = typer.Typer(no_args_is_help=True, help="The bundles that this node can run.")
+db_app = typer.Typer(no_args_is_help=True, help="Check and back up the database, also while the node runs.")
+audit_app = typer.Typer(no_args_is_help=True, help="Who did what, and whether anybody tampered with the trail.")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(destinations_app, name="destinations")
 app.add_typer(models_app, name="models")
+app.add_typer(db_app, name="db")
+app.add_typer(audit_app, name="audit")
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file; without it, the defaults.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -113,7 +121,7 @@ def health(config: ConfigOption = None) -> None:
     from ichnode.web.health import trouble
 
     web = _settings(config).web
-    if problems := trouble(web.host, web.port):
+    if problems := trouble(web.host, web.port, tls=web.tls):
         _fail("\n".join(problems))
     typer.echo("ready")
 
@@ -312,6 +320,8 @@ def jobs_retry(job_id: int, config: ConfigOption = None, as_json: JsonOption = F
     state = Ledger(engine).retry(job_id, at=time.time())
     if state is None:
         job = History(engine).job(job_id)
+        if job and History(engine).purge(job):
+            _fail(f"job {job_id} cannot be retried: its instances were purged; send the study again")
         _fail(f"job {job_id} is {job.state}: nothing to retry" if job else f"there is no job {job_id}")
     _print_json({"id": job_id, "state": state.value}) if as_json else typer.echo(f"job {job_id} is {state}")
 
@@ -390,6 +400,78 @@ def models_verify(config: ConfigOption = None, as_json: JsonOption = False) -> N
         raise typer.Exit(1)
 
 
+@db_app.command("check")
+def db_check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Is the database sound, has every row its file, and every file its row? Fails when something is wrong."""
+    from ichnode.storage.check import check
+
+    settings = _settings(config)
+    outcome = check(engine_as_it_is(_database(settings)), settings.stores)
+    if as_json:
+        _print_json({"sound": outcome.sound, **asdict(outcome)})
+    else:
+        for problem in outcome.problems:
+            typer.echo(f"{problem.kind}  {problem.subject}  {problem.detail}")
+        said = "sound" if outcome.sound else f"{len(outcome.problems)} problems"
+        typer.echo(f"{said}: {outcome.rows} rows, {outcome.files} files")
+    if not outcome.sound:
+        raise typer.Exit(1)
+
+
+@db_app.command("backup")
+def db_backup(
+    file: Annotated[Path, typer.Argument(help="A new file.")], config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Copy the database to FILE while the node runs, and verify the copy. Instances and results are not in it."""
+    from ichnode.storage.backup import back_up
+
+    try:
+        made = back_up(database_file(_database(_settings(config))), file)
+    except BackupError as problem:
+        _fail(str(problem))
+    if as_json:
+        _print_json(asdict(made))
+    else:
+        typer.echo(f"{made.file}: verified, {made.instances} instances, {made.jobs} jobs, {made.size_bytes} bytes")
+
+
+@audit_app.command("show")
+def audit_show(
+    config: ConfigOption = None,
+    study: Annotated[str | None, typer.Option(help="Only rows that name this Study Instance UID.")] = None,
+    after: Annotated[int, typer.Option(help="Only rows after this one.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """The rows of the trail, oldest first. That it was read is a row, too."""
+    name = pseudonym(study) if study else ""
+    trail = AuditTrail(_engine(config))
+    trail.append(AuditEvent.AUDIT_READ, who=getpass.getuser(), what={"after": after, "study": name}, at=time.time())
+    rows = [row for row in trail.rows(after=after) if name in json.dumps(row.what)]
+    if as_json:
+        _print_json([asdict(row) for row in rows])
+        return
+    for row in rows:
+        when = datetime.fromtimestamp(row.at).strftime("%Y-%m-%dT%H:%M:%S")
+        typer.echo(
+            f"{row.sequence}  {when}  {row.event}  {logs.escape(row.who)}  {row.outcome}  {json.dumps(row.what)}"
+        )
+
+
+@audit_app.command("verify")
+def audit_verify(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Find rows that were altered, removed or moved; fails when there are any."""
+    trail = AuditTrail(_engine(config))
+    found = trail.verify()
+    if as_json:
+        _print_json({"rows": trail.end(), "tampered": [asdict(one) for one in found]})
+    else:
+        for one in found:
+            typer.echo(f"row {one.sequence} {one.detail}")
+        typer.echo("tampered with" if found else f"unaltered: {trail.end()} rows")
+    if found:
+        raise typer.Exit(1)
+
+
 def _bundles(config: Path | None) -> list[dict[str, Any]]:
     from ichnode.inference.bundle import configured_bundles, verify_bundle
 
@@ -408,12 +490,18 @@ def _bundles(config: Path | None) -> list[dict[str, Any]]:
 
 def _engine(config: Path | None) -> Engine:
     settings = _settings(config)
-    if not Path(settings.database_url.removeprefix("sqlite:///")).exists():
-        _fail(f"there is no ledger at {settings.database_url}; has `ichnode serve` run with this configuration?")
+    _database(settings)
     try:
         return open_engine(settings.database_url)
     except (SQLAlchemyError, CommandError) as problem:
         _fail(_ledger_problem(settings, problem))
+
+
+def _database(settings: Settings) -> str:
+    """The URL of a database that is there."""
+    if not database_file(settings.database_url).exists():
+        _fail(f"there is no ledger at {settings.database_url}; has `ichnode serve` run with this configuration?")
+    return settings.database_url
 
 
 def _ledger_problem(settings: Settings, problem: SQLAlchemyError | CommandError) -> str:

@@ -51,6 +51,14 @@ ResultRole = Literal[
 DATA_DIR = "{data_dir}"  # the one placeholder of database.url
 
 
+def _is_loopback(host: str) -> bool:
+    """Whether an address is this machine for itself alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
@@ -73,6 +81,7 @@ class Node(_Section):
     max_associations_per_peer: Annotated[int, Field(ge=1)] = 80  # of one address
     max_object_mb: Annotated[int, Field(ge=1)] = 2048  # of one data set; a longer one ends its association
     reserve_mb: Annotated[int, Field(ge=0)] = 500  # below this much free space (or 5 % of the disk) C-STORE gets 0xA700
+    soft_reserve_mb: Annotated[int, Field(ge=0)] = 1000  # below this (or 10 %) new associations are rejected
 
     _check_ae_title = field_validator("ae_title")(_ae_title)
 
@@ -168,13 +177,6 @@ class WebDestination(_Destination):
         return self
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 _BY_C_STORE, _BY_STOW = "<C-STORE>", "<STOW-RS>"  # pydantic puts these into the place of a problem
 
 
@@ -257,6 +259,23 @@ class Web(_Section):
 
     host: str = "127.0.0.1"
     port: Port = 8042
+    token_file: Path | None = None  # a bearer token that readers must show ...
+    username: str | None = None  # ... or this name, with a password
+    password_file: Path | None = None
+    tls: bool = False  # with the files of [tls]
+    behind_proxy: bool = False  # somebody else speaks TLS with the readers
+
+    @model_validator(mode="after")
+    def _check_readers(self) -> "Web":
+        if (self.username is None) != (self.password_file is None):
+            raise ValueError("username and password_file belong together")
+        if _is_loopback(self.host):
+            return self
+        if self.token_file is None and self.password_file is None:
+            raise ValueError(f"{self.host} is reached from elsewhere: set token_file, or username and password_file")
+        if not self.tls and not self.behind_proxy:
+            raise ValueError(f"{self.host} is reached from elsewhere: set tls = true, or behind_proxy = true")
+        return self
 
 
 class Inference(_Section):
@@ -309,6 +328,31 @@ class Delivery(_Section):
     offer_again_days: Annotated[float, Field(ge=0)] = 7
 
 
+class Retention(_Section):
+    """When finished studies are removed; without values, never."""
+
+    keep_days: Annotated[float, Field(gt=0)] | None = None  # after the last instance of a study came in
+    free_gb: Annotated[float, Field(gt=0)] | None = None  # with less than this free, the oldest ...
+    at_least_hours: Annotated[float, Field(ge=0)] = 24  # ... but nothing younger than this
+
+
+class Audit(_Section):
+    """Where audit messages are sent, by syslog over TLS; the trail in the database is kept in any event."""
+
+    host: Annotated[str, Field(min_length=1)] | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] = 6514
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+    @field_validator("ca_file", "cert_file", "key_file")
+    @classmethod
+    def _check_file(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError(f"there is no file {value}")
+        return value
+
+
 class Settings(_Section):
     """The whole configuration."""
 
@@ -324,6 +368,8 @@ class Settings(_Section):
     clinical: Clinical = Clinical()
     results: Results = Results()
     delivery: Delivery = Delivery()
+    retention: Retention = Retention()
+    audit: Audit = Audit()
 
     @model_validator(mode="after")
     def _check_names(self) -> "Settings":
@@ -336,6 +382,7 @@ class Settings(_Section):
                 f"rules.{i}.send_to: no destination is named {n!r}" for n in rule.send_to or () if n not in names
             ]
         if self.tls.certificate is None:
+            problems += ["web.tls: needs [tls]"] * self.web.tls
             by_tls = (i for i, d in enumerate(self.destinations) if isinstance(d, DicomDestination) and d.tls)
             problems += [f"destinations.{i}.tls: needs [tls]" for i in by_tls]
         if problems:
@@ -346,6 +393,12 @@ class Settings(_Section):
     def database_url(self) -> str:
         """The URL with `data_dir` filled in."""
         return self.database.url.replace(DATA_DIR, str(self.node.data_dir))
+
+    @property
+    def stores(self) -> tuple[Path, Path]:
+        """The folders of received instances and of results."""
+        data_dir = self.node.data_dir.absolute()
+        return data_dir / "instances", data_dir / "results"
 
     @property
     def decision_rules(self) -> tuple[Rule, ...]:
@@ -370,6 +423,11 @@ class Settings(_Section):
                 except OSError as problem:
                     problems.append(f"destinations.{i}.{key}: {file}: {problem.strerror}")
         return problems
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the whole configuration, for the audit trail."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
     @property
     def results_sha256(self) -> str:

@@ -9,6 +9,7 @@
     ├── InferenceError(reason, detail)   a model, or the process it runs in, failed
     │   └── BundleError                  a bundle is missing, altered or not understood
     ├── DeliveryError(status, permanent) a destination did not take an instance
+    ├── BackupError                      no verified copy of the database could be made
     └── StaleClaim                       the job row is no longer in the state that this work started from
 
 Facts travel as attributes. The stage alone decides whether to retry or to fail.
@@ -77,6 +78,10 @@ class DeliveryError(IchnodeError):
         self.status = status
         self.detail = detail
         self.permanent = permanent
+
+
+class BackupError(IchnodeError):
+    """No verified copy of the database could be made; nothing is left of the attempt."""
 
 
 class StaleClaim(IchnodeError):

@@ -69,6 +69,15 @@ class Metrics:
             registry=self.registry,
         )
         self.store_bytes = Gauge("ichnode_store_bytes", "Bytes of received instances kept", registry=self.registry)
+        self.purged_studies = Counter(
+            "ichnode_purged_studies_total", "Studies removed by retention", ["reason"], registry=self.registry
+        )
+        self.purged_bytes = Counter(
+            "ichnode_purged_bytes_total", "Bytes of instances and results removed by retention", registry=self.registry
+        )
+        self.audit_unsent = Gauge(
+            "ichnode_audit_unsent_rows", "Rows of the audit trail that the collector lacks", registry=self.registry
+        )
         self._last_instance = Gauge(
             "ichnode_last_instance_timestamp_seconds", "When a source last sent", ["source"], registry=self.registry
         )

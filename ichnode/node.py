@@ -14,16 +14,20 @@ from functools import partial
 from pathlib import Path
 from typing import TypeGuard
 
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from ichnode import __version__
 from ichnode.config import DicomDestination, Settings, WebDestination
-from ichnode.dicom.admission import LOOPBACK_ONLY, AdmittedSource
+from ichnode.dicom.admission import LOOPBACK_ONLY, AdmittedSource, Rejection, TurnedAway
 from ichnode.dicom.commitment import request_commitment
 from ichnode.dicom.scp import StorageSCP
 from ichnode.dicom.scu import Peer, send
-from ichnode.dicom.statuses import StoreStatus, TurnedAway, Verdict
+from ichnode.dicom.statuses import StoreStatus, Verdict
 from ichnode.dicom.stow import StowService, store
+from ichnode.dicom.syslog import Collector
 from ichnode.dicom.tls import TlsFiles, client_context, expires_at, server_context
+from ichnode.domain.audit import AuditEvent
 from ichnode.domain.job import JobState
 from ichnode.errors import ConfigError
 from ichnode.inference.bundle import pipeline_bundles
@@ -37,7 +41,10 @@ from ichnode.stages.commit import CommitmentReports, CommitStage
 from ichnode.stages.deliver import DeliverStage, RetryPolicy, Send
 from ichnode.stages.fallback import Fallback
 from ichnode.stages.loop import Loop
+from ichnode.stages.purge import PurgeStage, RetentionPolicy
 from ichnode.stages.receive import ReceiveStage
+from ichnode.stages.report_audit import AuditStage
+from ichnode.storage.audit import AuditTrail
 from ichnode.storage.commitments import Commitments
 from ichnode.storage.files import FileStore
 from ichnode.storage.history import History
@@ -45,12 +52,17 @@ from ichnode.storage.intake import Intake
 from ichnode.storage.ledger import Ledger
 from ichnode.storage.outbox import Outbox
 from ichnode.storage.refused_classes import RefusedClasses
-from ichnode.storage.schema import open_engine
+from ichnode.storage.retention import Retention
+from ichnode.storage.schema import database_file, open_engine
+from ichnode.storage.soundness import LedgerDamaged, Soundness, look_for_damage
 from ichnode.web.app import WebServer, create_app
+from ichnode.web.guard import Credentials
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.25  # how soon an idle loop notices what no wake-up told it, a quiet timer for instance
+PURGE_POLL_S = 60.0
+LOOK_FOR_DAMAGE_S = 3.0  # at start; a large database is then read in part, and `db check` reads all of it
 FINISH_S = 15.0  # at stop, how long a running analysis may still take before it is parked
 CLOSE_S = 4.0  # ... and how long everything else may then take; together less than the 30 s that are promised
 WORKER_START_S = 120.0
@@ -64,22 +76,28 @@ class Node:
         self._clock = clock
         self._stop = threading.Event()
         data_dir = settings.node.data_dir.absolute()
-        reserve_bytes = settings.node.reserve_mb * 1_000_000
+        reserve = settings.node.reserve_mb * 1_000_000
+        soft_reserve = settings.node.soft_reserve_mb * 1_000_000
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(data_dir)
-            self._store = FileStore(data_dir / "instances", reserve_bytes=reserve_bytes)
-            self._result_store = FileStore(data_dir / "results", reserve_bytes=reserve_bytes)
+            self._store, self._result_store = (
+                FileStore(folder, reserve_bytes=reserve, soft_reserve_bytes=soft_reserve) for folder in settings.stores
+            )
         except OSError as problem:
             raise ConfigError((f"node.data_dir: cannot write {data_dir}: {problem.strerror}",)) from None
-        self._engine = open_engine(settings.database_url)
+        try:
+            self._engine, self._soundness = _open_ledger(settings.database_url)
+        except ConfigError:
+            os.close(self._lock)
+            raise
         self.ledger, self.history = Ledger(self._engine), History(self._engine)
         self.intake, self.outbox = Intake(self._engine), Outbox(self._engine)
         self.refused_classes = RefusedClasses(self._engine)
         self.metrics = Metrics(
             sources=[source.ae_title for source in settings.sources],
-            count_jobs=self.history.count_by_state,
-            refused_classes=lambda: [(r.destination, r.sop_class_uid) for r in self.refused_classes.all()],
+            count_jobs=self._count_jobs,
+            refused_classes=self._list_refused_classes,
         )
         self._worker: Worker[AnalysisRequest, Analysis] = Worker(
             analyser_settings(settings),
@@ -104,6 +122,10 @@ class Node:
         self._committing = [self._commit_loop(d) for d in settings.destinations if _commits(d)]
         self._analysing = self._analyse_loop()
         self._assembling = self._assemble_loop()
+        self._purging = self._purge_stage()
+        self._purge_loop = Loop("purge", self._purging.turn, idle_s=PURGE_POLL_S)
+        self.auditing = self._audit_stage()
+        self._audit_loop = Loop("audit", self.auditing.turn, idle_s=POLL_S)
         self._scp = self._storage_scp()
         self._measure()
         self._web = WebServer(
@@ -115,9 +137,17 @@ class Node:
                 destinations=[destination.name for destination in settings.destinations],
                 metrics=self.metrics,
                 readiness=self.readiness,
+                credentials=Credentials.read(
+                    token_file=settings.web.token_file,
+                    username=settings.web.username,
+                    password_file=settings.web.password_file,
+                ),
+                tls=settings.web.tls,
             ),
             host=settings.web.host,
             port=settings.web.port,
+            certificate=settings.tls.certificate if settings.web.tls else None,
+            key=settings.tls.key if settings.web.tls else None,
         )
 
     @property
@@ -133,9 +163,12 @@ class Node:
     def start(self) -> None:
         """Put right what a killed process left, then start the loops, and the listener last."""
         now = self._clock()
+        started = {"configuration": self._settings.sha256, "version": __version__}
+        self.auditing.tell(AuditEvent.APPLICATION_STARTED, started)
         self.intake.close_lost_associations(at=now)
         recovered = self.ledger.recover(at=now)
         swept = self._store.sweep() + self._result_store.sweep()
+        self._purging.remove_discarded()
         self.outbox.give_up_on_unknown([d.name for d in self._settings.destinations], at=now)
         for destination in self._settings.destinations:
             if not _commits(destination):
@@ -145,6 +178,9 @@ class Node:
             self.metrics.heard_from(source, at=at)
         if recovered or swept:
             log.info("recovered", extra={"count": recovered, "detail": f"{swept} half-written files removed"})
+        if not self.intake.stored_bytes() and self._store.holds_files():
+            detail = "instances holds files, but the database knows no instance: was it lost? see ichnode db check"
+            log.warning("files_without_rows", extra={"detail": detail})
         if not self._settings.destinations:
             log.warning("no_destination", extra={"detail": "results stay in data_dir; configure [[destinations]]"})
         self._worker.start()
@@ -180,6 +216,7 @@ class Node:
             loop.join(max(0.0, until - time.monotonic()))
         self._worker.stop()
         self._web.stop()
+        self.auditing.finish(AuditEvent.APPLICATION_STOPPED)
         self._engine.dispose()
         os.close(self._lock)
         log.info("stopped")
@@ -187,17 +224,42 @@ class Node:
     def readiness(self) -> Mapping[str, str]:
         """What is wrong with each part; "" where nothing is."""
         parts = {name: "" if alive else "not running" for name, alive in self._threads().items()}
-        parts["disk"] = "" if self._store.has_room() else "below the reserve"
+        parts["disk"] = self._store.trouble()
         try:
             self.history.count_by_state()
-            parts["database"] = ""
+            parts["database"] = self._soundness.trouble
         except SQLAlchemyError as problem:
-            parts["database"] = type(problem).__name__
+            parts["database"] = self._soundness.trouble or type(problem).__name__
         return parts
+
+    def refuses_associations(self) -> bool:
+        """Whether whoever wants to send should come again later: the disk runs low, or the database is damaged."""
+        return self._store.refuses_associations or bool(self._soundness.trouble)
+
+    def _count_jobs(self) -> Mapping[JobState, int]:
+        """For the metrics, which are told also when the ledger cannot be read."""
+        try:
+            return self.history.count_by_state()
+        except SQLAlchemyError:
+            return {}
+
+    def _list_refused_classes(self) -> Sequence[tuple[str, str]]:
+        """The same."""
+        try:
+            return [(refused.destination, refused.sop_class_uid) for refused in self.refused_classes.all()]
+        except SQLAlchemyError:
+            return ()
 
     @property
     def _loops(self) -> tuple[Loop, ...]:
-        return (*self._delivering, *self._committing, self._analysing, self._assembling)
+        return (
+            *self._delivering,
+            *self._committing,
+            self._analysing,
+            self._assembling,
+            self._purge_loop,
+            self._audit_loop,
+        )
 
     def _threads(self) -> dict[str, bool]:
         return {
@@ -210,8 +272,8 @@ class Node:
         """What the metrics read of the parts when they are asked for, and the label values that can be known now."""
         metrics = self.metrics
         metrics.associations_open.set_function(lambda: self._scp.open_associations)
-        metrics.disk_free_bytes.set_function(lambda: self._store.free_and_reserve()[0])
-        metrics.disk_reserve_bytes.set_function(lambda: self._store.free_and_reserve()[1])
+        metrics.disk_free_bytes.set_function(self._store.free_bytes)
+        metrics.disk_reserve_bytes.set_function(self._store.reserve_bytes)
         metrics.register("ichnode_part_ready", "Whether a part is", "part", self._ready_parts)
         metrics.register("ichnode_job_waits_seconds", "The longest that a job waits now", "state", self._longest_waits)
         if self._tls:
@@ -229,13 +291,22 @@ class Node:
         return {part: float(not trouble) for part, trouble in self.readiness().items()}
 
     def _longest_waits(self) -> Mapping[str, float]:
-        """Seconds, by the state that the job waits in; 0 where none does."""
-        since, now = self.history.longest_in_state(), self._clock()
+        """Seconds, by the state that the job waits in; 0 where none does, nothing where the ledger cannot be read."""
+        try:
+            since, now = self.history.longest_in_state(), self._clock()
+        except SQLAlchemyError:
+            return {}
         states = (JobState.READY, JobState.ANALYSING, JobState.DELIVERING)
         return {state.value: max(0.0, now - since.get(state, now)) for state in states}
 
-    def _turned_away(self, why: TurnedAway) -> None:
-        self.metrics.associations_rejected.labels(why).inc()
+    def _turned_away(self, rejection: Rejection) -> None:
+        self.metrics.associations_rejected.labels(rejection.why).inc()
+        self.auditing.association_rejected(
+            calling_ae_title=rejection.calling_ae_title,
+            called_ae_title=rejection.called_ae_title,
+            peer=rejection.peer,
+            reason=rejection.reason,
+        )
 
     def _wake_delivering(self) -> None:
         for loop in self._delivering:
@@ -338,6 +409,37 @@ class Node:
         )
         return Loop("assemble", stage.turn, idle_s=POLL_S)
 
+    def _purge_stage(self) -> PurgeStage:
+        retention = self._settings.retention
+        return PurgeStage(
+            RetentionPolicy(
+                keep_s=None if retention.keep_days is None else retention.keep_days * 86400,
+                free_bytes=None if retention.free_gb is None else int(retention.free_gb * 1e9),
+                at_least_s=retention.at_least_hours * 3600,
+            ),
+            retention=Retention(self._engine),
+            metrics=self.metrics,
+            free_bytes=self._store.free_bytes,
+            clock=self._clock,
+        )
+
+    def _audit_stage(self) -> AuditStage:
+        audit = self._settings.audit
+        collector = audit.host and Collector(
+            host=audit.host,
+            port=audit.port,
+            ca_file=audit.ca_file,
+            cert_file=audit.cert_file,
+            key_file=audit.key_file,
+        )
+        return AuditStage(
+            collector or None,
+            trail=AuditTrail(self._engine),
+            metrics=self.metrics,
+            ae_title=self._settings.node.ae_title,
+            clock=self._clock,
+        )
+
     def _storage_scp(self) -> StorageSCP:
         receive = ReceiveStage(
             store=self._store,
@@ -360,11 +462,23 @@ class Node:
                 admitted=_admitted(settings),
                 reported=self.commitment_reports.reported,
                 turned_away=self._turned_away,
+                refuses=self.refuses_associations,
                 tls=server_context(self._tls, peer_certificate=settings.tls.peer_certificate) if self._tls else None,
             )
         except OSError as problem:
             reason = f"node.port: cannot listen on {node.host}:{node.port}: {os.strerror(problem.errno or 0)}"
             raise ConfigError((reason,)) from None
+
+
+def _open_ledger(url: str) -> tuple[Engine, Soundness]:
+    """The ledger in its newest form. Raises ConfigError when its file is damaged."""
+    try:
+        look_for_damage(database_file(url), limit_s=LOOK_FOR_DAMAGE_S)
+        engine = open_engine(url)
+    except LedgerDamaged as problem:
+        how = "restore a backup (docs/keeping.md); `ichnode db check` tells more"
+        raise ConfigError((f"database.url: {url} cannot be used: it is damaged: {problem}; {how}",)) from None
+    return engine, Soundness(engine)
 
 
 def _commits(destination: DicomDestination | WebDestination) -> TypeGuard[DicomDestination]:

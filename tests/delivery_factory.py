@@ -45,6 +45,7 @@ class Delivering:
             metrics=Metrics(sources=[], count_jobs=dict),
             retry=RETRY,
             clock=lambda: self.now,
+            monotonic=lambda: self.now,
         )
 
     def open_job(self, objects: list[Outgoing]) -> None:

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "service": set(),
     "phantom": {"domain"},
     "simulated_patient": {"phantom"},
-    "node": {"config", "metrics", "stages", "web", "domain", *PARTS},
+    "node": {"config", "metrics", "stages", "web", "domain", "__init__", *PARTS},
     "demo": {"config", "node", "phantom", "simulated_patient", "stages", "domain", *PARTS},
     "cli": {"config", "logs", "service", "node", "demo", "stages", "web", "domain", "__init__", *PARTS},
     "__init__": set(),

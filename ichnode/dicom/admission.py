@@ -1,8 +1,9 @@
-"""Admission: who may have an association, and how many there may be."""
+"""Admission: who may have an association, how many there may be, and why somebody gets none."""
 
 import ipaddress
 from collections import Counter
 from dataclasses import dataclass
+from enum import StrEnum
 from threading import Lock
 
 ECHO_SLOTS = 4  # beside all others, for associations that can do nothing but C-ECHO
@@ -27,6 +28,29 @@ LOOPBACK_ONLY = (
     AdmittedSource(ae_title=None, network=ipaddress.ip_network("127.0.0.0/8")),
     AdmittedSource(ae_title=None, network=ipaddress.ip_network("::1/128")),
 )
+
+
+class TurnedAway(StrEnum):
+    """Why a peer gets no association: what is counted. The log says more."""
+
+    NO_PDU = "no_pdu"  # what came is not the beginning of an association
+    TLS = "tls"  # no TLS, no certificate, or one that is not trusted
+    PROTOCOL = "protocol"  # version or application context name
+    CALLED_AE_TITLE = "called_ae_title"
+    NOT_ADMITTED = "not_admitted"  # calling AE title and address
+    NO_PLACE = "no_place"  # too many associations
+    NO_ROOM = "no_room"  # the node can store nothing for the moment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """Somebody was turned away. Titles are "" where none was read."""
+
+    why: TurnedAway
+    reason: str  # in words
+    peer: str
+    calling_ae_title: str = ""
+    called_ae_title: str = ""
 
 
 class Slots:

@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Thread
+from typing import NamedTuple
 
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
 
-from ichnode.dicom.admission import AdmittedSource, Slots
+from ichnode.dicom.admission import AdmittedSource, Rejection, Slots, TurnedAway
 from ichnode.dicom.command import LONGEST_COMMAND, Command, Request, Tag, parse_command, response
 from ichnode.dicom.commitment import IncomingReport, Reported
 from ichnode.dicom.negotiation import Acceptance, Context, Proposal, acceptance, proposal
@@ -35,7 +36,7 @@ from ichnode.dicom.pdu import (
     rejection,
 )
 from ichnode.dicom.receiver import Incoming, Receiver, StoreRequest
-from ichnode.dicom.statuses import StoreStatus, TurnedAway
+from ichnode.dicom.statuses import StoreStatus
 from ichnode.errors import NotStored
 
 log = logging.getLogger(__name__)
@@ -47,12 +48,6 @@ ECHO_IDLE_S = 15.0  # ... of those that have one of the few places for C-ECHO
 MESSAGE_IDLE_S = 30.0  # between the PDUs of a message
 _REJECTION_AFTER_S = 0.1  # pynetdicom as a sender takes an answer that comes at once for a failed connection
 _LINGER_S = 1.0  # for the peer to close, after the last word
-_COUNTED_AS = {
-    (1, 1, 2): TurnedAway.PROTOCOL,
-    (1, 1, 7): TurnedAway.CALLED_AE_TITLE,
-    (1, 1, 3): TurnedAway.NOT_ADMITTED,
-    (2, 3, 2): TurnedAway.NO_PLACE,
-}
 _NAMED_CLASSES = 3  # of the refused SOP classes, so many stand in the log
 
 
@@ -66,8 +61,17 @@ class Acceptor:
     contexts: list[PresentationContext]
     slots: Slots
     reported: Reported  # storage commitment
-    turned_away: Callable[[TurnedAway], None]
+    turned_away: Callable[[Rejection], None]
+    refuses: Callable[[], bool]  # whether whoever wants to send should come again later
     most_bytes: int  # of one data set
+
+
+class _Refusal(NamedTuple):
+    """Why a peer gets no association."""
+
+    answer: tuple[int, int, int]  # result, source and diagnostic: PS3.8 table 9-21
+    why: TurnedAway
+    reason: str
 
 
 @dataclass(slots=True)
@@ -121,28 +125,33 @@ class Association:
     def _meet(self, asked: Proposal) -> bytes:
         """Turn the peer away, or serve it; the last word to it. Its place is free before it hears that."""
         refusal = self._refusal(asked)
-        if refusal is None and not self._acceptor.slots.take(self._address, only_echo=asked.only_echo):
-            refusal = (2, 3, 2), "no place is free"
         if refusal is None:
             try:
                 return self._serve_all(asked)
             finally:
                 self._acceptor.slots.give_back(self._address, only_echo=asked.only_echo)
-        answer, reason = refusal
-        extra = {"source": asked.calling_ae_title, "called_ae_title": asked.called_ae_title, "peer": self._address}
-        log.warning("association_rejected", extra={**extra, "reason": reason})
-        self._acceptor.turned_away(_COUNTED_AS[answer])
+        titles = {"calling_ae_title": asked.calling_ae_title, "called_ae_title": asked.called_ae_title}
+        self._acceptor.turned_away(
+            Rejection(why=refusal.why, reason=refusal.reason, peer=self._address, **titles),
+        )
         time.sleep(_REJECTION_AFTER_S)
-        return rejection(*answer)
+        return rejection(*refusal.answer)
 
-    def _refusal(self, asked: Proposal) -> tuple[tuple[int, int, int], str] | None:
-        """Result, source and diagnostic (PS3.8 table 9-21), and the same in words."""
-        if not asked.is_ours:
-            return (1, 1, 2), "protocol version or application context name is not that of DICOM"
-        if asked.called_ae_title != self._acceptor.ae_title:
-            return (1, 1, 7), "Called AE title not recognised"
-        if not any(s.admits(asked.calling_ae_title, self._address) for s in self._acceptor.admitted):
-            return (1, 1, 3), "calling AE title and address are not admitted"
+    def _refusal(self, asked: Proposal) -> _Refusal | None:
+        """Why not; None with a place taken."""
+        acceptor = self._acceptor
+        if not asked.speaks_version_1:
+            return _Refusal((1, 2, 2), TurnedAway.PROTOCOL, "the protocol version is not 1")
+        if not asked.is_dicom:
+            return _Refusal((1, 1, 2), TurnedAway.PROTOCOL, "the application context name is not that of DICOM")
+        if asked.called_ae_title != acceptor.ae_title:
+            return _Refusal((1, 1, 7), TurnedAway.CALLED_AE_TITLE, "Called AE title not recognised")
+        if not any(source.admits(asked.calling_ae_title, self._address) for source in acceptor.admitted):
+            return _Refusal((1, 1, 3), TurnedAway.NOT_ADMITTED, "calling AE title and address are not admitted")
+        if not asked.only_echo and acceptor.refuses():
+            return _Refusal((2, 3, 2), TurnedAway.NO_ROOM, "nothing can be stored for the moment")
+        if not acceptor.slots.take(self._address, only_echo=asked.only_echo):
+            return _Refusal((2, 3, 2), TurnedAway.NO_PLACE, "no place is free")
         return None
 
     def _serve_all(self, asked: Proposal) -> bytes:

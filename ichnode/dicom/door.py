@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Event, Thread
 
+from ichnode.dicom.admission import Rejection, TurnedAway
 from ichnode.dicom.pdu import HEAD_BYTES, LONGEST_ASSOCIATE_RQ, BrokenPdu, PduType, Reason, abort, check_head
-from ichnode.dicom.statuses import TurnedAway
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Door:
         *,
         tls: ssl.SSLContext | None,
         opened: Opened,
-        turned_away: Callable[[TurnedAway], None],
+        turned_away: Callable[[Rejection], None],
         tick: Callable[[], None],
     ) -> None:
         self._tls, self._opened, self._turned_away, self._tick = tls, opened, turned_away, tick
@@ -233,9 +233,7 @@ class Door:
         arrival.connection.close()
 
     def _tell(self, arrival: _Arrival, why: TurnedAway, reason: str) -> None:
-        """A scanner that cannot send is the most common call an administrator gets: say who is turned away, and why."""
-        log.warning("connection_refused", extra={"peer": arrival.address, "reason": reason})
-        self._turned_away(why)
+        self._turned_away(Rejection(why=why, reason=reason, peer=arrival.address))
 
     def _forget(self, arrival: _Arrival) -> None:
         del self._waiting[arrival.connection]

@@ -38,7 +38,8 @@ class Proposal:
 
     called_ae_title: str
     calling_ae_title: str
-    is_ours: bool  # protocol version and application context are those of DICOM
+    speaks_version_1: bool  # of the upper layer's protocol
+    is_dicom: bool  # by the application context
     only_echo: bool  # no other SOP class is proposed
     longest_pdu: int  # that the peer reads; 0: any
     primitive: Any  # pynetdicom's A_ASSOCIATE
@@ -82,7 +83,8 @@ def proposal(content: bytes | memoryview) -> Proposal:
     return Proposal(
         called_ae_title=called.strip(),
         calling_ae_title=calling.strip(),
-        is_ours=bool(content[1] & 1) and primitive.application_context_name == APPLICATION_CONTEXT_NAME,
+        speaks_version_1=bool(content[1] & 1),
+        is_dicom=primitive.application_context_name == APPLICATION_CONTEXT_NAME,
         only_echo=classes == {str(Verification)},
         longest_pdu=lengths[0].maximum_length_received if lengths else 0,
         primitive=primitive,

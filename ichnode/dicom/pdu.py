@@ -18,7 +18,7 @@ HEAD_BYTES = 6
 PDU_S = 10.0  # for one PDU, from its first byte to its last
 LONGEST_ASSOCIATE_RQ = 1024**2  # bytes after the head
 _READ_AHEAD = 256 * 1024  # bytes
-_LEAST_FRAGMENT = 64  # bytes; who reads less gets this all the same
+_LEAST_FRAGMENT = 2  # bytes; who reads less gets this all the same
 _NEVER = float("inf")
 
 
@@ -154,7 +154,7 @@ def fragments(content: memoryview) -> Iterator[Fragment]:
 
 def command_pdus(context_id: int, command: bytes, *, longest: int) -> bytes:
     """A command set as P-DATA-TF PDUs, none longer than the peer reads (0: any)."""
-    most = max(longest - 6, _LEAST_FRAGMENT) if longest else len(command)
+    most = max((longest - 6) & ~1, _LEAST_FRAGMENT) if longest else len(command)
     pieces = [command[begin : begin + most] for begin in range(0, len(command), most)]
     heads = [(len(piece), 3 if number == len(pieces) else 1) for number, piece in enumerate(pieces, 1)]
     return b"".join(

@@ -3,20 +3,22 @@
 Nothing here knows files or tables: `receiver.Receiver` says what the stages give the SCP to call.
 """
 
+import logging
 import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
 from threading import Lock
 
-from ichnode.dicom.admission import LOOPBACK_ONLY, AdmittedSource, Slots
+from ichnode.dicom.admission import LOOPBACK_ONLY, AdmittedSource, Rejection, Slots, TurnedAway
 from ichnode.dicom.association import Acceptor, Association
 from ichnode.dicom.commitment import CommitmentReport, Reported, report_context
 from ichnode.dicom.contexts import accepted_contexts
 from ichnode.dicom.door import Door
 from ichnode.dicom.pdu import rejection
 from ichnode.dicom.receiver import Receiver
-from ichnode.dicom.statuses import TurnedAway
+
+log = logging.getLogger(__name__)
 
 MOST_BYTES = 2 * 1024**3  # of one object
 _NEGOTIATING = 64  # threads beside those of the places: for peers that are still to be turned away
@@ -43,9 +45,11 @@ class StorageSCP:
         most_bytes: int = MOST_BYTES,
         admitted: Sequence[AdmittedSource] = LOOPBACK_ONLY,
         reported: Reported = _unexpected,
-        turned_away: Callable[[TurnedAway], None] = lambda _: None,
+        turned_away: Callable[[Rejection], None] = lambda _: None,
+        refuses: Callable[[], bool] = lambda: False,
         tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._tell = turned_away
         self._acceptor = Acceptor(
             ae_title=ae_title,
             receiver=receiver,
@@ -53,13 +57,14 @@ class StorageSCP:
             contexts=[*accepted_contexts(), report_context()],
             slots=Slots(in_all=max_associations, per_address=max_associations_per_peer or max_associations),
             reported=reported,
-            turned_away=turned_away,
+            turned_away=self._turn_away,
+            refuses=refuses,
             most_bytes=most_bytes,
         )
         self._most_threads = max_associations + _NEGOTIATING
         self._associations: list[Association] = []
         self._lock = Lock()
-        self._door = Door(host, port, tls=tls, opened=self._opened, turned_away=turned_away, tick=self._tick)
+        self._door = Door(host, port, tls=tls, opened=self._opened, turned_away=self._turn_away, tick=self._tick)
 
     @property
     def port(self) -> int:
@@ -95,8 +100,9 @@ class StorageSCP:
     def _opened(self, connection: socket.socket, address: str, request: bytes) -> None:
         """A peer stands in the door, and its request is there."""
         with self._lock:
+            self._forget_ended()
             if len(self._associations) >= self._most_threads:
-                self._acceptor.turned_away(TurnedAway.NO_PLACE)
+                self._turn_away(Rejection(why=TurnedAway.NO_PLACE, reason="too many at once", peer=address))
                 connection.send(rejection(2, 3, 1))  # temporary congestion
                 connection.close()
                 return
@@ -104,10 +110,19 @@ class StorageSCP:
             association.thread.start()
             self._associations.append(association)
 
+    def _turn_away(self, rejection: Rejection) -> None:
+        """A scanner that cannot send is the most common call an administrator gets: say who is turned away, and why."""
+        extra = {"source": rejection.calling_ae_title, "called_ae_title": rejection.called_ae_title}
+        log.warning("association_rejected", extra={**extra, "peer": rejection.peer, "reason": rejection.reason})
+        self._tell(rejection)
+
     def _tick(self) -> None:
         now = time.monotonic()
         with self._lock:
-            self._associations = [a for a in self._associations if a.thread.is_alive()]
+            self._forget_ended()
             silent = [a for a in self._associations if a.deadline <= now]
         for association in silent:
             association.give_up()
+
+    def _forget_ended(self) -> None:
+        self._associations = [a for a in self._associations if a.thread.is_alive()]

@@ -1,6 +1,6 @@
 """DIMSE statuses: what ichnode answers, and what it makes of the answers of others (PS3.4 B.2.3, PS3.7 C)."""
 
-from enum import Enum, IntEnum, StrEnum
+from enum import Enum, IntEnum
 
 
 class StoreStatus(IntEnum):
@@ -23,17 +23,6 @@ class EventReportStatus(IntEnum):
     SUCCESS = 0x0000  # noted in the ledger
     PROCESSING_FAILURE = 0x0110  # it cannot be read, or not be noted now
     UNKNOWN_TRANSACTION = 0x0115  # invalid argument value: nobody here asked under this Transaction UID
-
-
-class TurnedAway(StrEnum):
-    """Why a peer gets no association: what is counted. The log says more."""
-
-    NO_PDU = "no_pdu"  # what came is not the beginning of an association
-    TLS = "tls"  # no TLS, no certificate, or one that is not trusted
-    PROTOCOL = "protocol"  # version or application context name
-    CALLED_AE_TITLE = "called_ae_title"
-    NOT_ADMITTED = "not_admitted"  # calling AE title and address
-    NO_PLACE = "no_place"  # too many associations
 
 
 class Verdict(Enum):

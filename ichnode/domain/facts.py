@@ -42,6 +42,7 @@ class SeriesFacts:
     localizer: bool
     derived: bool
     one_patient: bool
+    purged: int = 0  # instances that retention removed and that did not come again
     slice_count: int
     thickness: float  # median SliceThickness; 0 when unknown
     spacing: float  # median distance between slice planes; 0 when unknown
@@ -90,6 +91,7 @@ def facts_of(series: Series, tags: Mapping[str, Any], *, one_patient: bool) -> S
         or bool(_LOCALIZER.search(_text(first, "SeriesDescription"))),
         derived=any(_words(h, "ImageType")[:1] == ("DERIVED",) for h in headers),
         one_patient=one_patient,
+        purged=series.purged,
         slice_count=frames,
         thickness=float(median(thicknesses)) if thicknesses else 0.0,
         spacing=stack.spacing_mm if stack else 0.0,

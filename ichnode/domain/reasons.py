@@ -14,6 +14,7 @@ class Reason(StrEnum):
     LOCALIZER = "localizer"
     DERIVED = "derived"
     MIXED_PATIENTS = "mixed_patients"
+    PURGED = "purged"
     # ignored by the rules
     NO_RULE = "no_rule"
     BONE_KERNEL = "bone_kernel"
@@ -47,6 +48,7 @@ EXPLAINED: dict[Reason, str] = {
     Reason.LOCALIZER: "is a localizer (scout)",
     Reason.DERIVED: "is derived, not original (reformat, projection, secondary)",
     Reason.MIXED_PATIENTS: "belongs to a study with instances of more than one patient",
+    Reason.PURGED: "lacks instances that were purged here since; send the whole series again",
     Reason.NO_RULE: "fits no rule",
     Reason.BONE_KERNEL: "is reconstructed with a sharp (bone) kernel",
     Reason.CONTRAST: "was acquired with contrast agent",

@@ -148,6 +148,7 @@ def _decide_alone(facts: SeriesFacts, rules: Sequence[Rule]) -> Decision:
         (Reason.NOT_CT_IMAGE, not facts.sop_class_analysable),
         (Reason.MIXED_PATIENTS, not facts.one_patient),
         (Reason.LOCALIZER, facts.localizer),
+        (Reason.PURGED, facts.purged > 0),
     ):
         if applies:
             return _ignore(facts, reason, None, EXPLAINED[reason])

@@ -45,6 +45,7 @@ class Series:
     series_instance_uid: str
     study_instance_uid: str
     instances: tuple[Instance, ...]
+    purged: int = 0  # instances that retention removed and that did not come again
 
     def values(self, keyword: str) -> set[HeaderValue]:
         """The different values of `keyword` among the instances that have it."""

@@ -5,6 +5,7 @@ Nothing else is decoded, so that an instance can be judged while its sender wait
 """
 
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydicom.uid import (
@@ -33,6 +34,7 @@ from ichnode.imaging.keywords import KEPT_TAGS, decode_values
 MARK = b"DICM"  # in a Part 10 file, behind 128 bytes
 FIRST_GROUP = 0x0008  # of what a data set of an instance begins with, unless with file meta
 MAX_INFLATED = 512 * 1024**2  # bytes
+_PIECE = 256 * 1024  # bytes of a deflated data set, in and out
 
 NATIVE: dict[str, Encoding] = {
     ImplicitVRLittleEndian: IMPLICIT,
@@ -51,8 +53,7 @@ def scan(
     `max_inflated` DatasetTooLarge.
     """
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-        header = scan(inflate(encoded[start:], max_inflated), ExplicitVRLittleEndian)
-        return {keyword: value for keyword, value in header.items() if not keyword.startswith("PixelData")}
+        return without_places(scan(inflate(encoded[start:], max_inflated), ExplicitVRLittleEndian))
     encoding = NATIVE.get(transfer_syntax_uid, EXPLICIT)
     encapsulated = transfer_syntax_uid not in NATIVE
     places = find_elements(encoded, encoding, KEPT_TAGS.keys(), encapsulated=encapsulated, start=start)
@@ -63,18 +64,38 @@ def scan(
     return header
 
 
+def without_places(header: dict[str, HeaderValue]) -> dict[str, HeaderValue]:
+    """Of an inflated data set: where its pixels lie does not say where they lie in the file."""
+    return {keyword: value for keyword, value in header.items() if not keyword.startswith("PixelData")}
+
+
 def inflate(encoded: Bytes, max_inflated: int = MAX_INFLATED) -> bytes:
     """The data set inside a deflated one (PS3.5 A.5). Raises MalformedDataset and DatasetTooLarge."""
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        inflated = inflater.decompress(encoded, max_inflated + 1)
-    except zlib.error as error:
-        raise MalformedDataset(f"deflated bytes do not inflate: {error}") from error
-    if len(inflated) > max_inflated:
-        raise DatasetTooLarge(f"{len(encoded)} deflated bytes inflate beyond {max_inflated} bytes")
+    return b"".join(inflated(encoded, max_inflated=max_inflated))
+
+
+def inflated(encoded: Bytes, *, start: int = 0, max_inflated: int = MAX_INFLATED) -> Iterator[bytes]:
+    """The same piece by piece, of the bytes from `start` on."""
+    inflater, room = zlib.decompressobj(-zlib.MAX_WBITS), max_inflated
+    for begin in range(start, len(encoded), _PIECE):
+        rest = encoded[begin : begin + _PIECE]
+        if inflater.eof and rest.strip(b"\0"):
+            raise MalformedDataset("deflated bytes do not end where the deflate stream ends")
+        is_full = True
+        while not inflater.eof and (rest or is_full):
+            try:
+                piece = inflater.decompress(rest, _PIECE)
+            except zlib.error as error:
+                raise MalformedDataset(f"deflated bytes do not inflate: {error}") from error
+            room -= len(piece)
+            if room < 0:
+                raise DatasetTooLarge(f"{len(encoded) - start} deflated bytes inflate beyond {max_inflated} bytes")
+            yield piece
+            rest, is_full = inflater.unconsumed_tail, len(piece) == _PIECE
+    if room == max_inflated:
+        raise MalformedDataset("deflated bytes inflate to nothing")
     if not inflater.eof or inflater.unused_data.strip(b"\0"):
         raise MalformedDataset("deflated bytes do not end where the deflate stream ends")
-    return inflated
 
 
 def instance_from_file(path: Path) -> Instance:

@@ -138,6 +138,7 @@ class AnalyseStage:
                         sop_class_uid=composed.sop_class_uid,
                         series_instance_uid=composed.series_instance_uid,
                         file=str(file),
+                        size_bytes=len(composed.encoded),
                     )
                 )
             state = self._ledger.finish_analysis(

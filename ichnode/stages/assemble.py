@@ -3,10 +3,10 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ichnode.domain.rules import Rule
-from ichnode.domain.study import Arrival, StudySnapshot, evidence_of_completeness
+from ichnode.domain.study import StudySnapshot, evidence_of_completeness
 from ichnode.metrics import Metrics
 from ichnode.stages.decide import plan
 from ichnode.storage.intake import Intake, WaitingStudy
@@ -14,9 +14,27 @@ from ichnode.storage.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
+_LONGEST_REST_S = 4.0
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A waiting study as this process has seen it come in; times of the monotonic clock."""
+
+    since: float
+    last_instance_id: int
+    changed: float
+    snapshot: StudySnapshot | None = None
+    failures: int = 0
+    rests_until: float = 0.0  # after a failure: each is a traceback in the log
+
 
 class AssembleStage:
-    """Looks at every waiting study once a turn."""
+    """Looks at every waiting study once a turn.
+
+    How long a study has been quiet is how long this process has seen no change of it. The times in its rows are not
+    used: they come from a clock that may be set, and nobody could send while the node was down.
+    """
 
     def __init__(
         self,
@@ -30,6 +48,7 @@ class AssembleStage:
         max_wait_s: float,
         clock: Callable[[], float],
         wake: Callable[[], None],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._intake = intake
         self._ledger = ledger
@@ -40,29 +59,37 @@ class AssembleStage:
         self._max_wait_s = max_wait_s
         self._clock = clock
         self._wake = wake  # the analysing loop
-        self._listening_since: float | None = None  # nobody could send before: the quiet time starts anew
-        self._seen: dict[str, tuple[int, StudySnapshot]] = {}  # the last snapshot read of each waiting study
+        self._monotonic = monotonic
+        self._watched: dict[str, _Watched] = {}
 
     def turn(self) -> bool:
         """Take the snapshots that are due; whether there was one. A study that fails never stops the others."""
-        if self._listening_since is None:
-            self._listening_since = self._clock()
         waiting = self._intake.waiting_studies()
-        names = {study.study_instance_uid for study in waiting}
-        self._seen = {name: seen for name, seen in self._seen.items() if name in names}
+        self._watched = {study.study_instance_uid: self._watch(study) for study in waiting}
         taken = 0
         for study in waiting:
+            watched = self._watched[study.study_instance_uid]
+            if self._monotonic() < watched.rests_until:
+                continue
             try:
                 taken += self._take(study)
             except Exception:
+                watched.rests_until = self._monotonic() + min(2.0**watched.failures, _LONGEST_REST_S)
+                watched.failures += 1
                 log.exception("study_not_assembled", extra={"study_instance_uid": study.study_instance_uid})
         return taken > 0
 
     def _take(self, study: WaitingStudy) -> bool:
-        now = self._clock()
-        snapshot = self._snapshot(study)
+        watched = self._watched[study.study_instance_uid]
+        if watched.snapshot is None:
+            watched.snapshot = self._intake.snapshot(study.study_instance_uid, last_instance_id=study.last_instance_id)
+        snapshot = watched.snapshot
         evidence = evidence_of_completeness(
-            snapshot, self._heard(study.arrival, now), now=now, quiet_s=self._quiet_s, max_wait_s=self._max_wait_s
+            snapshot,
+            replace(study.arrival, first_received_at=watched.since, last_received_at=watched.changed),
+            now=self._monotonic(),
+            quiet_s=self._quiet_s,
+            max_wait_s=self._max_wait_s,
         )
         if evidence is None:
             return False
@@ -74,10 +101,11 @@ class AssembleStage:
             last_instance_id=study.last_instance_id,
             last_received_at=study.arrival.last_received_at,
             evidence=evidence,
-            at=now,
+            at=self._clock(),
         )
         if opened is None:
             return False  # an instance came in meanwhile; the next turn sees it
+        del self._watched[study.study_instance_uid]  # what comes in from now on waits anew
         self._metrics.stage_seconds.labels("decide").observe(time.perf_counter() - began)
         log.info(
             "study_complete",
@@ -88,15 +116,11 @@ class AssembleStage:
         self._wake()
         return True
 
-    def _heard(self, arrival: Arrival, now: float) -> Arrival:
-        """The arrival with times between the start of listening and now: downtime and clock steps are no silence."""
-        since = self._listening_since or now
-        first, last = (min(max(at, since), now) for at in (arrival.first_received_at, arrival.last_received_at))
-        return replace(arrival, first_received_at=first, last_received_at=last)
-
-    def _snapshot(self, study: WaitingStudy) -> StudySnapshot:
-        last_id, snapshot = self._seen.get(study.study_instance_uid, (0, None))
-        if snapshot is None or last_id != study.last_instance_id:
-            snapshot = self._intake.snapshot(study.study_instance_uid, last_instance_id=study.last_instance_id)
-            self._seen[study.study_instance_uid] = (study.last_instance_id, snapshot)
-        return snapshot
+    def _watch(self, study: WaitingStudy) -> _Watched:
+        """What was seen of the study until now; the same object while nothing came in."""
+        now, known = self._monotonic(), self._watched.get(study.study_instance_uid)
+        if known is None:
+            return _Watched(since=now, last_instance_id=study.last_instance_id, changed=now)
+        if known.last_instance_id == study.last_instance_id:
+            return known
+        return _Watched(since=known.since, last_instance_id=study.last_instance_id, changed=now)

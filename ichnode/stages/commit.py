@@ -2,6 +2,7 @@
 
 import logging
 import random
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -10,9 +11,11 @@ from pydicom.uid import generate_uid
 from ichnode.dicom.commitment import CommitmentReport, Reported
 from ichnode.dicom.scu import Outgoing
 from ichnode.dicom.statuses import Verdict, commitment_verdict
+from ichnode.domain.job import JobState
 from ichnode.errors import DeliveryError
 from ichnode.metrics import Metrics
 from ichnode.stages.deliver import RetryPolicy, as_outgoing, tell_job_ended
+from ichnode.stages.set_clock import SetClock
 from ichnode.storage.commitments import Commitments
 from ichnode.storage.history import History
 from ichnode.storage.outbox import Delivery, Outbox
@@ -39,6 +42,7 @@ class CommitmentReports:
         metrics: Metrics,
         retry: RetryPolicy,
         clock: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._outbox = outbox
         self._commitments = commitments
@@ -46,6 +50,7 @@ class CommitmentReports:
         self._metrics = metrics
         self._retry = retry
         self._clock = clock
+        self._set_clock = SetClock(clock, monotonic)
 
     def reported(self, report: CommitmentReport) -> bool:
         """Note a report; when this returns, it is durable. False: nobody asked under this Transaction UID.
@@ -70,13 +75,13 @@ class CommitmentReports:
         now = self._clock()
         self._metrics.deliveries.labels(delivery.destination, "dead").inc()
         state = self._outbox.dead(delivery, status=delivery.status, error=error, at=now)
-        tell_job_ended(delivery, state, history=self._history, metrics=self._metrics, now=now)
+        self._tell_job_ended(delivery, state, now)
 
     def _committed(self, delivery: Delivery) -> None:
         now = self._clock()
         state = self._outbox.delivered(delivery, status=delivery.status, at=now)
         self._metrics.deliveries.labels(delivery.destination, Verdict.DELIVERED.value).inc()
-        tell_job_ended(delivery, state, history=self._history, metrics=self._metrics, now=now)
+        self._tell_job_ended(delivery, state, now)
 
     def _failed(self, delivery: Delivery, reason: int, jitter: float) -> None:
         now, error = self._clock(), f"not committed: 0x{reason:04X}"
@@ -91,7 +96,11 @@ class CommitmentReports:
             self._outbox.send_again(delivery, status=reason, error=error, until=now + delay)
         self._metrics.deliveries.labels(delivery.destination, label).inc()
         log.warning("not_committed", extra={"destination": delivery.destination, "detail": error})
-        tell_job_ended(delivery, state, history=self._history, metrics=self._metrics, now=now)
+        self._tell_job_ended(delivery, state, now)
+
+    def _tell_job_ended(self, delivery: Delivery, state: JobState | None, now: float) -> None:
+        since = self._set_clock.trusted_since()
+        tell_job_ended(delivery, state, history=self._history, metrics=self._metrics, now=now, trusted_since=since)
 
 
 class CommitStage:
@@ -125,7 +134,9 @@ class CommitStage:
         counts, too.
         """
         now = self._clock()
-        due = self._commitments.to_ask(self._destination, at=now)
+        due = self._commitments.to_ask(
+            self._destination, at=now, longest_wait_s=max(self._timeout_s, self._retry.cap_s)
+        )
         if not due:
             return False
         sent = [delivery for delivery in due if not self._out_of_attempts(delivery)]

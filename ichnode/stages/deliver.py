@@ -2,6 +2,7 @@
 
 import logging
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from ichnode.domain.job import JobState, retry_delay_s
 from ichnode.errors import DeliveryError
 from ichnode.metrics import Metrics
 from ichnode.stages.fallback import Fallback
+from ichnode.stages.set_clock import SetClock
 from ichnode.storage.history import History
 from ichnode.storage.outbox import Delivery, Outbox
 
@@ -51,6 +53,7 @@ class DeliverStage:
         metrics: Metrics,
         retry: RetryPolicy,
         clock: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`commits`: what `send` delivered still waits for commitment. Without `fallback` every refusal counts."""
         self._destination = destination
@@ -62,7 +65,9 @@ class DeliverStage:
         self._metrics = metrics
         self._retry = retry
         self._clock = clock
-        self._rests_until = 0.0
+        self._monotonic = monotonic
+        self._rests_until = 0.0  # of the monotonic clock
+        self._set_clock = SetClock(clock, monotonic)
 
     def turn(self) -> bool:
         """Send what is due of one job; whether there was anything.
@@ -70,12 +75,13 @@ class DeliverStage:
         What fails in a way that nobody expects is postponed like any failure, and raised. The stage then also rests, in
         case the ledger could not note that.
         """
-        if self._clock() < self._rests_until:
+        self._set_clock.look()
+        if self._monotonic() < self._rests_until:
             return False
-        due = self._outbox.due(self._destination, at=self._clock())
+        due = self._outbox.due(self._destination, at=self._clock(), longest_wait_s=self._retry.cap_s)
         if not due:
             return False
-        began, jitter = self._clock(), random.random()  # one for the turn: what failed together is tried together
+        began, jitter = self._monotonic(), random.random()  # one for the turn: what failed together is tried together
         offered = [delivery for delivery in due if not self._withheld(delivery)]
         open_ones = list(offered)
         try:
@@ -86,11 +92,11 @@ class DeliverStage:
             log.warning("not_delivered", extra={"destination": self._destination, "detail": problem.detail})
             self._not_sent(open_ones, problem, jitter)
         except Exception as problem:
-            self._rests_until = self._clock() + self._retry.first_s
+            self._rests_until = self._monotonic() + self._retry.first_s
             detail = f"{type(problem).__name__}: {problem}"
             self._not_sent(open_ones, DeliveryError(None, detail, permanent=False), jitter)
             raise
-        self._metrics.stage_seconds.labels("deliver").observe(max(0.0, self._clock() - began))
+        self._metrics.stage_seconds.labels("deliver").observe(self._monotonic() - began)
         return True
 
     def _not_sent(self, deliveries: Sequence[Delivery], problem: DeliveryError, jitter: float) -> None:
@@ -130,7 +136,14 @@ class DeliverStage:
 
     def _tell(self, delivery: Delivery, label: str, job_state: JobState | None, now: float) -> None:
         self._metrics.deliveries.labels(self._destination, label).inc()
-        tell_job_ended(delivery, job_state, history=self._history, metrics=self._metrics, now=now)
+        tell_job_ended(
+            delivery,
+            job_state,
+            history=self._history,
+            metrics=self._metrics,
+            now=now,
+            trusted_since=self._set_clock.trusted_since(),
+        )
 
 
 def as_outgoing(deliveries: Sequence[Delivery]) -> list[Outgoing]:
@@ -141,12 +154,23 @@ def as_outgoing(deliveries: Sequence[Delivery]) -> list[Outgoing]:
 
 
 def tell_job_ended(
-    delivery: Delivery, state: JobState | None, *, history: History, metrics: Metrics, now: float
+    delivery: Delivery,
+    state: JobState | None,
+    *,
+    history: History,
+    metrics: Metrics,
+    now: float,
+    trusted_since: float,
 ) -> None:
-    """Log and measure, where `delivery` was the last one open of its job, which is now in `state`."""
+    """Log and measure, where `delivery` was the last one open of its job, which is now in `state`.
+
+    `trusted_since`: when the clock was last set; what was received before is not measured.
+    """
     if state is None:
         return
     job = history.job(delivery.job_id)
     if job is not None and state is JobState.DONE:
-        metrics.last_image_to_result_seconds.observe(max(0.0, now - history.last_received_at(job)))
+        received_at = history.last_received_at(job)
+        if trusted_since <= received_at <= now:
+            metrics.last_image_to_result_seconds.observe(now - received_at)
     log.info("job_ended", extra={"job_id": delivery.job_id, "state": state, "destination": delivery.destination})

@@ -6,9 +6,15 @@ from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
+_FIRST_REST_S, _LONGEST_REST_S = 0.25, 4.0  # the longest: what recovers is noticed within 5 s
+
 
 class Loop:
-    """Calls `turn` again at once while it finds work, else when woken or after `idle_s`."""
+    """Calls `turn` again at once while it finds work, else when woken or after `idle_s`.
+
+    After a turn that failed it rests, a little longer each time, whoever wakes it: a full disk or a locked ledger does
+    not get better by asking, and each failure is a traceback in the log.
+    """
 
     def __init__(self, name: str, turn: Callable[[], bool], *, idle_s: float) -> None:
         self.name = name
@@ -42,12 +48,16 @@ class Loop:
         return self._thread.is_alive()
 
     def _run(self) -> None:
+        rest_s = _FIRST_REST_S
         while not self._stop.is_set():
             self._wake.clear()
             try:
                 found_work = self._turn()
             except Exception:
                 log.exception("turn_failed", extra={"detail": self.name})
-                found_work = False
+                self._stop.wait(rest_s)
+                rest_s = min(2 * rest_s, _LONGEST_REST_S)
+                continue
+            rest_s = _FIRST_REST_S
             if not found_work:
                 self._wake.wait(self._idle_s)

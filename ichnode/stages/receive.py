@@ -5,8 +5,10 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from mmap import mmap
 from pathlib import Path
 
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from sqlalchemy.exc import SQLAlchemyError
 
 from ichnode.dicom.receiver import StoreRequest
@@ -14,7 +16,7 @@ from ichnode.dicom.statuses import StoreStatus
 from ichnode.domain.identity import is_uid
 from ichnode.domain.study import HeaderValue, Instance
 from ichnode.errors import DatasetTooLarge, MalformedDataset, NotStored
-from ichnode.imaging.header import scan
+from ichnode.imaging.header import inflated, scan, without_places
 from ichnode.imaging.salvage import salvage
 from ichnode.metrics import Metrics
 from ichnode.storage.files import FileStore, Part
@@ -104,7 +106,10 @@ class ReceiveStage:
         start = len(request.file_header)
         with _disk_errors(), part.reading() as content:
             try:
-                header = scan(content, request.transfer_syntax_uid, start=start)
+                if request.transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
+                    header = self._inflated_header(content, start)
+                else:
+                    header = scan(content, request.transfer_syntax_uid, start=start)
             except DatasetTooLarge as problem:
                 raise NotStored(StoreStatus.OUT_OF_RESOURCES, str(problem)) from None
             except MalformedDataset as problem:
@@ -112,6 +117,17 @@ class ReceiveStage:
                     raise NotStored(StoreStatus.CANNOT_UNDERSTAND, str(problem)) from None
                 header = _salvaged(content[start:], request.transfer_syntax_uid, str(problem))
         return header | {"DataSetOffset": start}
+
+    def _inflated_header(self, content: mmap, start: int) -> dict[str, HeaderValue]:
+        """Of a deflated data set, by way of the disk: what a small one inflates to need not fit into memory."""
+        scratch = self._store.begin()
+        try:
+            for piece in inflated(content, start=start):
+                scratch.write(piece)
+            with scratch.reading() as whole:
+                return without_places(scan(whole, ExplicitVRLittleEndian))
+        finally:
+            scratch.discard()
 
     def _keep_row(
         self, request: StoreRequest, header: dict[str, HeaderValue], file: Path, *, size_bytes: int, sha256: str

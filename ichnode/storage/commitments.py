@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Engine, case, insert, select, update
+from sqlalchemy import Engine, case, insert, or_, select, update
 
 from ichnode.domain.job import JobState
 from ichnode.storage.outbox import DELIVERY_QUERY, Delivery, as_delivery
@@ -15,20 +15,16 @@ class Commitments:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def to_ask(self, destination: str, *, at: float) -> list[Delivery]:
+    def to_ask(self, destination: str, *, at: float, longest_wait_s: float = float("inf")) -> list[Delivery]:
         """What of one job is to be asked for: it was sent, or the report on it did not come in time.
 
-        A job of which more is being sent at this moment is not asked for yet: one request does for all.
+        A job of which more is being sent at this moment is not asked for yet: one request does for all. What waits
+        longer than anything ever has to is due, too: the clock was set back.
         """
-        waiting = (
-            deliveries.c.destination == destination,
-            deliveries.c.state == "sent",
-            deliveries.c.next_attempt_at <= at,
-        )
+        due = or_(deliveries.c.next_attempt_at <= at, deliveries.c.next_attempt_at > at + longest_wait_s)
+        waiting = deliveries.c.destination == destination, deliveries.c.state == "sent", due
         being_sent = select(deliveries.c.job_id).where(
-            deliveries.c.destination == destination,
-            deliveries.c.state == "pending",
-            deliveries.c.next_attempt_at <= at,
+            deliveries.c.destination == destination, deliveries.c.state == "pending", due
         )
         first = (
             select(deliveries.c.job_id)

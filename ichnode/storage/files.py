@@ -6,7 +6,6 @@ what has a row is ever read.
 """
 
 import os
-import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,15 +14,22 @@ from pathlib import Path
 from threading import Lock
 
 _PART = ".part"
+_HARD_SHARE = 20  # of the disk: a small one keeps less than the configured reserve free
+_MIN_INODES, _SOFT_MIN_INODES = 1_000, 10_000  # a disk without inodes is full, however much is free
 _FILES_PER_FOLDER = 1000  # one folder at a time: a file costs less beside the one before it (ext4, a fifth)
 
 
 class FileStore:
-    """Files below one folder, two levels deep."""
+    """Files below one folder, two levels deep.
 
-    def __init__(self, folder: Path, *, reserve_bytes: int = 0) -> None:
+    With less than `reserve_bytes` free (or 5 % of the disk where that is less) nothing is kept; with less than
+    `soft_reserve_bytes` (or 10 %) no new association should begin.
+    """
+
+    def __init__(self, folder: Path, *, reserve_bytes: int = 0, soft_reserve_bytes: int = 0) -> None:
         self._folder = folder.absolute()
         self._reserve_bytes = reserve_bytes
+        self._soft_reserve_bytes = soft_reserve_bytes
         self._folder.mkdir(parents=True, exist_ok=True)
         self._lock = Lock()
         self._subfolder = self._folder
@@ -35,18 +41,49 @@ class FileStore:
         return self._folder
 
     def has_room(self) -> bool:
-        """Whether more than the reserve is free: the configured one, or 5 % of the disk where that is less."""
-        free, reserve = self.free_and_reserve()
-        return free > reserve
+        """Whether an instance may be kept now."""
+        return not self.trouble()
+
+    def trouble(self) -> str:
+        """Why nothing can be kept now; "" when it can."""
+        return self._lack(self._reserve_bytes, share=_HARD_SHARE, inodes=_MIN_INODES)
+
+    @property
+    def refuses_associations(self) -> bool:
+        """Whether so little is free that whoever wants to send should come again later."""
+        return bool(self._lack(self._soft_reserve_bytes, share=10, inodes=_SOFT_MIN_INODES)) or not self.has_room()
+
+    def holds_files(self) -> bool:
+        """Whether anything is kept."""
+        return any(self._folder.glob("*/*.dcm"))
+
+    def free_bytes(self) -> int:
+        """What is free on its disk for processes without privileges."""
+        disk = os.statvfs(self._folder)
+        return disk.f_bavail * disk.f_frsize
+
+    def reserve_bytes(self) -> int:
+        """With no more than this free nothing is kept."""
+        disk = os.statvfs(self._folder)
+        return min(self._reserve_bytes, int(disk.f_blocks * disk.f_frsize) // _HARD_SHARE)
+
+    def _lack(self, reserve_bytes: int, *, share: int, inodes: int) -> str:
+        """What the disk lacks; a file system without a fixed number of inodes says 0."""
+        try:
+            disk = os.statvfs(self._folder)
+        except OSError as problem:
+            return problem.strerror or "cannot be read"
+        if disk.f_flag & os.ST_RDONLY:
+            return "read-only"
+        if disk.f_bavail * disk.f_frsize <= min(reserve_bytes, disk.f_blocks * disk.f_frsize // share):
+            return "below the reserve"
+        if disk.f_files and disk.f_favail <= min(inodes, disk.f_files // share):
+            return "out of inodes"
+        return ""
 
     def begin(self) -> "Part":
         """A file to be written. Raises OSError."""
         return Part(self._folder_to_fill() / f"{uuid.uuid4().hex}.dcm")
-
-    def free_and_reserve(self) -> tuple[int, int]:
-        """Bytes that are free on its disk, and with how many it has no room any more."""
-        usage = shutil.disk_usage(self._folder)
-        return usage.free, min(self._reserve_bytes, usage.total // 20)
 
     def keep(self, parts: Iterable[bytes | memoryview]) -> Path:
         """Publish `parts` as one file. Raises OSError and leaves nothing behind when the disk is full or fails."""
@@ -60,10 +97,14 @@ class FileStore:
             raise
 
     def sweep(self) -> int:
-        """Remove what a killed process left half-written; how many files there were."""
+        """At start: remove what a killed process left half-written, and empty folders; how many files there were."""
         leftovers = list(self._folder.glob(f"*/*{_PART}"))
         for leftover in leftovers:
             leftover.unlink(missing_ok=True)
+        for subfolder in self._folder.iterdir():
+            if subfolder != self._subfolder:
+                with suppress(OSError):  # not empty
+                    subfolder.rmdir()
         return len(leftovers)
 
     def _folder_to_fill(self) -> Path:
@@ -72,7 +113,7 @@ class FileStore:
             if not self._room_in_subfolder:
                 subfolder = self._folder / uuid.uuid4().hex[:8]
                 subfolder.mkdir(exist_ok=True)
-                _sync_folder(self._folder)
+                sync_folder(self._folder)
                 self._subfolder, self._room_in_subfolder = subfolder, _FILES_PER_FOLDER
             self._room_in_subfolder -= 1
             return self._subfolder
@@ -107,7 +148,7 @@ class Part:
         self._temporary.rename(self._final)
         os.fsync(self._descriptor)
         self._close()
-        _sync_folder(self._final.parent)
+        sync_folder(self._final.parent)
         return self._final
 
     def discard(self) -> None:
@@ -122,7 +163,8 @@ class Part:
             os.close(descriptor)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Bring the names in `folder` to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

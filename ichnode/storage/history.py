@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select
 
 from ichnode.domain.job import Job, JobState
-from ichnode.storage.schema import associations, deliveries, events, jobs, reading, results, snapshots
+from ichnode.storage.schema import associations, deliveries, events, jobs, purges, reading, results, snapshots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +19,26 @@ class ResultFile:
     sop_class_uid: str
     series_instance_uid: str
     file: str
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purge:
+    """What was removed of a study, when and why. It took what the jobs up to `last_job_id` read and made."""
+
+    study_instance_uid: str
+    at: float
+    reason: str  # age, space
+    instances: int
+    results: int
+    instance_bytes: int
+    result_bytes: int
+    last_job_id: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Of instances and results together."""
+        return self.instance_bytes + self.result_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +122,11 @@ class History:
             row = db.execute(query).first()
             return _result_file(row._mapping) if row else None
 
+    def purge(self, job: Job) -> Purge | None:
+        """The purge that took the instances and results of the job, if one did."""
+        with reading(self._engine) as db:
+            return read_purge(db, job.study_instance_uid, job.id)
+
     def count_by_state(self) -> dict[JobState, int]:
         """How many jobs are in each state, states without a job included."""
         with reading(self._engine) as db:
@@ -131,6 +156,18 @@ def read_job(db: Connection, job_id: int) -> Job | None:
     """One job as the transaction of `db` sees it."""
     row = db.execute(_JOB_QUERY.where(jobs.c.id == job_id)).first()
     return _as_job(row._mapping) if row else None
+
+
+def read_purge(db: Connection, study_instance_uid: str, job_id: int) -> Purge | None:
+    """The purge that took what the job read and made, as the transaction of `db` sees it."""
+    query = select(purges).where(purges.c.study_instance_uid == study_instance_uid, purges.c.last_job_id >= job_id)
+    row = db.execute(query.order_by(purges.c.id).limit(1)).first()
+    return as_purge(row._mapping) if row else None
+
+
+def as_purge(row: Mapping[Any, Any]) -> Purge:
+    """A row of `purges`."""
+    return Purge(**{column: row[column] for column in row if column != "id"})
 
 
 def _as_job(row: Mapping[Any, Any]) -> Job:
@@ -166,4 +203,5 @@ def _result_file(row: Mapping[Any, Any]) -> ResultFile:
         sop_class_uid=row["sop_class_uid"],
         series_instance_uid=row["series_instance_uid"],
         file=row["file"],
+        size_bytes=row["size_bytes"],
     )

@@ -1,5 +1,6 @@
 """Intake: what was received, from whom, and which studies wait for a snapshot."""
 
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
@@ -15,8 +16,10 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as LedgerTimeoutError
 
+from ichnode.domain.audit import AuditEvent, AuditOutcome, pseudonym
 from ichnode.domain.study import Arrival, Instance, Series, StudySnapshot
-from ichnode.storage.schema import associations, conflicts, instances, reading, studies
+from ichnode.storage.audit import append_audit
+from ichnode.storage.schema import associations, begin_within, conflicts, instances, purged_instances, reading, studies
 
 LOCK_TIMEOUT_S = 10.0
 
@@ -39,33 +42,40 @@ class WaitingStudy:
     arrival: Arrival
 
 
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    row: dict[str, Any]
+    kept: Future[Kept]
+    until: float  # of the monotonic clock: then its sender is answered
+
+
 class Intake:
     """The tables that receiving writes and assembling reads."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._arrived: deque[tuple[dict[str, Any], Future[Kept]]] = deque()  # rows that wait for a transaction
+        self._arrived: deque[_Arrived] = deque()  # rows that wait for a transaction
         self._committing = Lock()  # one writer at a time: SQLite would let the others sleep between tries
 
     def open_association(self, *, calling_ae_title: str, peer: str, at: float) -> int:
         """A row for a new association; its id."""
         row = {"calling_ae_title": calling_ae_title, "peer": peer, "opened_at": at}
         with self._writing() as db:
-            return int(db.execute(insert(associations).values(row).returning(associations.c.id)).scalar_one())
+            new = int(db.execute(insert(associations).values(row).returning(associations.c.id)).scalar_one())
+            what = {"association": new, "peer": peer}
+            append_audit(db, AuditEvent.ASSOCIATION_OPENED, who=calling_ae_title, what=what, at=at)
+            return new
 
     def close_association(self, association_id: int, *, ending: str, at: float) -> None:
-        """How an association ended: "released" or "aborted"."""
+        """How an association ended: "released" or "aborted"; what came over it goes into the audit trail."""
         with self._writing() as db:
-            db.execute(
-                update(associations)
-                .where(associations.c.id == association_id, associations.c.ending.is_(None))
-                .values(ending=ending, closed_at=at)
-            )
+            _close(db, association_id, ending, at)
 
     def close_lost_associations(self, *, at: float) -> None:
         """At start: associations that a killed process left open."""
         with self._engine.begin() as db:
-            db.execute(update(associations).where(associations.c.ending.is_(None)).values(ending="lost", closed_at=at))
+            for lost in db.execute(select(associations.c.id).where(associations.c.ending.is_(None))).scalars().all():
+                _close(db, lost, "lost", at)
 
     def keep(self, instance: Instance, *, sha256: str, size_bytes: int) -> Kept:
         """Commit the row of a stored instance; the same bytes again change nothing. Atomic, also between processes.
@@ -86,7 +96,7 @@ class Intake:
             "received_at": instance.received_at,
         }
         kept: Future[Kept] = Future()
-        self._arrived.append((row, kept))
+        self._arrived.append(_Arrived(row, kept, time.monotonic() + LOCK_TIMEOUT_S))
         try:
             with self._turn_to_write():
                 if not kept.done():
@@ -97,32 +107,39 @@ class Intake:
         return kept.result(timeout=LOCK_TIMEOUT_S)
 
     def _commit_arrived(self) -> None:
-        """One transaction for every row that waits; each learns what became of it, or why the transaction failed."""
+        """One transaction for every row that waits; each learns what became of it, or why the transaction failed.
+
+        It waits for other processes no longer than the row that may wait least.
+        """
         waiting = [self._arrived.popleft() for _ in range(len(self._arrived))]
-        batch = [(row, kept) for row, kept in waiting if kept.set_running_or_notify_cancel()]
+        batch = [one for one in waiting if one.kept.set_running_or_notify_cancel()]
         try:
-            with self._engine.begin() as db:
-                outcomes = [_keep(db, row) for row, _ in batch]
+            with begin_within(self._engine, min((one.until for one in batch), default=0.0) - time.monotonic()) as db:
+                outcomes = [_keep(db, one.row) for one in batch]
         except SQLAlchemyError as problem:
-            for _, kept in batch:
-                kept.set_exception(problem)
+            for one in batch:
+                one.kept.set_exception(problem)
         else:
-            for (_, kept), outcome in zip(batch, outcomes, strict=True):
-                kept.set_result(outcome)
+            for one, outcome in zip(batch, outcomes, strict=True):
+                one.kept.set_result(outcome)
 
     @contextmanager
-    def _turn_to_write(self) -> Iterator[None]:
-        """One writer at a time. Raises LedgerTimeoutError after LOCK_TIMEOUT_S, so that no sender waits longer."""
+    def _turn_to_write(self) -> Iterator[float]:
+        """One writer at a time; yields until when it may wait for other processes.
+
+        Raises LedgerTimeoutError after LOCK_TIMEOUT_S, so that no sender waits longer.
+        """
+        until = time.monotonic() + LOCK_TIMEOUT_S
         if not self._committing.acquire(timeout=LOCK_TIMEOUT_S):
             raise LedgerTimeoutError("the ledger is busy")
         try:
-            yield
+            yield until
         finally:
             self._committing.release()
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        with self._turn_to_write(), self._engine.begin() as db:
+        with self._turn_to_write() as until, begin_within(self._engine, until - time.monotonic()) as db:
             yield db
 
     def waiting_studies(self) -> list[WaitingStudy]:
@@ -158,8 +175,20 @@ class Intake:
             .where(instances.c.study_instance_uid == study_instance_uid, instances.c.id <= last_instance_id)
             .order_by(instances.c.series_instance_uid, instances.c.id)
         )
+        here = select(instances.c.sop_instance_uid).where(
+            instances.c.study_instance_uid == study_instance_uid, instances.c.id <= last_instance_id
+        )
+        gone = (
+            select(purged_instances.c.series_instance_uid, func.count())
+            .where(
+                purged_instances.c.study_instance_uid == study_instance_uid,
+                purged_instances.c.sop_instance_uid.not_in(here),
+            )
+            .group_by(purged_instances.c.series_instance_uid)
+        )
         with reading(self._engine) as db:
             rows = [row._mapping for row in db.execute(query)]
+            purged = {uid: count for uid, count in db.execute(gone)}
         return StudySnapshot(
             study_instance_uid=study_instance_uid,
             series=tuple(
@@ -167,6 +196,7 @@ class Intake:
                     series_instance_uid=uid,
                     study_instance_uid=study_instance_uid,
                     instances=tuple(_instance(row) for row in group),
+                    purged=purged.get(uid, 0),
                 )
                 for uid, group in groupby(rows, key=lambda row: str(row["series_instance_uid"]))
             ),
@@ -224,6 +254,26 @@ def _keep(db: Connection, row: Mapping[str, Any]) -> Kept:
     aside = upsert(conflicts).on_conflict_do_nothing().returning(conflicts.c.id)
     new = db.execute(aside, {column: row[column] for column in columns}).scalar_one_or_none()
     return Kept.CONFLICT if new is not None else Kept.KNOWN_CONFLICT
+
+
+def _close(db: Connection, association_id: int, ending: str, at: float) -> None:
+    """Note the ending of an association that is open, once."""
+    closed = db.execute(
+        update(associations)
+        .where(associations.c.id == association_id, associations.c.ending.is_(None))
+        .values(ending=ending, closed_at=at)
+        .returning(associations.c.calling_ae_title, associations.c.peer)
+    ).first()
+    if closed is None:
+        return
+    kinds = instances.c.study_instance_uid, instances.c.sop_class_uid
+    query = select(*kinds, func.count()).where(instances.c.association_id == association_id).group_by(*kinds)
+    studies_of: dict[str, dict[str, int]] = {}
+    for study, sop_class, count in db.execute(query):
+        studies_of.setdefault(pseudonym(study), {})[sop_class] = count
+    what = {"association": association_id, "peer": closed.peer, "ending": ending, "studies": studies_of}
+    outcome = AuditOutcome.SUCCESS if ending == "released" else AuditOutcome.FAILURE
+    append_audit(db, AuditEvent.INSTANCES_RECEIVED, who=closed.calling_ae_title, what=what, at=at, outcome=outcome)
 
 
 def _instance(row: Mapping[Any, Any]) -> Instance:

@@ -10,11 +10,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select, update
 
+from ichnode.domain.audit import AuditEvent, AuditOutcome, pseudonym
 from ichnode.domain.job import MAX_ATTEMPTS, MAX_INTERRUPTIONS, TRANSITIONS, UNFINISHED, Job, JobState
 from ichnode.errors import StaleClaim
-from ichnode.storage.history import ResultFile, read_job
+from ichnode.storage.audit import append_audit
+from ichnode.storage.history import ResultFile, read_job, read_purge
 from ichnode.storage.schema import deliveries, events, jobs, results, snapshots, studies
 
+NODE, BY_HAND = "ichnode", "command line"  # who does it, in the audit trail
+_UNDER_WAY = frozenset({JobState.READY, JobState.ANALYSING, JobState.DELIVERING})
 _PRIORITY_RANK = {"stat": 0, "routine": 1}
 
 
@@ -160,9 +164,14 @@ class Ledger:
             move_job(db, job.id, JobState.READY, at=at, detail=detail, attempts=jobs.c.attempts - 1)
 
     def retry(self, job_id: int, *, at: float) -> JobState | None:
-        """Revive a failed, refused or dropped job; its new state, or None when there is nothing to retry."""
+        """Revive a failed, refused or dropped job; its new state, or None when there is nothing to retry.
+
+        There is nothing when what the job reads was purged.
+        """
         with self._engine.begin() as db:
             state = _state(db, job_id)
+            if state is None or _is_purged(db, job_id):
+                return None
             undelivered = deliveries.c.state.in_(["refused", "dead", "cancelled"])
             of_job = deliveries.c.job_id == job_id
             composed = db.execute(select(deliveries.c.id).where(of_job, undelivered | (deliveries.c.state == "sent")))
@@ -175,6 +184,7 @@ class Ledger:
             else:
                 return None
             move_job(db, job_id, new, at=at, detail="retried by hand", outcome=None, attempts=0, interruptions=0)
+            append_audit(db, AuditEvent.JOB_REVIVED, who=BY_HAND, what={"job": job_id, "state": new.value}, at=at)
             return new
 
     def drop(self, job_id: int, *, at: float) -> bool:
@@ -183,7 +193,7 @@ class Ledger:
             if _state(db, job_id) not in UNFINISHED:
                 return False
             _cancel_deliveries(db, job_id)
-            move_job(db, job_id, JobState.DROPPED, at=at, detail="dropped by hand")
+            move_job(db, job_id, JobState.DROPPED, at=at, detail="dropped by hand", who=BY_HAND)
             return True
 
 
@@ -227,11 +237,22 @@ def _open_job(db: Connection, study_instance_uid: str, snapshot_id: int, plan: P
     ).scalar_one()
     opened = {"job_id": job_id, "at": at, "to_state": plan.state, "detail": f"{plan.reason}: {plan.detail}"}
     db.execute(insert(events).values(opened))
+    names = {"study": pseudonym(study_instance_uid), "series": pseudonym(plan.series_instance_uid)}
+    what = {"job": job_id, **names, "decision": plan.decision, "reason": str(plan.reason), "rule": plan.rule}
+    append_audit(db, AuditEvent.JOB_DECIDED, who=NODE, what=what, at=at)
     return True
 
 
 def move_job(
-    db: Connection, job_id: int, to: JobState, *, at: float, detail: str, reason: str | None = None, **also: Any
+    db: Connection,
+    job_id: int,
+    to: JobState,
+    *,
+    at: float,
+    detail: str,
+    reason: str | None = None,
+    who: str = NODE,
+    **also: Any,
 ) -> None:
     """One guarded transition with its event; StaleClaim when the table of transitions does not allow it.
 
@@ -248,6 +269,10 @@ def move_job(
     if moved.rowcount != 1:
         raise StaleClaim(f"job {job_id} is no longer {start}")
     db.execute(insert(events).values(job_id=job_id, at=at, from_state=start, to_state=to, detail=detail))
+    if to not in _UNDER_WAY:
+        outcome = AuditOutcome.FAILURE if to is JobState.FAILED else AuditOutcome.SUCCESS
+        what = {"job": job_id, "state": to.value, "reason": reason}
+        append_audit(db, AuditEvent.JOB_ENDED, who=who, what=what, at=at, outcome=outcome)
 
 
 def _expect(db: Connection, job_id: int, state: JobState) -> None:
@@ -260,6 +285,11 @@ def _state(db: Connection, job_id: int) -> JobState | None:
     return JobState(state) if state else None
 
 
+def _is_purged(db: Connection, job_id: int) -> bool:
+    study = db.execute(select(jobs.c.study_instance_uid).where(jobs.c.id == job_id)).scalar_one()
+    return read_purge(db, study, job_id) is not None
+
+
 def _add_result(db: Connection, job: Job, result: ResultFile, at: float) -> None:
     result_id = db.execute(
         insert(results)
@@ -270,6 +300,7 @@ def _add_result(db: Connection, job: Job, result: ResultFile, at: float) -> None
             sop_class_uid=result.sop_class_uid,
             series_instance_uid=result.series_instance_uid,
             file=result.file,
+            size_bytes=result.size_bytes,
         )
         .returning(results.c.id)
     ).scalar_one()

@@ -10,10 +10,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select, update
+from sqlalchemy import Connection, Engine, func, or_, select, update
 
+from ichnode.domain.audit import AuditEvent, AuditOutcome, pseudonym
 from ichnode.domain.job import JobState
-from ichnode.storage.ledger import move_job
+from ichnode.storage.audit import append_audit
+from ichnode.storage.ledger import NODE, move_job
 from ichnode.storage.schema import deliveries, jobs, reading, results
 
 OPEN = ("pending", "sent")
@@ -48,13 +50,13 @@ class Outbox:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def due(self, destination: str, *, at: float) -> list[Delivery]:
-        """What of one job is due at `destination`: STAT first, then the oldest job."""
-        waiting = (
-            deliveries.c.destination == destination,
-            deliveries.c.state == "pending",
-            deliveries.c.next_attempt_at <= at,
-        )
+    def due(self, destination: str, *, at: float, longest_wait_s: float = float("inf")) -> list[Delivery]:
+        """What of one job is due at `destination`: STAT first, then the oldest job.
+
+        What waits longer than anything ever has to is due, too: the clock was set back.
+        """
+        due = or_(deliveries.c.next_attempt_at <= at, deliveries.c.next_attempt_at > at + longest_wait_s)
+        waiting = deliveries.c.destination == destination, deliveries.c.state == "pending", due
         first = (
             select(deliveries.c.job_id)
             .join(jobs, jobs.c.id == deliveries.c.job_id)
@@ -150,6 +152,7 @@ class Outbox:
         """Set the last word on one delivery, and on its job when it was the last one open."""
         with self._engine.begin() as db:
             _update(db, delivery, **values)
+            _audit_destination(db, delivery, at)
             of_job = deliveries.c.job_id == delivery.job_id
             still_open = db.execute(select(deliveries.c.id).where(of_job, deliveries.c.state.in_(OPEN)).limit(1))
             job_state = db.execute(select(jobs.c.state).where(jobs.c.id == delivery.job_id)).scalar_one()
@@ -171,6 +174,25 @@ _ALL_TAKEN = "every destination took every result"
 DELIVERY_QUERY = select(
     deliveries, results.c.role, results.c.sop_class_uid, results.c.sop_instance_uid, results.c.file
 ).join(results, results.c.id == deliveries.c.result_id)
+
+
+def _audit_destination(db: Connection, delivery: Delivery, at: float) -> None:
+    """Once nothing of the job is open at the destination, the trail tells what it took."""
+    query = (
+        select(jobs.c.study_instance_uid, results.c.sop_class_uid, deliveries.c.state, func.count())
+        .join(results, results.c.id == deliveries.c.result_id)
+        .join(jobs, jobs.c.id == deliveries.c.job_id)
+        .where(deliveries.c.job_id == delivery.job_id, deliveries.c.destination == delivery.destination)
+        .group_by(jobs.c.study_instance_uid, results.c.sop_class_uid, deliveries.c.state)
+    )
+    rows = db.execute(query).all()
+    if any(row.state in OPEN for row in rows):
+        return
+    taken = {sop_class: count for _, sop_class, state, count in rows if state == "delivered"}
+    well = {row.state for row in rows} <= {"delivered", "replaced"}
+    outcome = AuditOutcome.SUCCESS if well else AuditOutcome.FAILURE
+    what = {"job": delivery.job_id, "destination": delivery.destination, "studies": {pseudonym(rows[0][0]): taken}}
+    append_audit(db, AuditEvent.RESULTS_DELIVERED, who=NODE, what=what, at=at, outcome=outcome)
 
 
 def _update(db: Connection, delivery: Delivery, **values: Any) -> None:

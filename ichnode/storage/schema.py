@@ -5,12 +5,15 @@ rows into domain objects.
 The tables are created and changed by the Alembic migrations beside this file; this metadata is what they lead to.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import (
     JSON,
     Boolean,
@@ -27,6 +30,15 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
+)
+
+BUSY_TIMEOUT_MS = 10_000
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "secure_delete=ON",  # headers of purged instances are overwritten
+    f"busy_timeout={BUSY_TIMEOUT_MS}",
 )
 
 metadata = MetaData()
@@ -58,6 +70,8 @@ instances = Table(
     Column("association_id", ForeignKey("associations.id"), nullable=False),
     Column("received_at", Float, nullable=False),
     Index("ix_instances_study", "study_instance_uid", "id"),
+    Index("ix_instances_association", "association_id"),
+    sqlite_autoincrement=True,  # the ids of purged rows never come again: snapshots name them
 )
 
 conflicts = Table(  # same SOP Instance UID, other bytes: kept aside, never used
@@ -146,6 +160,8 @@ results = Table(
     Column("sop_class_uid", Text, nullable=False),
     Column("series_instance_uid", Text, nullable=False),
     Column("file", Text, nullable=False),
+    Column("size_bytes", Integer),  # NULL: from before it was noted
+    Column("purged_at", Float),  # the file is gone since then
     UniqueConstraint("job_id", "sop_instance_uid"),
 )
 
@@ -165,6 +181,61 @@ deliveries = Table(  # the outbox: one row for each result and destination
     Column("delivered_at", Float),
     UniqueConstraint("result_id", "destination"),
     Index("ix_deliveries_due", "destination", "state", "next_attempt_at"),
+)
+
+purges = Table(
+    "purges",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_instance_uid", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("reason", Text, nullable=False),  # age, space
+    Column("instances", Integer, nullable=False),
+    Column("results", Integer, nullable=False),
+    Column("instance_bytes", Integer, nullable=False),
+    Column("result_bytes", Integer, nullable=False),
+    Column("last_job_id", Integer, nullable=False),  # it took what the study's jobs up to this one read and made
+    Index("ix_purges_study", "study_instance_uid"),
+)
+
+purged_instances = Table(  # without headers: nothing about a patient stays
+    "purged_instances",
+    metadata,
+    Column("sop_instance_uid", Text, primary_key=True),
+    Column("series_instance_uid", Text, nullable=False),
+    Column("study_instance_uid", Text, nullable=False),
+    Column("purge_id", ForeignKey("purges.id"), nullable=False),
+    Index("ix_purged_instances_study", "study_instance_uid"),
+)
+
+discards = Table("discards", metadata, Column("file", Text, primary_key=True))  # files that are to be removed
+
+audit = Table(  # rows are only appended; triggers forbid the rest
+    "audit",
+    metadata,
+    Column("sequence", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("what", JSON, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("previous_sha256", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+)
+
+audit_head = Table(  # one row: where the trail ends
+    "audit_head",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("sequence", Integer, nullable=False),
+    Column("sha256", Text, nullable=False),
+)
+
+audit_positions = Table(  # the last row that each collector got
+    "audit_positions",
+    metadata,
+    Column("collector", Text, primary_key=True),
+    Column("sequence", Integer, nullable=False),
 )
 
 commitments = Table(  # every request for storage commitment, so that a report of any age is understood
@@ -190,25 +261,58 @@ refused_classes = Table(  # SOP classes that a destination does not take
 
 
 def open_engine(url: str) -> Engine:
-    """An engine whose commits survive a power cut, with the tables migrated to the newest form.
+    """An engine whose commits survive a power cut, with the tables migrated to the newest form."""
+    database_file(url).absolute().parent.mkdir(parents=True, exist_ok=True)
+    engine = engine_as_it_is(url)
+    command.upgrade(_migrations(engine), "head")
+    return engine
+
+
+def engine_as_it_is(url: str) -> Engine:
+    """The same engine, for whatever form the tables have.
 
     SQLite runs with WAL, synchronous=FULL, foreign keys and a wait of 10 s for a lock. Transactions begin
     IMMEDIATE, so a guarded update never fails half-way on a lock that it finds too late.
     """
-    Path(url.removeprefix("sqlite:///")).absolute().parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": 10, "check_same_thread": False}, pool_size=64, max_overflow=64)
     event.listen(engine, "connect", _set_pragmas)
     event.listen(engine, "begin", _begin)
+    return engine
+
+
+def newest_form() -> str:
+    """The revision that the migrations lead to."""
+    return str(ScriptDirectory.from_config(_migrations()).get_current_head())
+
+
+def database_file(url: str) -> Path:
+    """Where the database of a sqlite:/// URL lies."""
+    return Path(url.removeprefix("sqlite:///"))
+
+
+def _migrations(engine: Engine | None = None) -> Config:
     config = Config()
     config.set_main_option("script_location", str(files("ichnode.storage").joinpath("migrations")))
     config.attributes["engine"] = engine
-    command.upgrade(config, "head")
-    return engine
+    return config
 
 
 def reading(engine: Engine) -> Connection:
     """A connection for reads: without a transaction, so it neither waits for a writer nor makes one wait."""
     return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+
+
+@contextmanager
+def begin_within(engine: Engine, seconds: float) -> Iterator[Connection]:
+    """A transaction for writing, which waits at most this long for other writers."""
+    with engine.connect() as db:
+        driver: Any = db.connection.dbapi_connection
+        driver.execute(f"PRAGMA busy_timeout={max(0, int(seconds * 1000))}")
+        try:
+            with db.begin():
+                yield db
+        finally:
+            driver.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
 
 
 def _begin(connection: Connection) -> None:
@@ -218,5 +322,5 @@ def _begin(connection: Connection) -> None:
 
 def _set_pragmas(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver begins nothing by itself; the "begin" listener does
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+    for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ichnode.domain.job import Job, JobState
-from ichnode.storage.history import History
+from ichnode.storage.history import History, Purge
 from ichnode.storage.intake import Intake
 from ichnode.storage.outbox import Outbox
 
@@ -30,6 +30,7 @@ def one_job(history: History, outbox: Outbox, intake: Intake, job_id: int) -> di
             {"at": e.at, "from_state": e.from_state, "to_state": e.to_state, "detail": e.detail}
             for e in history.events(job_id)
         ],
+        "purged": _purge(history.purge(job)),
         "results": [
             {
                 "role": r.role,
@@ -55,6 +56,13 @@ def one_job(history: History, outbox: Outbox, intake: Intake, job_id: int) -> di
             for d in outbox.of_job(job_id)
         ],
     }
+
+
+def _purge(purge: Purge | None) -> dict[str, Any] | None:
+    """When and why the files behind a job were removed."""
+    if purge is None:
+        return None
+    return {"at": purge.at, "reason": purge.reason, "instances": purge.instances, "results": purge.results}
 
 
 def _short(job: Job) -> dict[str, Any]:

@@ -28,6 +28,17 @@ def test_when_every_place_is_taken_the_next_sender_is_rejected_for_now_and_an_ec
     assert associate(port, CTImageStorage).is_established
 
 
+def test_while_nothing_can_be_stored_senders_are_told_to_come_again_and_an_echo_is_still_answered(
+    start_receiving, associate
+):
+    trouble = [True]
+    port = start_receiving(refuses=lambda: trouble[0]).port
+    assert rejection(associate(port, CTImageStorage)) == (2, 3, 2)
+    assert associate(port).send_c_echo().Status == 0x0000
+    trouble[0] = False
+    assert associate(port, CTImageStorage).is_established
+
+
 def test_one_address_cannot_take_every_place(start_receiving, associate):
     port = start_receiving(max_associations=10, max_associations_per_peer=1).port
     assert associate(port, CTImageStorage).is_established

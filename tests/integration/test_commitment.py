@@ -41,6 +41,7 @@ class Committing(Delivering):
             metrics=Metrics(sources=[], count_jobs=dict),
             retry=RETRY,
             clock=lambda: self.now,
+            monotonic=lambda: self.now,
         )
         request = partial(request_commitment, peer, calling_ae_title="ICHNODE", wait_s=wait_s)
         self.asking = CommitStage(

@@ -15,14 +15,18 @@ import pytest
 import trustme
 import yaml
 from pydicom.uid import CTImageStorage
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 from typer.testing import CliRunner
 
 from ichnode.cli import app
 from ichnode.config import Settings
+from ichnode.dicom.admission import TurnedAway
 from ichnode.dicom.scp import StorageSCP
-from ichnode.dicom.statuses import TurnedAway
 from ichnode.dicom.tls import expires_at
 from ichnode.node import Node
+from ichnode.web.app import WebServer
 from ichnode.web.health import trouble
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -60,7 +64,7 @@ def test_every_alert_says_what_to_do():
 
 @promtool
 def test_prometheus_takes_its_configuration():
-    ran = run_promtool("check", "config", DEPLOY / "prometheus" / "prometheus.yml")
+    ran = run_promtool("check", "config", "--syntax-only", DEPLOY / "prometheus" / "prometheus.yml")
     assert ran.returncode == 0, ran.stderr
 
 
@@ -151,8 +155,19 @@ def test_a_health_check_is_content_with_a_node_that_is_ready(node):
 
 
 def test_a_health_check_names_the_part_that_does_not_work(node, monkeypatch):
-    monkeypatch.setattr(node._store, "has_room", lambda: False)
+    monkeypatch.setattr(node._store, "trouble", lambda: "below the reserve")
     assert trouble("127.0.0.1", node.web_port) == ["disk: below the reserve"]
+
+
+def test_a_health_check_speaks_tls_where_the_node_does(authority, tmp_path):
+    authority.issue_cert("ichnode.example").private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
+    app = Starlette(routes=[Route("/readyz", lambda _: JSONResponse({"disk": "read-only", "web": "ok"}))])
+    web = WebServer(app, host="127.0.0.1", port=0, certificate=tmp_path / "both.pem", key=tmp_path / "both.pem")
+    web.start()
+    try:
+        assert trouble("127.0.0.1", web.port, tls=True) == ["disk: read-only"]
+    finally:
+        web.stop()
 
 
 def test_a_health_check_says_that_there_is_no_node(tmp_path):
@@ -183,7 +198,11 @@ def test_peers_that_are_turned_away_are_counted_by_reason(door):
         connection.recv(100)
     door.knock()
     door.knock()
-    assert door.reasons == [TurnedAway.CALLED_AE_TITLE, TurnedAway.NO_PDU, TurnedAway.NO_PLACE]
+    assert [rejection.why for rejection in door.reasons] == [
+        TurnedAway.CALLED_AE_TITLE,
+        TurnedAway.NO_PDU,
+        TurnedAway.NO_PLACE,
+    ]
 
 
 def test_associations_are_counted_while_they_are_open(door):

@@ -89,7 +89,7 @@ def connection_ends(port, context):
 def why_refused(caplog):
     """The reason in the one line of the log; the peer can learn of it before the line is written."""
     for _ in range(200):
-        if lines := [r for r in caplog.records if r.message == "connection_refused"]:
+        if lines := [r for r in caplog.records if r.message == "association_rejected"]:
             (line,) = lines
             return line.reason
         Event().wait(0.02)

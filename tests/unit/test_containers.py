@@ -66,7 +66,8 @@ def test_the_configuration_of_kubernetes_is_one_of_ichnode(tmp_path):
     assert {"dicom": settings.node.port, "http": settings.web.port} == {
         port["name"]: port["containerPort"] for port in container["ports"]
     }
-    assert settings.web.host == load_settings(None, IMAGE_ENV).web.host == "0.0.0.0"
+    assert settings.web.host == "0.0.0.0"
+    assert str(settings.web.token_file.parent) == mounts["web"]
 
 
 def test_ports_are_those_of_ichnode():
@@ -113,6 +114,9 @@ def test_prometheus_asks_the_service_of_compose():
     host, port = scrape["static_configs"][0]["targets"][0].split(":")
     assert host in COMPOSE["services"]
     assert int(port) == load_settings(None, IMAGE_ENV).web.port
+    token = load_settings(None, IMAGE_ENV | COMPOSE["services"]["ichnode"]["environment"]).web.token_file
+    assert str(token) == scrape["authorization"]["credentials_file"]
+    assert [s["secrets"] for s in map(COMPOSE["services"].get, ("ichnode", "prometheus"))] == [[token.name]] * 2
 
 
 def test_grafana_finds_the_dashboard_where_compose_mounts_it():

@@ -1,5 +1,6 @@
 """What is read from encoded bytes and from files."""
 
+import random
 import zlib
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pydicom.uid import (
 )
 
 from ichnode.errors import DatasetTooLarge, MalformedDataset
-from ichnode.imaging.header import instance_from_file, scan
+from ichnode.imaging.header import inflate, inflated, instance_from_file, scan
 from ichnode.imaging.keywords import KEPT
 from ichnode.imaging.slices import byte_place
 from tests.series_factory import COMPRESSED, NATIVE, altered, encoded, part10, phantom_datasets
@@ -102,3 +103,14 @@ def test_a_file_that_names_no_instance_is_malformed(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(MalformedDataset):
             instance_from_file(path)
+
+
+@pytest.mark.parametrize("size", [1, 262_143, 262_144, 262_145, 1_000_000])
+def test_what_was_deflated_comes_out_whole_in_whatever_pieces(size):
+    content = random.Random(size).randbytes(size)
+    deflated = zlib.compress(content, wbits=-15)
+    assert inflate(deflated) == content
+    assert b"".join(inflated(b"head" + deflated + b"\0", start=4)) == content
+    for wrong in (deflated[:-1], deflated + b"x", b"", zlib.compress(b"", wbits=-15)):
+        with pytest.raises(MalformedDataset):
+            inflate(wrong)

@@ -188,17 +188,18 @@ def test_only_verification_makes_an_association_that_can_only_echo():
 
 
 @pytest.mark.parametrize(
-    ("request_", "is_ours"),
+    ("request_", "speaks_version_1", "is_dicom"),
     [
-        (asked(context(1, VERIFICATION)), True),
-        (asked(context(1, VERIFICATION), version=3), True),
-        (asked(context(1, VERIFICATION), version=2), False),
-        (asked(context(1, VERIFICATION), application=b"1.2.3"), False),
+        (asked(context(1, VERIFICATION)), True, True),
+        (asked(context(1, VERIFICATION), version=3), True, True),
+        (asked(context(1, VERIFICATION), version=2), False, True),
+        (asked(context(1, VERIFICATION), application=b"1.2.3"), True, False),
     ],
     ids=["DICOM", "version 1 among others", "another version", "another application"],
 )
-def test_what_is_not_dicom_is_told_apart(request_, is_ours):
-    assert proposal(request_).is_ours is is_ours
+def test_what_is_not_dicom_is_told_apart(request_, speaks_version_1, is_dicom):
+    found = proposal(request_)
+    assert (found.speaks_version_1, found.is_dicom) == (speaks_version_1, is_dicom)
 
 
 def test_titles_that_devices_pad_and_leave_blank_are_readable():
