@@ -138,7 +138,8 @@ def install_service(
     settings = _settings(config)
     executable, config = Path(sys.executable).with_name("ichnode"), config.absolute()
     data_dir, ledger = settings.node.data_dir, Path(settings.database_url.removeprefix("sqlite:///")).parent
-    if problems := service.problems_of(paths=(executable, config, data_dir, ledger), user=user):
+    python = Path(sys.base_prefix)  # which the virtual environment only points to
+    if problems := service.problems_of(paths=(python, executable, config, data_dir, ledger), user=user):
         _fail("\n".join(problems))
     unit = service.unit_text(
         executable=executable,
