@@ -323,7 +323,8 @@ def jobs_retry(job_id: int, config: ConfigOption = None, as_json: JsonOption = F
         job = History(engine).job(job_id)
         if job and History(engine).purge(job):
             _fail(f"job {job_id} cannot be retried: its instances were purged; send the study again")
-        _fail(f"job {job_id} is {job.state}: nothing to retry" if job else f"there is no job {job_id}")
+        why = "nothing to retry, or a later job of its series took its place"
+        _fail(f"job {job_id} is {job.state}: {why}" if job else f"there is no job {job_id}")
     _print_json({"id": job_id, "state": state.value}) if as_json else typer.echo(f"job {job_id} is {state}")
 
 
