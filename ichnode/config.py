@@ -269,7 +269,7 @@ class Web(_Section):
     def _check_readers(self) -> "Web":
         if (self.username is None) != (self.password_file is None):
             raise ValueError("username and password_file belong together")
-        if _is_loopback(self.host):
+        if _is_loopback(self.host) and not self.behind_proxy:
             return self
         if self.token_file is None and self.password_file is None:
             raise ValueError(f"{self.host} is reached from elsewhere: set token_file, or username and password_file")

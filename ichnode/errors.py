@@ -10,6 +10,7 @@
     │   └── BundleError                  a bundle is missing, altered or not understood
     ├── DeliveryError(status, permanent) a destination did not take an instance
     ├── BackupError                      no verified copy of the database could be made
+    ├── Undecided                        a transaction took too long to wait for; it may still be committed
     └── StaleClaim                       the job row is no longer in the state that this work started from
 
 Facts travel as attributes. The stage alone decides whether to retry or to fail.
@@ -82,6 +83,10 @@ class DeliveryError(IchnodeError):
 
 class BackupError(IchnodeError):
     """No verified copy of the database could be made; nothing is left of the attempt."""
+
+
+class Undecided(IchnodeError):
+    """A transaction took longer than its sender can wait; it may be committed yet."""
 
 
 class StaleClaim(IchnodeError):

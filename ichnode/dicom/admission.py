@@ -3,10 +3,11 @@
 import ipaddress
 from collections import Counter
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from threading import Lock
 
 ECHO_SLOTS = 4  # beside all others, for associations that can do nothing but C-ECHO
+ECHO_SLOTS_EACH = 2  # ... of one address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,30 +54,33 @@ class Rejection:
     called_ae_title: str = ""
 
 
+class Place(Enum):
+    """What an open association holds."""
+
+    ANY = auto()
+    ECHO = auto()  # one of the few that only C-ECHO gets, when there is no other
+
+
 class Slots:
-    """Places for open associations: so many in all, so many for one address, and a few that only C-ECHO gets."""
+    """Places for open associations: so many in all, so many for one address, and a few more that only C-ECHO gets."""
 
     def __init__(self, *, in_all: int, per_address: int) -> None:
-        self._in_all, self._per_address = in_all, per_address
+        self._most = {Place.ANY: in_all, Place.ECHO: ECHO_SLOTS}
+        self._most_each = {Place.ANY: per_address, Place.ECHO: ECHO_SLOTS_EACH}
         self._lock = Lock()
-        self._taken: Counter[str] = Counter()
-        self._echoing = 0
+        self._taken: dict[Place, Counter[str]] = {place: Counter() for place in Place}
 
-    def take(self, address: str, *, only_echo: bool) -> bool:
-        """Whether there was a place; what was taken is given back by the same words."""
+    def take(self, address: str, *, only_echo: bool) -> Place | None:
+        """A place, to be given back; None where there is none."""
         with self._lock:
-            if only_echo:
-                has_place = self._echoing < ECHO_SLOTS
-                self._echoing += has_place
-            else:
-                has_place = self._taken.total() < self._in_all and self._taken[address] < self._per_address
-                self._taken[address] += has_place
-            return has_place
+            for place in (Place.ANY, Place.ECHO) if only_echo else (Place.ANY,):
+                taken = self._taken[place]
+                if taken.total() < self._most[place] and taken[address] < self._most_each[place]:
+                    taken[address] += 1
+                    return place
+            return None
 
-    def give_back(self, address: str, *, only_echo: bool) -> None:
+    def give_back(self, address: str, place: Place) -> None:
         """To be called once for each place taken."""
         with self._lock:
-            if only_echo:
-                self._echoing -= 1
-            else:
-                self._taken -= Counter([address])  # and nothing stays of an address without any
+            self._taken[place] -= Counter([address])  # and nothing stays of an address without any

@@ -27,7 +27,7 @@ from ichnode.dicom.pdu import (
     RELEASE_RP,
     BrokenPdu,
     Fragment,
-    PduReader,
+    PduStream,
     PduType,
     Reason,
     abort,
@@ -47,7 +47,7 @@ IDLE_S = 120.0  # between messages
 ECHO_IDLE_S = 15.0  # ... of those that have one of the few places for C-ECHO
 MESSAGE_IDLE_S = 30.0  # between the PDUs of a message
 _REJECTION_AFTER_S = 0.1  # pynetdicom as a sender takes an answer that comes at once for a failed connection
-_LINGER_S = 1.0  # for the peer to close, after the last word
+_LINGER_S = 0.5  # for the peer to close, after the last word
 _NAMED_CLASSES = 3  # of the refused SOP classes, so many stand in the log
 
 
@@ -90,9 +90,11 @@ class Association:
     """One connection, from its A-ASSOCIATE-RQ on."""
 
     def __init__(self, connection: socket.socket, address: str, request: bytes, acceptor: Acceptor) -> None:
-        self._connection, self._address, self._request = connection, address, request
+        self._connection, self._request = connection, request
+        self.address = address
+        self.is_served = False  # until it has a place; most of those who have none are to be turned away
         self._acceptor, self._receiver = acceptor, acceptor.receiver
-        self._reader = PduReader(connection, longest=LONGEST_PDU)
+        self._stream = PduStream(connection, longest=LONGEST_PDU)
         self._contexts: Mapping[int, Context] = {}
         self._longest = 0  # PDU that the peer reads; 0: any
         self._source = ""
@@ -103,42 +105,46 @@ class Association:
     @property
     def deadline(self) -> float:
         """time.monotonic() at which its peer has been silent for too long."""
-        return self._reader.deadline
+        return self._stream.deadline
 
     def give_up(self) -> None:
         """Ask it to end with an A-ABORT, as soon as it has answered what it is busy with. From any thread."""
-        self._reader.give_up()
+        self._stream.give_up()
 
     def _run(self) -> None:
         try:
             last_words = self._meet(proposal(self._request))
         except BrokenPdu as problem:
-            log.warning("broken_pdu", extra={"peer": self._address, "source": self._source, "detail": str(problem)})
+            log.warning("broken_pdu", extra={"peer": self.address, "source": self._source, "detail": str(problem)})
             last_words = abort(problem.reason)
         except Exception:
-            log.exception("association_failed", extra={"peer": self._address})
+            log.exception("association_failed", extra={"peer": self.address})
             last_words = abort(Reason.NOT_SPECIFIED)
         with suppress(OSError):  # nobody listens
-            self._connection.sendall(last_words)
+            self._stream.write(last_words)
         _close(self._connection)
 
     def _meet(self, asked: Proposal) -> bytes:
         """Turn the peer away, or serve it; the last word to it. Its place is free before it hears that."""
         refusal = self._refusal(asked)
         if refusal is None:
-            try:
-                return self._serve_all(asked)
-            finally:
-                self._acceptor.slots.give_back(self._address, only_echo=asked.only_echo)
+            place = self._acceptor.slots.take(self.address, only_echo=asked.only_echo)
+            if place is not None:
+                self.is_served = True
+                try:
+                    return self._serve_all(asked)
+                finally:
+                    self._acceptor.slots.give_back(self.address, place)
+            refusal = _Refusal((2, 3, 2), TurnedAway.NO_PLACE, "no place is free")
         titles = {"calling_ae_title": asked.calling_ae_title, "called_ae_title": asked.called_ae_title}
         self._acceptor.turned_away(
-            Rejection(why=refusal.why, reason=refusal.reason, peer=self._address, **titles),
+            Rejection(why=refusal.why, reason=refusal.reason, peer=self.address, **titles),
         )
         time.sleep(_REJECTION_AFTER_S)
         return rejection(*refusal.answer)
 
     def _refusal(self, asked: Proposal) -> _Refusal | None:
-        """Why not; None with a place taken."""
+        """Why not, as far as the peer itself goes."""
         acceptor = self._acceptor
         if not asked.speaks_version_1:
             return _Refusal((1, 2, 2), TurnedAway.PROTOCOL, "the protocol version is not 1")
@@ -146,12 +152,10 @@ class Association:
             return _Refusal((1, 1, 2), TurnedAway.PROTOCOL, "the application context name is not that of DICOM")
         if asked.called_ae_title != acceptor.ae_title:
             return _Refusal((1, 1, 7), TurnedAway.CALLED_AE_TITLE, "Called AE title not recognised")
-        if not any(source.admits(asked.calling_ae_title, self._address) for source in acceptor.admitted):
+        if not any(source.admits(asked.calling_ae_title, self.address) for source in acceptor.admitted):
             return _Refusal((1, 1, 3), TurnedAway.NOT_ADMITTED, "calling AE title and address are not admitted")
         if not asked.only_echo and acceptor.refuses():
             return _Refusal((2, 3, 2), TurnedAway.NO_ROOM, "nothing can be stored for the moment")
-        if not acceptor.slots.take(self._address, only_echo=asked.only_echo):
-            return _Refusal((2, 3, 2), TurnedAway.NO_PLACE, "no place is free")
         return None
 
     def _serve_all(self, asked: Proposal) -> bytes:
@@ -162,7 +166,7 @@ class Association:
         _log_refused_classes(self._source, accepted)
         last_words = b""
         try:
-            self._connection.sendall(accepted.pdu)
+            self._stream.write(accepted.pdu)
             last_words = self._serve(ECHO_IDLE_S if asked.only_echo else IDLE_S)
         except OSError:
             pass  # the connection broke
@@ -174,7 +178,7 @@ class Association:
 
     def _serve(self, idle_s: float) -> bytes:
         """Messages until the peer releases or aborts the association, is silent for too long or gone; the last word."""
-        while (pdu := self._reader.read(MESSAGE_IDLE_S if self._message else idle_s)) is not None:
+        while (pdu := self._stream.read(MESSAGE_IDLE_S if self._message else idle_s)) is not None:
             kind, content = pdu
             if kind == PduType.P_DATA:
                 for fragment in fragments(content):
@@ -251,7 +255,7 @@ class Association:
         status, comment = self._outcome(message, command)
         self._message = None
         pdus = command_pdus(message.context_id, response(command, status, comment), longest=self._longest)
-        self._connection.sendall(pdus)
+        self._stream.write(pdus)
 
     def _outcome(self, message: _Message, command: Command) -> tuple[int, str]:
         """Status and comment of the response."""
@@ -276,7 +280,7 @@ class Association:
 
     def _row_id(self) -> int:
         if self._row is None:
-            self._row = self._receiver.association_opened(calling_ae_title=self._source, peer=self._address)
+            self._row = self._receiver.association_opened(calling_ae_title=self._source, peer=self.address)
         return self._row
 
     def _end_row(self, ending: str) -> None:
@@ -299,12 +303,15 @@ def _log_refused_classes(source: str, accepted: Acceptance) -> None:
 def _close(connection: socket.socket) -> None:
     """Close once the peer has read the last word, or after a while: unread bytes would reset the connection."""
     try:
+        if isinstance(connection, ssl.SSLSocket):
+            connection.settimeout(_LINGER_S)
+            connection.unwrap()
         socket.socket.shutdown(connection, socket.SHUT_WR)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(_LINGER_S), 0))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, int(_LINGER_S * 1e6)))
         until = time.monotonic() + _LINGER_S
         while time.monotonic() < until and socket.socket.recv(connection, 65536):
             pass
-    except (OSError, ssl.SSLError):
+    except (OSError, ValueError):
         pass
     finally:
         connection.close()

@@ -51,11 +51,6 @@ class Command:
         """A UID as it came, without its padding; "" where there is none. It need not be one."""
         return self.elements.get(tag, b"").decode("latin-1").rstrip("\0 ")
 
-    def number(self, tag: Tag) -> int | None:
-        """An unsigned short; None where there is none."""
-        value = self.elements.get(tag, b"")
-        return int.from_bytes(value, "little") if len(value) == 2 else None
-
 
 def parse_command(encoded: bytes) -> Command:
     """A request from its command set. Raises BrokenPdu where it is none that can be answered."""

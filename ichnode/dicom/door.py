@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 
 ARRIVAL_S = 10.0  # from the connection, or the end of the TLS handshake, to the last byte of the A-ASSOCIATE-RQ
 HANDSHAKE_S = 5.0
-SEND_S = 10.0  # for the peer to take what it is sent
 _MOST_WAITING = 1000
 _BACKLOG = 512
 _TICK_S = 0.25
@@ -81,7 +80,8 @@ class Door:
     ) -> None:
         self._tls, self._opened, self._turned_away, self._tick = tls, opened, turned_away, tick
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        both = host == "::"  # and IPv4
+        self._listening = socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=both)
         self._listening.setblocking(False)
         self._waiting: dict[socket.socket, _Arrival] = {}  # the longest waiting first
         self._selector = selectors.DefaultSelector()
@@ -167,8 +167,13 @@ class Door:
             return
         patience = HANDSHAKE_S if self._tls else ARRIVAL_S
         arrival = _Arrival(connection, address, time.monotonic() + patience, shakes_hands=bool(self._tls))
+        try:
+            self._selector.register(connection, selectors.EVENT_READ, arrival)
+        except OSError as problem:  # the system watches no more of them
+            log.error("connection_not_watched", extra={"peer": address, "detail": str(problem.strerror)})
+            connection.close()
+            return
         self._waiting[connection] = arrival
-        self._selector.register(connection, selectors.EVENT_READ, arrival)
         self._advance(arrival)  # often its first PDU is there already
 
     def _advance(self, arrival: _Arrival) -> None:
@@ -214,8 +219,6 @@ class Door:
         self._forget(arrival)
         try:
             connection.setblocking(True)
-            # settimeout() would poll before every read and write
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(SEND_S), 0))
             self._opened(connection, arrival.address, bytes(arrival.begun[HEAD_BYTES:]))
         except (OSError, RuntimeError) as problem:  # the peer left, or there can be no further thread
             log.error("association_not_started", extra={"peer": arrival.address, "detail": str(problem)})

@@ -1,10 +1,11 @@
 """PDUs of the DICOM upper layer (PS3.8 9.3): read whole, in time and up to a length, and written.
 
 A received length is compared with what is allowed before anything is read, and every PDU has a deadline for the whole
-of it, however its bytes trickle in. Reads are large and blocking: nobody polls.
+of it, however its bytes trickle in, or out. Reads are large and blocking: nobody polls.
 """
 
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from ichnode.errors import IchnodeError
 
 HEAD_BYTES = 6
 PDU_S = 10.0  # for one PDU, from its first byte to its last
+SEND_S = 10.0  # for the peer to take what it is sent
 LONGEST_ASSOCIATE_RQ = 1024**2  # bytes after the head
 _READ_AHEAD = 256 * 1024  # bytes
 _LEAST_FRAGMENT = 2  # bytes; who reads less gets this all the same
@@ -73,22 +75,31 @@ class Fragment(NamedTuple):
     data: memoryview  # valid until the next PDU is read
 
 
-class PduReader:
-    """Reads from one connection; another thread watches `deadline` and calls `give_up` when it is over."""
+class PduStream:
+    """Reads and writes on one connection; another thread watches `deadline` and calls `give_up` when it is over."""
 
     def __init__(self, connection: socket.socket, *, longest: int) -> None:
         self._connection = connection
         self._longest = longest
         self._buffer = memoryview(bytearray(max(_READ_AHEAD, longest + HEAD_BYTES)))
         self._start = self._end = 0  # what of the buffer is not yet read out
-        self._given_up = False
-        self.deadline = _NEVER  # time.monotonic() at which what is waited for must be there
+        self._given_up = self._writes = False
+        self.deadline = _NEVER  # time.monotonic() at which what is waited for must be there, or gone
 
     def give_up(self) -> None:
-        """From any thread: read nothing any more. Who reads learns that the connection ended."""
+        """From any thread: read nothing any more, and stop writing. Who reads learns that the connection ended."""
         self._given_up = True
         with suppress(OSError):  # it is gone already
-            socket.socket.shutdown(self._connection, socket.SHUT_RD)  # TLS or not, the plain socket under it
+            how = socket.SHUT_RDWR if self._writes else socket.SHUT_RD
+            socket.socket.shutdown(self._connection, how)  # TLS or not, the plain socket under it
+
+    def write(self, content: bytes) -> None:
+        """Send it within SEND_S. Raises OSError."""
+        self.deadline, self._writes = time.monotonic() + SEND_S, True
+        try:
+            self._connection.sendall(content)
+        finally:
+            self.deadline, self._writes = _NEVER, False
 
     def read(self, idle_s: float) -> tuple[PduType, memoryview] | None:
         """Type and content of the next PDU, which must begin within `idle_s`; None where the connection ends.
@@ -121,11 +132,20 @@ class PduReader:
                 unread = bytes(self._buffer[self._start : self._end])
                 self._buffer[: len(unread)] = unread
                 self._start, self._end = 0, len(unread)
-            read = self._connection.recv_into(self._buffer[self._end :])
+            read = self._receive()
             if not read or self._given_up:
                 return False
             self._end += read
         return True
+
+    def _receive(self) -> int:
+        """Bytes that came; 0 at the end, or when the time is over."""
+        if isinstance(self._connection, ssl.SSLSocket):  # of which one side cannot be shut: TLS would be broken then
+            self._connection.settimeout(max(0.01, self.deadline - time.monotonic()))
+        try:
+            return self._connection.recv_into(self._buffer[self._end :])
+        except TimeoutError:
+            return 0
 
 
 def check_head(kind: int, length: int, *, longest: int) -> None:

@@ -21,7 +21,7 @@ from ichnode.dicom.receiver import Receiver
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 2 * 1024**3  # of one object
-_NEGOTIATING = 64  # threads beside those of the places: for peers that are still to be turned away
+_NEGOTIATING, _NEGOTIATING_EACH = 256, 32  # peers who have no place yet, or get none: in all, of one address
 _STOP_S = 2.0  # for associations to end
 
 
@@ -61,7 +61,6 @@ class StorageSCP:
             refuses=refuses,
             most_bytes=most_bytes,
         )
-        self._most_threads = max_associations + _NEGOTIATING
         self._associations: list[Association] = []
         self._lock = Lock()
         self._door = Door(host, port, tls=tls, opened=self._opened, turned_away=self._turn_away, tick=self._tick)
@@ -101,7 +100,8 @@ class StorageSCP:
         """A peer stands in the door, and its request is there."""
         with self._lock:
             self._forget_ended()
-            if len(self._associations) >= self._most_threads:
+            negotiating = [a.address for a in self._associations if not a.is_served]
+            if len(negotiating) >= _NEGOTIATING or negotiating.count(address) >= _NEGOTIATING_EACH:
                 self._turn_away(Rejection(why=TurnedAway.NO_PLACE, reason="too many at once", peer=address))
                 connection.send(rejection(2, 3, 1))  # temporary congestion
                 connection.close()

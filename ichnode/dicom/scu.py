@@ -133,6 +133,8 @@ def _prepare(timeout_s: float) -> Callable[[Any], None]:
     def prepare(event: Any) -> None:
         connection = event.assoc.dul.socket.socket
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if isinstance(connection, ssl.SSLSocket):  # which waits for more itself, whatever the socket is told
+            connection.settimeout(timeout_s)
         for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             connection.setsockopt(socket.SOL_SOCKET, direction, limit)
 

@@ -118,7 +118,8 @@ def _post(service: StowService, batch: Sequence[tuple[Outgoing, int]]) -> _Answe
         ):
             return _answer(response, time.monotonic() + service.response_timeout_s)
     except httpx.HTTPError as problem:
-        detail = f"no answer from {service.url}: {type(problem).__name__} {problem}".strip()
+        said = "" if isinstance(problem, httpx.LocalProtocolError) else str(problem)  # which quotes what we would send
+        detail = f"no answer from {service.url}: {type(problem).__name__} {said}".strip()
         raise DeliveryError(None, detail, permanent=False) from problem
     except OSError as problem:  # a result, a token, a password, a certificate
         raise DeliveryError(None, f"cannot be read: {problem}", permanent=False) from problem
@@ -142,6 +143,9 @@ def _trust(service: StowService) -> ssl.SSLContext:
 
 def _bearer(service: StowService) -> dict[str, str]:
     token = service.token_file.read_text("utf-8").strip() if service.token_file else service.token
+    if token and not all("!" <= character <= "~" for character in token):
+        where = service.token_file or "token"
+        raise DeliveryError(None, f"{where} is no bearer token: one word of ASCII is needed", permanent=False)
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 

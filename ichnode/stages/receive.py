@@ -15,7 +15,7 @@ from ichnode.dicom.receiver import StoreRequest
 from ichnode.dicom.statuses import StoreStatus
 from ichnode.domain.identity import is_uid
 from ichnode.domain.study import HeaderValue, Instance
-from ichnode.errors import DatasetTooLarge, MalformedDataset, NotStored
+from ichnode.errors import DatasetTooLarge, MalformedDataset, NotStored, Undecided
 from ichnode.imaging.header import inflated, scan, without_places
 from ichnode.imaging.salvage import salvage
 from ichnode.metrics import Metrics
@@ -23,6 +23,10 @@ from ichnode.storage.files import FileStore, Part
 from ichnode.storage.intake import Intake, Kept
 
 log = logging.getLogger(__name__)
+
+_LOOK_EVERY_BYTES = 8 * 1024**2  # at what is free, while a long data set comes in
+_PIECES_A_LOOK = 32  # ... or is inflated
+_SALVAGED_BYTES = 64 * 1024**2  # of a data set that does not parse, so much is looked at
 
 
 class ReceiveStage:
@@ -50,7 +54,9 @@ class ReceiveStage:
         try:
             return self._intake.open_association(calling_ae_title=calling_ae_title, peer=peer, at=self._clock())
         except SQLAlchemyError as problem:
-            raise NotStored(StoreStatus.OUT_OF_RESOURCES, "the ledger cannot be written now") from problem
+            refusal = NotStored(StoreStatus.OUT_OF_RESOURCES, "the ledger cannot be written now")
+            self._tell(refusal, source=calling_ae_title, sop_instance_uid="")
+            raise refusal from problem
 
     def association_closed(self, association_id: int, *, ending: str) -> None:
         """Note the ending: a released association is part of the evidence that a study is complete."""
@@ -59,9 +65,8 @@ class ReceiveStage:
 
     def begin(self, request: StoreRequest) -> "IncomingInstance":
         """A data set follows; what the command alone shows to be wrong is refused with NotStored."""
-        with self._told(request):
-            if not self._store.has_room():
-                raise NotStored(StoreStatus.OUT_OF_RESOURCES, "too little free disk space")
+        with self.told(request):
+            self.must_have_room()
             if not is_uid(request.sop_instance_uid):
                 raise NotStored(StoreStatus.INVALID_SOP_INSTANCE, "the Affected SOP Instance UID is not a UID")
             if request.sop_class_uid != request.abstract_syntax_uid:
@@ -69,26 +74,38 @@ class ReceiveStage:
             with _disk_errors():
                 return IncomingInstance(self, request, self._store.begin())
 
+    def must_have_room(self) -> None:
+        """Raises NotStored where too little is free."""
+        if not self._store.has_room():
+            raise NotStored(StoreStatus.OUT_OF_RESOURCES, "too little free disk space")
+
     @contextmanager
-    def _told(self, request: StoreRequest) -> Iterator[None]:
+    def told(self, request: StoreRequest) -> Iterator[None]:
         """A refusal is logged and counted."""
         try:
             yield
         except NotStored as refusal:
-            status = f"0x{refusal.status:04X}"
-            self._metrics.instances_refused.labels(status).inc()
-            extra = {"source": request.source, "status": status, "detail": refusal.comment}
-            log.warning("not_stored", extra={**extra, "sop_instance_uid": request.sop_instance_uid})
+            self._tell(refusal, source=request.source, sop_instance_uid=request.sop_instance_uid)
             raise
 
-    def _keep(self, request: StoreRequest, part: Part, *, size_bytes: int, sha256: str) -> None:
+    def _tell(self, refusal: NotStored, *, source: str, sop_instance_uid: str) -> None:
+        status = f"0x{refusal.status:04X}"
+        self._metrics.instances_refused.labels(status).inc()
+        extra = {"source": source, "status": status, "detail": refusal.comment}
+        log.warning("not_stored", extra={**extra, "sop_instance_uid": sop_instance_uid})
+
+    def keep(self, request: StoreRequest, part: Part, *, size_bytes: int, sha256: str) -> None:
         """File fsynced and published, row committed. Raises NotStored, and leaves no file then that no row has."""
         began = time.perf_counter()
-        header = self._header(request, part)
-        _check(request, header)
-        with _disk_errors():
-            file = part.publish()
-        kept = self._keep_row(request, header, file, size_bytes=size_bytes, sha256=sha256)
+        try:
+            header = self._header(request, part)
+            _check(request, header)
+            with _disk_errors():
+                file = part.publish()
+        except BaseException:
+            part.discard()
+            raise
+        kept = self._keep_row(request, header, part, file, size_bytes=size_bytes, sha256=sha256)
         if kept is Kept.NEW:
             self._metrics.store_bytes.inc(size_bytes)
             self._wake()
@@ -115,14 +132,16 @@ class ReceiveStage:
             except MalformedDataset as problem:
                 if not self._lenient:
                     raise NotStored(StoreStatus.CANNOT_UNDERSTAND, str(problem)) from None
-                header = _salvaged(content[start:], request.transfer_syntax_uid, str(problem))
+                header = _salvaged(content[start : start + _SALVAGED_BYTES], request.transfer_syntax_uid, str(problem))
         return header | {"DataSetOffset": start}
 
     def _inflated_header(self, content: mmap, start: int) -> dict[str, HeaderValue]:
         """Of a deflated data set, by way of the disk: what a small one inflates to need not fit into memory."""
         scratch = self._store.begin()
         try:
-            for piece in inflated(content, start=start):
+            for number, piece in enumerate(inflated(content, start=start)):
+                if number % _PIECES_A_LOOK == 0:
+                    self.must_have_room()
                 scratch.write(piece)
             with scratch.reading() as whole:
                 return without_places(scan(whole, ExplicitVRLittleEndian))
@@ -130,7 +149,14 @@ class ReceiveStage:
             scratch.discard()
 
     def _keep_row(
-        self, request: StoreRequest, header: dict[str, HeaderValue], file: Path, *, size_bytes: int, sha256: str
+        self,
+        request: StoreRequest,
+        header: dict[str, HeaderValue],
+        part: Part,
+        file: Path,
+        *,
+        size_bytes: int,
+        sha256: str,
     ) -> Kept:
         instance = Instance(
             sop_instance_uid=request.sop_instance_uid,
@@ -145,7 +171,10 @@ class ReceiveStage:
         )
         try:
             return self._intake.keep(instance, sha256=sha256, size_bytes=size_bytes)
+        except Undecided as problem:  # the row may still come, so the file stays
+            raise NotStored(StoreStatus.OUT_OF_RESOURCES, "the ledger is slow") from problem
         except SQLAlchemyError as problem:
+            part.discard()
             raise NotStored(StoreStatus.OUT_OF_RESOURCES, "the ledger cannot be written now") from problem
 
 
@@ -153,9 +182,9 @@ class IncomingInstance:
     """A data set on its way into its file: implements `dicom.receiver.Incoming`."""
 
     def __init__(self, stage: ReceiveStage, request: StoreRequest, part: Part) -> None:
-        self._stage, self._request, self._part = stage, request, part
+        self.stage, self.request, self._part = stage, request, part
         self._digest = hashlib.sha256(request.transfer_syntax_uid.encode() + b"\0")
-        self._size_bytes = 0
+        self._size_bytes, self._next_look = 0, _LOOK_EVERY_BYTES
         try:
             with _disk_errors():
                 part.write(request.file_header)
@@ -165,22 +194,18 @@ class IncomingInstance:
 
     def write(self, fragment: memoryview) -> None:
         """To the disk at once: memory stays as it is, however large the instance."""
-        with self._stage._told(self._request), _disk_errors():
+        with self.stage.told(self.request), _disk_errors():
+            if self._size_bytes >= self._next_look:
+                self.stage.must_have_room()
+                self._next_look += _LOOK_EVERY_BYTES
             self._part.write(fragment)
         self._digest.update(fragment)
         self._size_bytes += len(fragment)
 
     def keep(self) -> None:
         """Durable file and committed row, or NotStored."""
-        try:
-            with self._stage._told(self._request):
-                self._stage._keep(
-                    self._request, self._part, size_bytes=self._size_bytes, sha256=self._digest.hexdigest()
-                )
-        except NotStored as refusal:
-            if refusal.status != StoreStatus.OTHER_BYTES_STORED:  # which are put aside
-                self._part.discard()
-            raise
+        with self.stage.told(self.request):
+            self.stage.keep(self.request, self._part, size_bytes=self._size_bytes, sha256=self._digest.hexdigest())
 
     def discard(self) -> None:
         """Nothing stays of it."""

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from sqlalchemy import Engine, case, insert, or_, select, update
 
-from ichnode.domain.job import JobState
 from ichnode.storage.outbox import DELIVERY_QUERY, Delivery, as_delivery
 from ichnode.storage.schema import commitments, deliveries, jobs, reading
 
@@ -29,7 +28,7 @@ class Commitments:
         first = (
             select(deliveries.c.job_id)
             .join(jobs, jobs.c.id == deliveries.c.job_id)
-            .where(*waiting, jobs.c.state == JobState.DELIVERING, jobs.c.id.not_in(being_sent))
+            .where(*waiting, jobs.c.id.not_in(being_sent))
             .order_by(deliveries.c.next_attempt_at, deliveries.c.id)
             .limit(1)
             .scalar_subquery()

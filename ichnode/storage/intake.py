@@ -13,11 +13,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, bindparam, case, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as LedgerTimeoutError
 
 from ichnode.domain.audit import AuditEvent, AuditOutcome, pseudonym
 from ichnode.domain.study import Arrival, Instance, Series, StudySnapshot
+from ichnode.errors import Undecided
 from ichnode.storage.audit import append_audit
 from ichnode.storage.schema import associations, begin_within, conflicts, instances, purged_instances, reading, studies
 
@@ -104,7 +104,10 @@ class Intake:
         except LedgerTimeoutError:
             if kept.cancel():
                 raise
-        return kept.result(timeout=LOCK_TIMEOUT_S)
+        try:
+            return kept.result(timeout=LOCK_TIMEOUT_S)
+        except TimeoutError as problem:
+            raise Undecided("the ledger is slow") from problem
 
     def _commit_arrived(self) -> None:
         """One transaction for every row that waits; each learns what became of it, or why the transaction failed.
@@ -116,7 +119,7 @@ class Intake:
         try:
             with begin_within(self._engine, min((one.until for one in batch), default=0.0) - time.monotonic()) as db:
                 outcomes = [_keep(db, one.row) for one in batch]
-        except SQLAlchemyError as problem:
+        except Exception as problem:  # whatever it is, nobody may wait for an answer that does not come
             for one in batch:
                 one.kept.set_exception(problem)
         else:

@@ -149,9 +149,15 @@ class Outbox:
             return [as_delivery(row._mapping) for row in db.execute(query.order_by(deliveries.c.id))]
 
     def _settle(self, delivery: Delivery, *, at: float, **values: Any) -> JobState | None:
-        """Set the last word on one delivery, and on its job when it was the last one open."""
+        """Set the last word on one delivery, and on its job when it was the last one open.
+
+        Nothing changes where somebody else had that word; but what was cancelled on its way and taken all the same is
+        delivered.
+        """
+        also = ("cancelled",) if values["state"] == "delivered" else ()
         with self._engine.begin() as db:
-            _update(db, delivery, **values)
+            if not _update(db, delivery, *also, **values):
+                return None
             _audit_destination(db, delivery, at)
             of_job = deliveries.c.job_id == delivery.job_id
             still_open = db.execute(select(deliveries.c.id).where(of_job, deliveries.c.state.in_(OPEN)).limit(1))
@@ -195,12 +201,15 @@ def _audit_destination(db: Connection, delivery: Delivery, at: float) -> None:
     append_audit(db, AuditEvent.RESULTS_DELIVERED, who=NODE, what=what, at=at, outcome=outcome)
 
 
-def _update(db: Connection, delivery: Delivery, **values: Any) -> None:
-    """Only a delivery that is still in the state in which it was read changes; what ends `pending` was an attempt."""
+def _update(db: Connection, delivery: Delivery, *also: str, **values: Any) -> bool:
+    """Only a delivery that is still in the state in which it was read, or in one of `also`, changes; whether it did.
+
+    What ends `pending` was an attempt.
+    """
     if delivery.state == "pending":
         values = {"attempts": deliveries.c.attempts + 1} | values
-    unchanged = deliveries.c.id == delivery.id, deliveries.c.state == delivery.state
-    db.execute(update(deliveries).where(*unchanged).values(**values))
+    unchanged = deliveries.c.id == delivery.id, deliveries.c.state.in_([delivery.state, *also])
+    return db.execute(update(deliveries).where(*unchanged).values(**values)).rowcount == 1
 
 
 def _refuse_without_stand_in(db: Connection, job_id: int) -> None:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 from pydicom.uid import CTImageStorage
 
-from ichnode.dicom.admission import ECHO_SLOTS, Slots
+from ichnode.dicom.admission import Place, Slots
 
 
 def rejection(association):
@@ -47,12 +47,19 @@ def test_one_address_cannot_take_every_place(start_receiving, associate):
 
 def test_places_are_counted_for_each_address_and_given_back():
     slots = Slots(in_all=3, per_address=2)
-    assert [slots.take(a, only_echo=False) for a in ("a", "a", "a", "b", "c")] == [True, True, False, True, False]
-    slots.give_back("a", only_echo=False)
-    assert slots.take("c", only_echo=False)
-    assert [slots.take("x", only_echo=True) for _ in range(ECHO_SLOTS + 1)] == [True] * ECHO_SLOTS + [False]
-    slots.give_back("x", only_echo=True)
-    assert slots.take("y", only_echo=True)
+    taken = [slots.take(address, only_echo=False) for address in ("a", "a", "a", "b", "c")]
+    assert taken == [Place.ANY, Place.ANY, None, Place.ANY, None]
+    slots.give_back("a", Place.ANY)
+    assert slots.take("c", only_echo=True) is Place.ANY
+
+
+def test_an_echo_takes_a_place_of_its_own_only_when_there_is_no_other_and_of_one_address_not_every_one():
+    slots = Slots(in_all=1, per_address=1)
+    taken = [slots.take("a", only_echo=True) for _ in range(4)]
+    assert taken == [Place.ANY, Place.ECHO, Place.ECHO, None]
+    assert [slots.take(address, only_echo=True) for address in ("b", "c", "d")] == [Place.ECHO, Place.ECHO, None]
+    slots.give_back("a", Place.ECHO)
+    assert slots.take("d", only_echo=True) is Place.ECHO
 
 
 @pytest.mark.parametrize("begins_with", [b"", b"\1", b"\1\0\0\0\1\0" + bytes(100)], ids=["nothing", "a byte", "a part"])
@@ -81,11 +88,9 @@ def test_more_peers_than_may_wait_push_out_the_one_that_waits_longest(start_rece
 def test_an_association_that_can_only_echo_does_not_hold_its_place_for_long(start_receiving, associate, monkeypatch):
     monkeypatch.setattr("ichnode.dicom.association.ECHO_IDLE_S", 1)
     port = start_receiving().port
-    silent = [associate(port) for _ in range(ECHO_SLOTS)]
-    for association in silent:
-        association.join(10)
-        assert association.is_aborted
-    assert associate(port).send_c_echo().Status == 0x0000
+    silent = associate(port)
+    silent.join(10)
+    assert silent.is_aborted
 
 
 def test_a_peer_that_is_rejected_gets_its_answer_and_the_connection_ends(start_receiving):

@@ -16,6 +16,8 @@ from ichnode.dicom.statuses import Verdict
 from ichnode.dicom.tls import TlsFiles, client_context, server_context
 from ichnode.errors import ConfigError, DeliveryError
 from ichnode.phantom import REGULAR, head_ct
+from tests.benchmarks.fast_sender import _associate_request
+from tests.hostile import commands, pdus
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +151,22 @@ def test_peers_that_hang_in_their_handshake_delay_nobody_and_are_let_go(port, ma
     for peer in silent:
         assert peer.recv(1) == b""
         peer.close()
+
+
+@pytest.mark.parametrize("secure", [True, False], ids=["TLS", "plain"])
+def test_a_peer_that_does_not_read_its_answers_is_let_go(start_receiving, make_files, monkeypatch, secure):
+    monkeypatch.setattr("ichnode.dicom.pdu.SEND_S", 1)
+    port = start_receiving(tls=server_context(make_files()) if secure else None).port
+    with socket.socket() as plain:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        plain.settimeout(10)
+        plain.connect(("127.0.0.1", port))
+        peer = client_context(make_files()).wrap_socket(plain, server_hostname="127.0.0.1") if secure else plain
+        peer.sendall(_associate_request("ICHNODE", "SCANNER"))
+        assert peer.recv(1) == b"\2"
+        echoes = pdus.message(1, commands.echo_rq()) * 1000
+        with pytest.raises((ConnectionError, ssl.SSLError)):
+            peer.sendall(echoes * 200)
 
 
 def test_a_destination_whose_certificate_is_for_another_host_gets_nothing(port, make_files, ct):

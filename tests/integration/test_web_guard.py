@@ -60,7 +60,7 @@ def test_nothing_but_reading_is_served(start_web, method):
 def test_a_token_is_asked_for_where_there_is_one_but_not_of_probes(start_web, files, caplog):
     web = start_web({"token_file": files / "token"})
     assert web.get("/api/jobs", headers={"Authorization": "Bearer a-long-token"}).status_code == 200
-    for shown in ("", "Bearer a-long-tokeN", "Basic YTpi", "x"):
+    for shown in ("", "Bearer a-long-tokeN", "Basic YTpi", "Basic \xe9", "x"):
         answer = web.get("/metrics", headers={"Authorization": shown})
         assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="ichnode"')
     assert (web.get("/livez").status_code, web.get("/readyz").status_code) == (200, 503)
@@ -109,6 +109,10 @@ def test_over_tls_the_files_of_tls_are_shown(start_web, files):
             "web: :: is reached from elsewhere: set tls = true, or behind_proxy = true",
         ),
         ({"host": "10.0.0.1", "token_file": "t", "tls": True}, "web.tls: needs [tls]"),
+        (
+            {"behind_proxy": True},
+            "web: 127.0.0.1 is reached from elsewhere: set token_file, or username and password_file",
+        ),
         ({"username": "u"}, "web: username and password_file belong together"),
     ],
 )

@@ -15,7 +15,7 @@ from ichnode.dicom.contexts import accepted_contexts
 from ichnode.dicom.negotiation import BLANK, acceptance, proposal
 from ichnode.dicom.pdu import (
     BrokenPdu,
-    PduReader,
+    PduStream,
     PduType,
     Reason,
     abort,
@@ -54,7 +54,7 @@ def pdu(kind, content):
 
 def test_pdus_are_read_whole_however_they_are_cut_and_the_buffer_is_used_again(connected):
     ours, theirs = connected
-    reader = PduReader(ours, longest=300_000)
+    reader = PduStream(ours, longest=300_000)
     for size in (0, 1, 200_000, 300_000, 5, 299_999, 70_000):
         content = bytes([size % 251]) * size
         sender = Thread(target=theirs.sendall, args=(pdu(4, content),))
@@ -81,13 +81,13 @@ def test_a_pdu_is_refused_by_its_head(connected, head, reason):
     ours, theirs = connected
     theirs.sendall(head)
     with pytest.raises(BrokenPdu) as refused:
-        PduReader(ours, longest=1000).read(5)
+        PduStream(ours, longest=1000).read(5)
     assert refused.value.reason is reason
 
 
 def test_who_reads_learns_of_giving_up_as_of_an_end(connected):
     ours, _ = connected
-    reader = PduReader(ours, longest=1000)
+    reader = PduStream(ours, longest=1000)
     reader.give_up()
     assert reader.read(5) is None
 
