@@ -18,7 +18,7 @@ from rich.table import Table
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from ichnode import __version__, logs, service
+from ichnode import __version__, faults, logs, service
 from ichnode.config import Settings, example, load_settings
 from ichnode.domain.audit import AuditEvent, pseudonym
 from ichnode.domain.job import JobState
@@ -69,6 +69,7 @@ def serve(config: ConfigOption = None) -> None:
     settings = _settings(config)
     logs.set_up()
     try:
+        faults.announce()
         node = Node(settings)
         node.start()
     except (IchnodeError, OSError) as problem:

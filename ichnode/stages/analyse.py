@@ -13,6 +13,7 @@ from pathlib import Path
 from ichnode.domain.job import Job, JobState
 from ichnode.domain.reasons import Reason
 from ichnode.errors import InferenceError, RefusedSeries, StaleClaim
+from ichnode.faults import point
 from ichnode.inference.worker import Worker
 from ichnode.metrics import Metrics
 from ichnode.results.provenance import PredecessorReport, Role, RunContext
@@ -71,6 +72,7 @@ class AnalyseStage:
         return worked
 
     def _analyse(self, job: Job) -> bool:
+        point("job_claimed", job.study_instance_uid)
         try:
             self._keep(job, self._worker.run(self._request(job), self._deadline_s))
         except RefusedSeries as refusal:
@@ -141,6 +143,7 @@ class AnalyseStage:
                         size_bytes=len(composed.encoded),
                     )
                 )
+                point("result_kept", job.study_instance_uid)
             state = self._ledger.finish_analysis(
                 job,
                 files,
@@ -153,6 +156,7 @@ class AnalyseStage:
             if state is None:
                 for kept in files:
                     Path(kept.file).unlink()
+        point("outbox_filled", job.study_instance_uid)
         for step, seconds in analysis.seconds.items():
             self._metrics.stage_seconds.labels(step).observe(seconds)
         if "infer" in analysis.seconds:

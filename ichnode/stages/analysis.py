@@ -16,6 +16,7 @@ from ichnode.domain.findings import Findings, ModelEstimates
 from ichnode.domain.reasons import Reason
 from ichnode.domain.study import Series
 from ichnode.errors import RefusedSeries
+from ichnode.faults import point
 from ichnode.imaging.prediction import Prediction, Saliency
 from ichnode.imaging.quality import check_head
 from ichnode.imaging.series_reader import read_volume
@@ -89,8 +90,10 @@ class AnalyserSettings:
     def __call__(self) -> Callable[[AnalysisRequest], Analysis]:
         """Load the models once; the function that analyses with them."""
         device = choose_device(self.device)
+        hematoma = Predictor(load_for("hematoma", self.bundles["hematoma"], device), device)
+        point("models_loading")
         models = Models(
-            hematoma=Predictor(load_for("hematoma", self.bundles["hematoma"], device), device),
+            hematoma=hematoma,
             forecasters={
                 pipeline: forecaster(load_for(pipeline, self.bundles[pipeline], device), device)
                 for pipeline, forecaster in FORECASTERS.items()
@@ -129,6 +132,7 @@ def analyse(
     clock.step("read")
     sources = _headers(request.series, volume.grid.sop_instance_uids)
     prediction = models.hematoma.predict(volume)
+    point("mid_inference", request.series.study_instance_uid)
     findings = quantify(prediction, volume, models.hematoma.bundle.manifest.thresholds)
     told = clinical.of(str(sources[0].get("AccessionNumber") or ""))
     known = {**_known_of(sources[0]), **told}

@@ -16,6 +16,7 @@ from ichnode.dicom.statuses import StoreStatus
 from ichnode.domain.identity import is_uid
 from ichnode.domain.study import HeaderValue, Instance
 from ichnode.errors import DatasetTooLarge, MalformedDataset, NotStored
+from ichnode.faults import point
 from ichnode.imaging.header import inflated, scan, without_places
 from ichnode.imaging.salvage import salvage
 from ichnode.metrics import Metrics
@@ -88,7 +89,9 @@ class ReceiveStage:
         _check(request, header)
         with _disk_errors():
             file = part.publish()
+        point("file_published", request.sop_instance_uid)
         kept = self._keep_row(request, header, file, size_bytes=size_bytes, sha256=sha256)
+        point("instance_committed", request.sop_instance_uid)
         if kept is Kept.NEW:
             self._metrics.store_bytes.inc(size_bytes)
             self._wake()
@@ -167,6 +170,7 @@ class IncomingInstance:
         """To the disk at once: memory stays as it is, however large the instance."""
         with self._stage._told(self._request), _disk_errors():
             self._part.write(fragment)
+        point("data_set_half_written", self._request.sop_instance_uid)
         self._digest.update(fragment)
         self._size_bytes += len(fragment)
 
