@@ -90,7 +90,8 @@ class Node:
         except ConfigError:
             os.close(self._lock)
             raise
-        self.ledger, self.history = Ledger(self._engine), History(self._engine)
+        self.ledger = Ledger(self._engine, routine_waits_at_most_s=settings.inference.routine_waits_at_most_s)
+        self.history = History(self._engine)
         self.intake, self.outbox = Intake(self._engine), Outbox(self._engine)
         self.refused_classes = RefusedClasses(self._engine)
         self.metrics = Metrics(
