@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # first and alone: one pinned build, whichever is in the venv already (PyPI's brings the CUDA libraries, gigabytes)
 TORCH := torch==$(shell sed -n 's/^torch==//p' constraints.txt)
 
-.PHONY: demo test lint benchmark clean
+.PHONY: demo test lint benchmark soak clean
 
 demo: $(VENV)/.installed            ## send a simulated patient's head CT through a node and show its results
 	$(BIN)/ichnode demo
@@ -21,6 +21,9 @@ lint: $(VENV)/.installed-dev
 
 benchmark: $(VENV)/.installed-dev   ## ratios to the peers that are installed
 	$(BIN)/python -m tests.benchmarks
+
+soak: $(VENV)/.installed-dev        ## hours: kills, crowds, full disks and bad company, counted (SOAK_... in tests/soak/__main__.py)
+	$(BIN)/python -m tests.soak
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
