@@ -20,7 +20,7 @@ from ichnode.errors import ConfigError
 log = logging.getLogger(__name__)
 
 POINTS: Final[Mapping[str, str]] = {  # in the order in which a study passes them
-    "models_loading": "one model of several is loaded; in the child",
+    "models_loading": "the bundles are loaded, and nothing is ready yet; in the child",
     "data_set_half_written": "one fragment of a data set is in its file",
     "file_renamed": "a file has its final name, and is not on the disk",
     "file_synced": "its content is on the disk, its name is not",

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from ichnode.domain.job import Job, JobState
 from ichnode.domain.reasons import Reason
-from ichnode.errors import InferenceError, RefusedSeries, StaleClaim
+from ichnode.errors import ConfigError, InferenceError, RefusedSeries, StaleClaim
 from ichnode.faults import point
 from ichnode.inference.worker import Worker
 from ichnode.metrics import Metrics
 from ichnode.results.provenance import PredecessorReport, Role, RunContext
-from ichnode.stages.analysis import Analysis, AnalysisRequest
+from ichnode.stages.analyser import Analysis, AnalysisRequest
 from ichnode.storage.files import FileStore
 from ichnode.storage.history import History, ResultFile
 from ichnode.storage.intake import Intake
@@ -84,6 +84,8 @@ class AnalyseStage:
                 self._ledger.give_back(job, detail="parked: the node stops", at=self._clock())
             else:
                 self._failed(job, failure.reason, failure.detail)
+        except ConfigError as problem:  # a bundle was altered since the start
+            self._failed(job, "bundle", str(problem))
         except OSError as problem:
             if problem.errno != errno.ENOSPC:
                 raise

@@ -93,7 +93,7 @@ class Serve:
         return self._process.wait(30)
 
     def get(self, path: str) -> Any:
-        answer = httpx.get(f"http://127.0.0.1:{self.web_port}{path}", trust_env=False)
+        answer = httpx.get(f"http://127.0.0.1:{self.web_port}{path}", trust_env=False, timeout=30)
         answer.raise_for_status()
         return answer.json()
 

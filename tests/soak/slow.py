@@ -3,7 +3,6 @@
 Whoever is let go is followed by another of its kind: silent from the start, a byte a second, or stuck inside a PDU.
 """
 
-import socket
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -45,7 +44,7 @@ class _Slow:
                 return  # the place of the one before is not free yet
         with suppress(OSError):
             if self.trickles:
-                self.peer.socket.send(REQUEST[self.sent : self.sent + 1], socket.MSG_DONTWAIT)
+                self.peer.socket.send(REQUEST[self.sent : self.sent + 1])
                 self.sent += 1
         if self._let_go():
             self.held_s.append(monotonic() - self.since)
@@ -59,7 +58,7 @@ class _Slow:
     def _let_go(self) -> bool:
         assert self.peer is not None
         try:
-            return self.peer.socket.recv(4096, socket.MSG_DONTWAIT) == b""
+            return self.peer.socket.recv(4096) == b""
         except BlockingIOError:
             return False
         except OSError:
@@ -108,7 +107,10 @@ def _connector(node: AttackedNode, number: int, *, stuck: bool) -> Callable[[], 
 
     def connect() -> Peer:
         peer = Peer(node.dicom_port, address=address)
-        return peer.associate().send(STUCK) if stuck else peer
+        if stuck:
+            peer.associate().send(STUCK)
+        peer.socket.setblocking(False)  # from now on one looks at it once a second
+        return peer
 
     return connect
 
