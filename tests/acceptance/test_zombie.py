@@ -113,23 +113,28 @@ def start_another(serve):
 def test_node_and_child_stopped_together_in_the_middle_of_an_analysis_deliver_once(serve, pacs, study):
     serve.start(fault="mid_inference:stop")  # every child stops there, until it is woken
     Scanner(serve.dicom_port).send_until_acknowledged(study)
-    (child,) = [p for p in psutil.Process(serve.pid).children() if "spawn_main" in " ".join(p.cmdline())]
-    wait_until(lambda: stopped(child.pid))
+    wait_until(lambda: stopped_children(serve))
     psutil.Process(serve.pid).suspend()
     _pause.wait(DEADLINE_S + 1)
-    child.resume()  # its answer and the deadline are there at the same time
+    for child in stopped_children(serve):
+        child.resume()  # its answer and the deadline are there at the same time
     psutil.Process(serve.pid).resume()
-    wake_all_children_until(serve, done=lambda: serve.get("/api/jobs")[0]["state"] in ("done", "failed"))
+
+    def wake_all_until_it_ended():
+        for child in stopped_children(serve):
+            child.resume()
+        return serve.get("/api/jobs")[0]["state"] in ("done", "failed")
+
+    wait_until(wake_all_until_it_ended)
     job = assert_delivered_once(serve, pacs, study)
     assert len(failures(job)) <= 1
     assert len(pacs.taken) == RESULTS
 
 
-def wake_all_children_until(serve, *, done):
-    def wake():
-        for process in psutil.Process(serve.pid).children():
-            with suppress(psutil.NoSuchProcess):
-                process.resume()
-        return done()
-
-    wait_until(wake)
+def stopped_children(serve):
+    found = []
+    for child in psutil.Process(serve.pid).children():
+        with suppress(psutil.NoSuchProcess):
+            if child.status() == psutil.STATUS_STOPPED:
+                found.append(child)
+    return found
