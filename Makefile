@@ -8,7 +8,7 @@ PREFIX := /opt/ichnode/.venv
 # first and alone: one pinned build, whichever is in the venv already (PyPI's brings the CUDA libraries, gigabytes)
 TORCH := torch==$(shell sed -n 's/^torch==//p' constraints.txt)
 
-.PHONY: demo test lint docs benchmark wheelhouse install-offline clean
+.PHONY: demo test lint docs benchmark soak wheelhouse install-offline clean
 
 demo: $(VENV)/.installed            ## send a simulated patient's head CT through a node and show its results
 	$(BIN)/ichnode demo
@@ -26,6 +26,9 @@ docs: $(VENV)/.installed-dev        ## the documentation site, in site/
 
 benchmark: $(VENV)/.installed-dev   ## ratios to the peers that are installed
 	$(BIN)/python -m tests.benchmarks
+
+soak: $(VENV)/.installed-dev        ## hours: kills, crowds, full disks and bad company, counted (SOAK_... in tests/soak/__main__.py)
+	$(BIN)/python -m tests.soak
 
 # all that a machine without internet needs: TORCH_INDEX=https://download.pytorch.org/whl/cpu for the small torch
 wheelhouse:                         ## ichnode and everything it needs as wheels, with their SHA-256

@@ -18,7 +18,7 @@ from rich.table import Table
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from ichnode import __version__, logs, service
+from ichnode import __version__, faults, logs, service
 from ichnode.config import Settings, example, load_settings
 from ichnode.domain.audit import AuditEvent, pseudonym
 from ichnode.domain.job import JobState
@@ -69,6 +69,7 @@ def serve(config: ConfigOption = None) -> None:
     settings = _settings(config)
     logs.set_up()
     try:
+        faults.announce()
         node = Node(settings)
         node.start()
     except (IchnodeError, OSError) as problem:
@@ -98,12 +99,12 @@ def init(file: Annotated[Path, typer.Argument(help="Where to write it.")] = Path
 @app.command()
 def check(config: ConfigOption = None) -> None:
     """Say whether a configuration is valid, or what is wrong as `section.key: reason`."""
-    from ichnode.inference.bundle import pipeline_bundles
+    from ichnode.inference.bundle import load_pipelines
     from ichnode.stages.clinical import problems_of
 
     try:
         settings = load_settings(config)
-        pipeline_bundles(settings.pipeline_bundles, settings.inference.bundles_dir)
+        load_pipelines(settings.pipeline_bundles, settings.inference.bundles_dir, "cpu")
         if settings.clinical.file and (problems := problems_of(settings.clinical.file)):
             raise ConfigError(tuple(f"clinical.file: {problem}" for problem in problems))
     except ConfigError as problem:

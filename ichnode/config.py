@@ -283,6 +283,7 @@ class Inference(_Section):
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda:\d+)$")] = "auto"
     deadline_s: Seconds = 120
+    routine_waits_at_most_s: Seconds = 900  # then it takes turns with STAT
     memory_limit_mb: Annotated[int, Field(ge=1024)] | None = None
     hematoma_bundle: str = "hematoma"
     expansion_bundle: str = "expansion"  # these for rules that run them

@@ -30,12 +30,11 @@ from ichnode.dicom.tls import TlsFiles, client_context, expires_at, server_conte
 from ichnode.domain.audit import AuditEvent
 from ichnode.domain.job import JobState
 from ichnode.errors import ConfigError
-from ichnode.inference.bundle import pipeline_bundles
 from ichnode.inference.worker import Worker
 from ichnode.metrics import Metrics
 from ichnode.results.provenance import ResultProfile, Role
 from ichnode.stages.analyse import AnalyseStage
-from ichnode.stages.analysis import AnalyserSettings, Analysis, AnalysisRequest
+from ichnode.stages.analyser import AnalyserSettings, Analysis, AnalysisRequest
 from ichnode.stages.assemble import AssembleStage
 from ichnode.stages.commit import CommitmentReports, CommitStage
 from ichnode.stages.deliver import DeliverStage, RetryPolicy, Send
@@ -91,7 +90,8 @@ class Node:
         except ConfigError:
             os.close(self._lock)
             raise
-        self.ledger, self.history = Ledger(self._engine), History(self._engine)
+        self.ledger = Ledger(self._engine, routine_waits_at_most_s=settings.inference.routine_waits_at_most_s)
+        self.history = History(self._engine)
         self.intake, self.outbox = Intake(self._engine), Outbox(self._engine)
         self.refused_classes = RefusedClasses(self._engine)
         self.metrics = Metrics(
@@ -486,10 +486,11 @@ def _commits(destination: DicomDestination | WebDestination) -> TypeGuard[DicomD
 
 
 def analyser_settings(settings: Settings) -> AnalyserSettings:
-    """What the analysing process is built from. Raises ConfigError when a bundle that is run cannot be used."""
+    """What the analysing process is built from."""
     inference, results = settings.inference, settings.results
     return AnalyserSettings(
-        bundles=pipeline_bundles(settings.pipeline_bundles, inference.bundles_dir),
+        bundles=settings.pipeline_bundles,
+        bundles_dir=inference.bundles_dir,
         device=inference.device,
         clinical=settings.clinical.file,
         profile=ResultProfile(

@@ -67,6 +67,21 @@ class Pacs:
         return {str(d.SeriesDescription).removeprefix("AI RESEARCH: "): d for d in self.taken}
 
 
+class ArchivingPacs(Pacs):
+    """Also keeps the bytes, and knows what belongs together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: dict[str, set[bytes]] = {}  # by SOP Instance UID
+
+    def _take(self, file: bytes) -> None:
+        super()._take(file)
+        self.files.setdefault(str(self.taken[-1].SOPInstanceUID), set()).add(file)
+
+    def of_study(self, study_instance_uid: str) -> set[str]:
+        return {str(d.SOPInstanceUID) for d in self.taken if d.StudyInstanceUID == study_instance_uid}
+
+
 class CommittingPacs:
     """A stock pynetdicom PACS that also commits itself to keep what it took, in a `with` block.
 

@@ -1,6 +1,8 @@
 """Who may import whom: checked over every import statement, those inside functions included."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -12,10 +14,11 @@ MAY_IMPORT = {
     "inference": {"inference", "imaging", "domain", "models"},
     "results": {"results", "imaging", "domain", "__init__"},
     "dicom": {"dicom", "domain"},
-    "storage": {"storage", "domain"},
-    "stages": {"stages", "domain", "metrics", *PARTS},
+    "storage": {"storage", "domain", "faults"},
+    "stages": {"stages", "domain", "metrics", "faults", *PARTS},
     "web": {"web", "domain", "metrics", "storage"},
     "errors": set(),
+    "faults": set(),
     "logs": set(),
     "metrics": {"domain", "__init__"},
     "config": {"domain"},
@@ -24,7 +27,7 @@ MAY_IMPORT = {
     "simulated_patient": {"phantom"},
     "node": {"config", "metrics", "stages", "web", "domain", "__init__", *PARTS},
     "demo": {"config", "node", "phantom", "simulated_patient", "stages", "domain", *PARTS},
-    "cli": {"config", "logs", "service", "node", "demo", "stages", "web", "domain", "__init__", *PARTS},
+    "cli": {"config", "faults", "logs", "service", "node", "demo", "stages", "web", "domain", "__init__", *PARTS},
     "__init__": set(),
     "__main__": {"cli"},
     "models": {"models"},
@@ -102,14 +105,10 @@ def test_networks_need_torch_and_little_else():
         for module in imported_modules(file)
         if module.split(".")[0] != "models"
     }
-    import sys
-
     assert packages - set(sys.stdlib_module_names) <= MODELS_MAY_IMPORT_PACKAGES
 
 
 def test_the_domain_is_pure():
-    import sys
-
     packages = {
         module.split(".")[0] for file in sources() if unit_of(file) == "domain" for module in imported_modules(file)
     }
@@ -130,6 +129,12 @@ def test_training_shares_images_and_domain_with_the_daemon_and_its_export_the_bu
         and not (file.parent.name in USE_BUNDLES and module.rsplit(".", 1)[0] in EXPORT_AND_EVALUATE)
     ]
     assert wrong == []
+
+
+def test_the_node_itself_loads_no_networks():
+    loaded = "import sys, ichnode.cli, ichnode.node; print(*{'torch', 'models'} & {*sys.modules})"
+    said = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert said.stdout == "\n"
 
 
 def test_the_simulator_knows_nothing_of_what_is_trained_on_it():

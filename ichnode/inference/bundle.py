@@ -83,19 +83,18 @@ def configured_bundles(bundles_dir: Path | None) -> dict[str, Path]:
     return find_bundles([shipped_bundles(), *([bundles_dir] if bundles_dir else [])])
 
 
-def pipeline_bundles(names: Mapping[str, str], bundles_dir: Path | None) -> dict[str, Path]:
-    """The folder of the bundle of each pipeline, verified. Raises ConfigError by `inference.<pipeline>_bundle`."""
-    found, folders = configured_bundles(bundles_dir), dict[str, Path]()
+def load_pipelines(names: Mapping[str, str], bundles_dir: Path | None, device: str) -> dict[str, Bundle[Any]]:
+    """The verified bundle of each pipeline, on `device`. Raises ConfigError by `inference.<pipeline>_bundle`."""
+    found, bundles = configured_bundles(bundles_dir), dict[str, Bundle[Any]]()
     for pipeline, name in names.items():
         key = f"inference.{pipeline}_bundle"
         if name not in found:
             raise ConfigError((f"{key}: there is no bundle {name!r}",))
         try:
-            load_for(pipeline, found[name], "cpu")
+            bundles[pipeline] = load_for(pipeline, found[name], device)
         except BundleError as problem:
             raise ConfigError((f"{key}: {problem.detail}",)) from None
-        folders[pipeline] = found[name]
-    return folders
+    return bundles
 
 
 def load_for(pipeline: str, folder: Path, device: str) -> Bundle[Any]:

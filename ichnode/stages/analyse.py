@@ -12,11 +12,12 @@ from pathlib import Path
 
 from ichnode.domain.job import Job, JobState
 from ichnode.domain.reasons import Reason
-from ichnode.errors import InferenceError, RefusedSeries, StaleClaim
+from ichnode.errors import ConfigError, InferenceError, RefusedSeries, StaleClaim
+from ichnode.faults import point
 from ichnode.inference.worker import Worker
 from ichnode.metrics import Metrics
 from ichnode.results.provenance import PredecessorReport, Role, RunContext
-from ichnode.stages.analysis import Analysis, AnalysisRequest
+from ichnode.stages.analyser import Analysis, AnalysisRequest
 from ichnode.storage.files import FileStore
 from ichnode.storage.history import History, ResultFile
 from ichnode.storage.intake import Intake
@@ -71,6 +72,7 @@ class AnalyseStage:
         return worked
 
     def _analyse(self, job: Job) -> bool:
+        point("job_claimed", job.study_instance_uid)
         try:
             self._keep(job, self._worker.run(self._request(job), self._deadline_s))
         except RefusedSeries as refusal:
@@ -82,6 +84,8 @@ class AnalyseStage:
                 self._ledger.give_back(job, detail="parked: the node stops", at=self._clock())
             else:
                 self._failed(job, failure.reason, failure.detail)
+        except ConfigError as problem:  # a bundle was altered since the start
+            self._failed(job, "bundle", str(problem))
         except OSError as problem:
             if problem.errno != errno.ENOSPC:
                 raise
@@ -141,6 +145,7 @@ class AnalyseStage:
                         size_bytes=len(composed.encoded),
                     )
                 )
+                point("result_kept", job.study_instance_uid)
             state = self._ledger.finish_analysis(
                 job,
                 files,
@@ -153,6 +158,7 @@ class AnalyseStage:
             if state is None:
                 for kept in files:
                     Path(kept.file).unlink()
+        point("outbox_filled", job.study_instance_uid)
         for step, seconds in analysis.seconds.items():
             self._metrics.stage_seconds.labels(step).observe(seconds)
         if "infer" in analysis.seconds:

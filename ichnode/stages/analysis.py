@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
-from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
@@ -16,10 +15,11 @@ from ichnode.domain.findings import Findings, ModelEstimates
 from ichnode.domain.reasons import Reason
 from ichnode.domain.study import Series
 from ichnode.errors import RefusedSeries
+from ichnode.faults import point
 from ichnode.imaging.prediction import Prediction, Saliency
 from ichnode.imaging.quality import check_head
 from ichnode.imaging.series_reader import read_volume
-from ichnode.inference.bundle import load_for
+from ichnode.inference.bundle import load_pipelines
 from ichnode.inference.expansion import ExpansionPredictor
 from ichnode.inference.followup import AfterThrombectomyPredictor, SpontaneousPredictor
 from ichnode.inference.forecaster import Forecaster
@@ -29,7 +29,8 @@ from ichnode.inference.prognosis import PrognosisPredictor
 from ichnode.inference.quantify import quantify
 from ichnode.inference.volume_survival import VolumeSurvivalPredictor
 from ichnode.results.compose import compose_not_analysed, compose_results
-from ichnode.results.provenance import Result, ResultProfile, RunContext
+from ichnode.results.provenance import Result, ResultProfile
+from ichnode.stages.analyser import AnalyserSettings, Analysis, AnalysisRequest, ComposedObject
 from ichnode.stages.clinical import ClinicalTable
 
 log = logging.getLogger(__name__)
@@ -43,64 +44,6 @@ FORECASTERS: Mapping[str, type[Forecaster[Any]]] = {  # by pipeline, in the orde
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnalysisRequest:
-    """One series, and what stands in its results about the run."""
-
-    series: Series
-    run: tuple[str, ...]  # pipelines
-    context: RunContext
-    not_analysed: tuple[Reason, str] | None = None  # write only a report that says so
-    report_refusal: bool = False  # a gate's refusal becomes a report instead of an error
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComposedObject:
-    """One result as a DICOM file in memory."""
-
-    role: str
-    sop_class_uid: str
-    sop_instance_uid: str
-    series_instance_uid: str
-    encoded: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Analysis:
-    """What came out of one series."""
-
-    objects: tuple[ComposedObject, ...]
-    findings: Mapping[str, Any] | None
-    seconds: Mapping[str, float]  # by step: read, infer, compose
-    model: str
-    device: str
-    refusal: tuple[str, str] | None = None  # reason and detail, when the one object is a report of it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnalyserSettings:
-    """What the child process is built from; plain values that travel to it."""
-
-    bundles: Mapping[str, Path]  # by pipeline; hematoma is there
-    device: str
-    profile: ResultProfile
-    clinical: Path | None = None  # table of what is known of patients
-
-    def __call__(self) -> Callable[[AnalysisRequest], Analysis]:
-        """Load the models once; the function that analyses with them."""
-        device = choose_device(self.device)
-        models = Models(
-            hematoma=Predictor(load_for("hematoma", self.bundles["hematoma"], device), device),
-            forecasters={
-                pipeline: forecaster(load_for(pipeline, self.bundles[pipeline], device), device)
-                for pipeline, forecaster in FORECASTERS.items()
-                if pipeline in self.bundles
-            },
-        )
-        clinical = ClinicalTable(file=self.clinical)
-        return lambda request: analyse(request, models=models, profile=self.profile, clinical=clinical)
-
-
 _NO_TABLE = ClinicalTable(file=None)
 
 
@@ -110,6 +53,23 @@ class Models:
 
     hematoma: Predictor
     forecasters: Mapping[str, Forecaster[Any]]  # by pipeline
+
+
+def analyser(settings: AnalyserSettings) -> Callable[[AnalysisRequest], Analysis]:
+    """Load the models once; the function that analyses with them. Raises ConfigError and InferenceError."""
+    device = choose_device(settings.device)
+    bundles = load_pipelines(settings.bundles, settings.bundles_dir, device)
+    point("models_loading")
+    models = Models(
+        hematoma=Predictor(bundles["hematoma"], device),
+        forecasters={
+            pipeline: forecaster(bundles[pipeline], device)
+            for pipeline, forecaster in FORECASTERS.items()
+            if pipeline in bundles
+        },
+    )
+    clinical = ClinicalTable(file=settings.clinical)
+    return lambda request: analyse(request, models=models, profile=settings.profile, clinical=clinical)
 
 
 def analyse(
@@ -129,6 +89,7 @@ def analyse(
     clock.step("read")
     sources = _headers(request.series, volume.grid.sop_instance_uids)
     prediction = models.hematoma.predict(volume)
+    point("mid_inference", request.series.study_instance_uid)
     findings = quantify(prediction, volume, models.hematoma.bundle.manifest.thresholds)
     told = clinical.of(str(sources[0].get("AccessionNumber") or ""))
     known = {**_known_of(sources[0]), **told}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from ichnode.domain.rules import Rule
 from ichnode.domain.study import StudySnapshot, evidence_of_completeness
+from ichnode.faults import point
 from ichnode.metrics import Metrics
 from ichnode.stages.decide import plan
 from ichnode.storage.intake import Intake, WaitingStudy
@@ -105,6 +106,7 @@ class AssembleStage:
         )
         if opened is None:
             return False  # an instance came in meanwhile; the next turn sees it
+        point("study_decided", study.study_instance_uid)
         del self._watched[study.study_instance_uid]  # what comes in from now on waits anew
         self._metrics.stage_seconds.labels("decide").observe(time.perf_counter() - began)
         log.info(

@@ -13,6 +13,7 @@ from ichnode.dicom.scu import Outgoing
 from ichnode.dicom.statuses import Verdict, commitment_verdict
 from ichnode.domain.job import JobState
 from ichnode.errors import DeliveryError
+from ichnode.faults import point
 from ichnode.metrics import Metrics
 from ichnode.stages.deliver import RetryPolicy, as_outgoing, tell_job_ended
 from ichnode.stages.set_clock import SetClock
@@ -153,8 +154,10 @@ class CommitStage:
     def _ask(self, sent: Sequence[Delivery], now: float) -> None:
         transaction_uid = str(generate_uid(prefix=None))
         self._commitments.asking(sent, transaction_uid, at=now, until=now + self._timeout_s)
+        point("commitment_noted", str(sent[0].job_id))
         try:
             self._request(transaction_uid, as_outgoing(sent), reported=self._reports.reported)
+            point("commitment_asked", str(sent[0].job_id))
         except DeliveryError as problem:
             log.warning("commitment_not_asked", extra={"destination": self._destination, "detail": problem.detail})
             self._postpone(sent, problem.detail)

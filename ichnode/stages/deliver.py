@@ -10,6 +10,7 @@ from ichnode.dicom.scu import Outcome, Outgoing
 from ichnode.dicom.statuses import Verdict
 from ichnode.domain.job import JobState, retry_delay_s
 from ichnode.errors import DeliveryError
+from ichnode.faults import point
 from ichnode.metrics import Metrics
 from ichnode.stages.fallback import Fallback
 from ichnode.stages.set_clock import SetClock
@@ -86,8 +87,10 @@ class DeliverStage:
         open_ones = list(offered)
         try:
             for outcome in self._send(as_outgoing(offered)) if offered else ():
+                point("result_taken", str(open_ones[0].job_id))
                 self._note(open_ones[0], outcome, jitter)
-                open_ones.pop(0)
+                noted = open_ones.pop(0)
+                point("delivery_noted", str(noted.job_id))
         except DeliveryError as problem:
             log.warning("not_delivered", extra={"destination": self._destination, "detail": problem.detail})
             self._not_sent(open_ones, problem, jitter)

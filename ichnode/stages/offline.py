@@ -14,7 +14,7 @@ from ichnode.errors import InferenceError, RefusedSeries
 from ichnode.imaging.quality import check_head
 from ichnode.imaging.series_reader import read_volume
 from ichnode.results.provenance import RunContext
-from ichnode.stages.analysis import AnalyserSettings, Analysis, AnalysisRequest
+from ichnode.stages.analyser import AnalyserSettings, Analysis, AnalysisRequest
 from ichnode.stages.decide import decide_study
 from ichnode.stages.folder import Folder
 
@@ -52,7 +52,8 @@ def analyze_folder(
 ) -> Iterator[Report]:
     """Analyse what the rules choose of `folder`; results and findings go to one folder a series below `out`.
 
-    A series that fails is reported like the others. Raises InferenceError when the analyser itself cannot be built.
+    A series that fails is reported like the others. Raises ConfigError or InferenceError when the
+    analyser itself cannot be built.
     """
     for line in folder.not_read:
         yield Report(text=line)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ichnode.faults import point
 from ichnode.metrics import Metrics
 from ichnode.storage.files import sync_folder
 from ichnode.storage.retention import Retention
@@ -66,6 +67,7 @@ class PurgeStage:
             for folder in {file.parent for file in removed}:
                 if folder.exists():
                     sync_folder(folder)
+            point("files_removed")
             self._retention.forget([str(file) for file in removed])
 
     def _by_age(self) -> bool:
@@ -94,6 +96,7 @@ class PurgeStage:
         purge = self._retention.purge(study, reason=reason, received_before=received_before, at=self._clock())
         if purge is None:
             return False  # something of it came in meanwhile
+        point("study_purged", study)
         self._metrics.purged_studies.labels(reason).inc()
         self._metrics.purged_bytes.inc(purge.size_bytes)
         self._metrics.store_bytes.dec(purge.instance_bytes)

@@ -16,6 +16,7 @@ from ichnode.dicom.statuses import StoreStatus
 from ichnode.domain.identity import is_uid
 from ichnode.domain.study import HeaderValue, Instance
 from ichnode.errors import DatasetTooLarge, MalformedDataset, NotStored, Undecided
+from ichnode.faults import point
 from ichnode.imaging.header import inflated, scan, without_places
 from ichnode.imaging.salvage import salvage
 from ichnode.metrics import Metrics
@@ -105,7 +106,9 @@ class ReceiveStage:
         except BaseException:
             part.discard()
             raise
+        point("file_published", request.sop_instance_uid)
         kept = self._keep_row(request, header, part, file, size_bytes=size_bytes, sha256=sha256)
+        point("instance_committed", request.sop_instance_uid)
         if kept is Kept.NEW:
             self._metrics.store_bytes.inc(size_bytes)
             self._wake()
@@ -199,6 +202,7 @@ class IncomingInstance:
                 self.stage.must_have_room()
                 self._next_look += _LOOK_EVERY_BYTES
             self._part.write(fragment)
+        point("data_set_half_written", self.request.sop_instance_uid)
         self._digest.update(fragment)
         self._size_bytes += len(fragment)
 

@@ -13,6 +13,8 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from threading import Lock
 
+from ichnode.faults import point
+
 _PART = ".part"
 _HARD_SHARE = 20  # of the disk: a small one keeps less than the configured reserve free
 _MIN_INODES, _SOFT_MIN_INODES = 1_000, 10_000  # a disk without inodes is full, however much is free
@@ -146,7 +148,9 @@ class Part:
         """
         assert self._descriptor is not None
         self._temporary.rename(self._final)
+        point("file_renamed")
         os.fsync(self._descriptor)
+        point("file_synced")
         self._close()
         sync_folder(self._final.parent)
         return self._final

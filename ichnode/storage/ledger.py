@@ -8,18 +8,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, insert, select, update
+from sqlalchemy import Connection, Engine, and_, case, insert, select, update
 
 from ichnode.domain.audit import AuditEvent, AuditOutcome, pseudonym
 from ichnode.domain.job import MAX_ATTEMPTS, MAX_INTERRUPTIONS, TRANSITIONS, UNFINISHED, Job, JobState
 from ichnode.errors import StaleClaim
+from ichnode.faults import point
 from ichnode.storage.audit import append_audit
 from ichnode.storage.history import ResultFile, read_job, read_purge
 from ichnode.storage.schema import deliveries, events, jobs, results, snapshots, studies
 
 NODE, BY_HAND = "ichnode", "command line"  # who does it, in the audit trail
 _UNDER_WAY = frozenset({JobState.READY, JobState.ANALYSING, JobState.DELIVERING})
-_PRIORITY_RANK = {"stat": 0, "routine": 1}
+_STAT = 0
+_PRIORITY_RANK = {"stat": _STAT, "routine": 1}
+_LAST_CLAIMED = (  # the rank of the job that was last taken to be analysed
+    select(jobs.c.priority_rank)
+    .join(events, events.c.job_id == jobs.c.id)
+    .where(events.c.to_state == JobState.ANALYSING)
+    .order_by(events.c.id.desc())
+    .limit(1)
+    .correlate(None)
+    .scalar_subquery()
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +53,9 @@ class PlannedJob:
 class Ledger:
     """The truth about every job."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, routine_waits_at_most_s: float = float("inf")) -> None:
         self._engine = engine
+        self._routine_waits_at_most_s = routine_waits_at_most_s  # then it takes turns with STAT
 
     def record_decisions(
         self,
@@ -83,15 +95,22 @@ class Ledger:
                 )
                 .returning(snapshots.c.id)
             ).scalar_one()
+            point("snapshot_written", study_instance_uid)
             return tuple(plan for plan in planned if _open_job(db, study_instance_uid, snapshot_id, plan, at))
 
     def claim(self, *, at: float) -> Job | None:
-        """Take the next ready job, STAT first, then the oldest; its attempt is counted before the work starts."""
+        """Take the next ready job, STAT first, then the oldest; its attempt is counted before the work starts.
+
+        Where a routine job has waited for too long, routine and STAT take turns: neither waits for more than one of the
+        other between two of its own.
+        """
+        overdue = and_(jobs.c.priority_rank > _STAT, jobs.c.updated_at <= at - self._routine_waits_at_most_s)
+        first = case((and_(overdue, _LAST_CLAIMED == _STAT), 0), else_=1)
         with self._engine.begin() as db:
             job_id = db.execute(
                 select(jobs.c.id)
                 .where(jobs.c.state == JobState.READY)
-                .order_by(jobs.c.priority_rank, jobs.c.id)
+                .order_by(first, jobs.c.priority_rank, jobs.c.id)
                 .limit(1)
             ).scalar_one_or_none()
             if job_id is None:
@@ -235,6 +254,7 @@ def _open_job(db: Connection, study_instance_uid: str, snapshot_id: int, plan: P
         )
         .returning(jobs.c.id)
     ).scalar_one()
+    point("job_opened", study_instance_uid)
     opened = {"job_id": job_id, "at": at, "to_state": plan.state, "detail": f"{plan.reason}: {plan.detail}"}
     db.execute(insert(events).values(opened))
     names = {"study": pseudonym(study_instance_uid), "series": pseudonym(plan.series_instance_uid)}

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, func, or_, select, update
 
 from ichnode.domain.audit import AuditEvent, AuditOutcome, pseudonym
 from ichnode.domain.job import JobState
+from ichnode.faults import point
 from ichnode.storage.audit import append_audit
 from ichnode.storage.ledger import NODE, move_job
 from ichnode.storage.schema import deliveries, jobs, reading, results
@@ -164,6 +165,7 @@ class Outbox:
             job_state = db.execute(select(jobs.c.state).where(jobs.c.id == delivery.job_id)).scalar_one()
             if still_open.first() or job_state != JobState.DELIVERING:
                 return None
+            point("job_ending", str(delivery.job_id))
             _refuse_without_stand_in(db, delivery.job_id)
             counted = select(deliveries.c.state, func.count()).where(of_job).group_by(deliveries.c.state)
             states = {state: count for state, count in db.execute(counted)}

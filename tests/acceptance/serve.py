@@ -42,22 +42,43 @@ class Serve:
         """Before the start: one more place to send results to."""
         self.sections["destinations"].append(destination)
 
-    def start(self) -> str:
-        """Start it and wait until it listens; the line that it then prints."""
+    def start(self, *, fault: str = "") -> str:
+        """Start it and wait until it listens; the line that it then prints. `fault` is a point of `ichnode.faults`."""
+        self.launch(fault=fault)
+        assert self._process
+        assert self._process.stdout
+        line = self._process.stdout.readline().strip()
+        assert line, self.log.read_text()
+        return line
+
+    def launch(self, *, fault: str = "") -> None:
+        """Start it, and do not wait."""
         environment = {
             f"ICHNODE_{section}__{key}".upper(): _toml(value)
             for section, content in self.sections.items()
             for key, value in (content.items() if isinstance(content, dict) else enumerate(content))
         }
+        if fault:
+            environment |= {"ICHNODE_FAULT": fault, "ICHNODE_TESTING": "1"}
         command = [Path(sys.executable).with_name("ichnode"), "serve", "--config", self.config]
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
                 command, env=os.environ | environment, stdout=subprocess.PIPE, stderr=log, text=True
             )
-        assert self._process.stdout
-        line = self._process.stdout.readline().strip()
-        assert line, self.log.read_text()
-        return line
+
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def wait_for_its_death(self, *, timeout_s: float = 60) -> int:
+        """The exit code, once it has ended by itself; negative is a signal."""
+        assert self._process
+        return self._process.wait(timeout_s)
 
     def kill(self) -> None:
         """SIGKILL, at once."""
@@ -72,7 +93,7 @@ class Serve:
         return self._process.wait(30)
 
     def get(self, path: str) -> Any:
-        answer = httpx.get(f"http://127.0.0.1:{self.web_port}{path}", trust_env=False)
+        answer = httpx.get(f"http://127.0.0.1:{self.web_port}{path}", trust_env=False, timeout=30)
         answer.raise_for_status()
         return answer.json()
 

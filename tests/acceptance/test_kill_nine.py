@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ichnode.dicom.scu import Outgoing, Peer, send
-from ichnode.dicom.statuses import Verdict
-from ichnode.errors import DeliveryError
-from ichnode.phantom import REGULAR, head_ct
+from ichnode.phantom import REGULAR
+from tests.acceptance.scanner import Scanner, data_set_of, scan
 from tests.acceptance.serve import Serve
 from tests.pacs import Pacs
 
@@ -25,39 +23,13 @@ _pause = threading.Event()
 
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory):
-    """Files to send, by study, as a scanner keeps them until they are acknowledged."""
+    """What a scanner sends."""
     folder = tmp_path_factory.mktemp("studies")
-    studies = {}
-    for seed in range(100, 100 + STUDIES):
-        datasets = head_ct(hematoma_ml=30, geometry=SMALL, seed=seed).datasets
-        for dataset in datasets:
-            dataset.save_as(folder / f"{dataset.SOPInstanceUID}.dcm", enforce_file_format=True)
-        studies[datasets[0].StudyInstanceUID] = [
-            Outgoing(
-                sop_class_uid=d.SOPClassUID,
-                sop_instance_uid=d.SOPInstanceUID,
-                file=str(folder / f"{d.SOPInstanceUID}.dcm"),
-            )
-            for d in datasets
-        ]
-    return studies
-
-
-def send_until_acknowledged(port, instances, acknowledged):
-    """A scanner: sends what is not acknowledged yet, over and over, until everything is."""
-    peer = Peer(ae_title="ICHNODE", host="127.0.0.1", port=port, connect_timeout_s=3, response_timeout_s=10)
-    while waiting := [i for i in instances if i.sop_instance_uid not in acknowledged]:
-        try:
-            for instance, outcome in zip(waiting, send(peer, waiting, calling_ae_title="CT"), strict=False):
-                if outcome.verdict is Verdict.DELIVERED:
-                    acknowledged.add(instance.sop_instance_uid)
-        except DeliveryError:
-            _pause.wait(0.3)
+    return [scan(folder, seed=seed, geometry=SMALL) for seed in range(100, 100 + STUDIES)]
 
 
 def test_ten_kills_lose_no_acknowledged_instance_and_each_series_gets_exactly_one_result(studies, tmp_path):
     rng = random.Random(9)
-    acknowledged: set[str] = set()
     sections = {
         "completeness": {"quiet_s": 4},
         "delivery": {"first_retry_s": 0.5, "max_retry_s": 2},
@@ -67,13 +39,13 @@ def test_ten_kills_lose_no_acknowledged_instance_and_each_series_gets_exactly_on
     with Pacs() as pacs, Serve(tmp_path, **sections) as serve:
         serve.add_destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=pacs.port)
         serve.start()
-        port = serve.dicom_port
+        scanner = Scanner(serve.dicom_port)
 
-        def scanner():
-            for instances in studies.values():
-                send_until_acknowledged(port, instances, acknowledged)
+        def send_all():
+            for study in studies:
+                scanner.send_until_acknowledged(study)
 
-        sender = threading.Thread(target=scanner)
+        sender = threading.Thread(target=send_all)
         sender.start()
         for _ in range(KILLS):
             _pause.wait(rng.uniform(0.3, 5.0))
@@ -86,13 +58,14 @@ def test_ten_kills_lose_no_acknowledged_instance_and_each_series_gets_exactly_on
         serve.stop()
         with sqlite3.connect(tmp_path / "data" / "ichnode.db") as ledger:
             rows = dict(ledger.execute("SELECT sop_instance_uid, file FROM instances"))
-    assert acknowledged == {i.sop_instance_uid for instances in studies.values() for i in instances}
-    assert acknowledged <= set(rows)
-    for instance in (i for instances in studies.values() for i in instances):
+    instances = [instance for study in studies for instance in study.instances]
+    assert scanner.acknowledged == {i.sop_instance_uid for i in instances}
+    assert scanner.acknowledged <= set(rows)
+    for instance in instances:
         kept, sent = Path(rows[instance.sop_instance_uid]), Path(instance.file)
-        assert kept.read_bytes()[-8192:] == sent.read_bytes()[-8192:]
+        assert data_set_of(kept.read_bytes()) == data_set_of(sent.read_bytes())
     assert not list((tmp_path / "data").rglob("*.part"))
-    series_of_study = {
-        study: {d.SeriesInstanceUID for d in pacs.taken if d.StudyInstanceUID == study} for study in studies
-    }
-    assert {len(series) for series in series_of_study.values()} == {4}  # one SEG, two reports, one page: no second set
+    series_of_study = [
+        {d.SeriesInstanceUID for d in pacs.taken if d.StudyInstanceUID == study.study_instance_uid} for study in studies
+    ]
+    assert {len(series) for series in series_of_study} == {4}  # one SEG, two reports, one page: no second set

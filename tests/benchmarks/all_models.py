@@ -22,7 +22,7 @@ from ichnode.config import load_settings
 from ichnode.node import analyser_settings
 from ichnode.phantom import REGULAR, head_ct
 from ichnode.results.provenance import RunContext
-from ichnode.stages.analysis import AnalysisRequest
+from ichnode.stages.analyser import AnalysisRequest
 from tests.benchmarks.table import ICHNODE, Row, alternated, ratios
 from tests.bundle_factory import NETWORKS, forecaster_bundle
 from tests.series_factory import stored_series

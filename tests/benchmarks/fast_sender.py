@@ -88,9 +88,14 @@ def _max_pdu(accept: bytes) -> int:
     return int(struct.unpack(">L", accept[at + 4 : at + 8])[0])
 
 
-def send(port: int, called: str, instances: list[Encoded], ready: threading.Barrier) -> int:
-    """Store over one association once everyone is `ready`; how many were answered with success."""
-    with socket.create_connection(("127.0.0.1", port)) as peer:
+def send(
+    port: int, called: str, instances: list[Encoded], ready: threading.Barrier, *, timeout_s: float | None = None
+) -> int:
+    """Store over one association once everyone is `ready`; how many were answered with success.
+
+    With `timeout_s`, TimeoutError for an answer that takes longer.
+    """
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as peer:
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peer.sendall(_associate_request(called, "BENCH"))
         kind, accept = _receive(peer)

@@ -56,12 +56,7 @@ class AttackedNode(Serve):
 
     @property
     def process(self) -> psutil.Process:
-        assert self._process
-        return psutil.Process(self._process.pid)
-
-    @property
-    def alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        return psutil.Process(self.pid)
 
     def usage(self) -> Usage:
         process = self.process

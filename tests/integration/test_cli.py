@@ -210,7 +210,7 @@ def test_analyze_without_the_wanted_gpu_is_one_line(head, configure, tmp_path):
 def test_a_series_that_breaks_does_not_end_the_folder(head, monkeypatch, tmp_path, problem):
     from ichnode.node import analyser_settings
     from ichnode.stages import offline
-    from ichnode.stages.analysis import AnalyserSettings, Analysis
+    from ichnode.stages.analyser import AnalyserSettings, Analysis
     from ichnode.stages.folder import read_folder
 
     for file in head.iterdir():

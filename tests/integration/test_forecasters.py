@@ -16,7 +16,8 @@ from ichnode.errors import ConfigError
 from ichnode.node import analyser_settings
 from ichnode.phantom import head_ct
 from ichnode.results.provenance import RunContext
-from ichnode.stages.analysis import FORECASTERS, Analysis, AnalysisRequest
+from ichnode.stages.analyser import Analysis, AnalysisRequest
+from ichnode.stages.analysis import FORECASTERS
 from tests.bundle_factory import NETWORKS, forecaster_bundle
 from tests.series_factory import stored_series
 
@@ -184,7 +185,7 @@ def test_a_pipeline_whose_bundle_is_not_there_is_told_by_its_key(tmp_path: Path)
     (tmp_path / "bundles").mkdir()
     settings = load_settings(config(tmp_path, '["hematoma", "followup"]'), {})
     with pytest.raises(ConfigError, match=r"inference\.followup_bundle: there is no bundle 'followup'"):
-        analyser_settings(settings)
+        analyser_settings(settings)()
 
 
 def test_what_begins_from_the_hematoma_needs_it(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from ichnode.inference.manifest import SegmenterManifest
 from ichnode.inference.predictor import Predictor
 from ichnode.phantom import IRREGULAR, REGULAR, REVERSED, THIN, TILTED, Geometry, head_ct
 from ichnode.results.provenance import ResultProfile, Role, RunContext
-from ichnode.stages.analysis import AnalysisRequest, Models, analyse
+from ichnode.stages.analyser import AnalysisRequest
+from ichnode.stages.analysis import Models, analyse
 from tests.results_factory import SERIES_NUMBERS
 from tests.series_factory import stored_series
 

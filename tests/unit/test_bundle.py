@@ -13,7 +13,7 @@ from ichnode.inference.bundle import (
     find_bundles,
     load_bundle,
     load_for,
-    pipeline_bundles,
+    load_pipelines,
     shipped_bundles,
     verify_bundle,
 )
@@ -102,12 +102,12 @@ def test_a_configured_folder_that_does_not_exist_is_named(tmp_path: Path) -> Non
 def test_a_configured_bundle_that_is_not_understood_is_told_by_its_key(bundle: Path, text: str) -> None:
     (bundle / "manifest.json").write_text(text)
     with pytest.raises(ConfigError, match=r"^inference\.hematoma_bundle: .*manifest\.json is not understood: \w"):
-        pipeline_bundles({"hematoma": NAME}, bundle.parent)
+        load_pipelines({"hematoma": NAME}, bundle.parent, "cpu")
 
 
 def test_a_missing_bundles_dir_is_told_by_its_key(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^inference\.bundles_dir: no such folder"):
-        pipeline_bundles({"hematoma": NAME}, tmp_path / "nowhere")
+        load_pipelines({"hematoma": NAME}, tmp_path / "nowhere", "cpu")
 
 
 def test_one_changed_byte_of_the_weights_is_noticed(bundle: Path) -> None:
@@ -239,7 +239,7 @@ def test_a_bundle_of_another_kind_than_asked_for_is_refused(tmp_path: Path) -> N
     with pytest.raises(BundleError, match="expansion is a bundle of the kind expansion, which is not asked for here"):
         load_bundle(folder, "cpu", SegmenterManifest)
     with pytest.raises(ConfigError, match=r"^inference\.hematoma_bundle: expansion is a bundle of the kind expansion"):
-        pipeline_bundles({"hematoma": "expansion"}, tmp_path)
+        load_pipelines({"hematoma": "expansion"}, tmp_path, "cpu")
 
 
 @pytest.mark.parametrize(
@@ -254,10 +254,10 @@ def test_a_followup_bundle_runs_the_pipeline_that_it_was_measured_for_and_no_oth
 ) -> None:
     nothing = dict.fromkeys(("after_thrombectomy", "spontaneous"))
     forecaster_bundle(tmp_path / "ours", "followup", **(nothing | {use: CALIBRATION}))
-    assert pipeline_bundles({runs: "ours"}, tmp_path) == {runs: tmp_path / "ours"}
+    assert load_pipelines({runs: "ours"}, tmp_path, "cpu").keys() == {runs}
     assert load_for(runs, tmp_path / "ours", "cpu").identity.name == "ours"
     with pytest.raises(ConfigError, match=rf"^inference\.{refused}_bundle: ours was {why}, and cannot run {refused}$"):
-        pipeline_bundles({refused: "ours"}, tmp_path)
+        load_pipelines({refused: "ours"}, tmp_path, "cpu")
     with pytest.raises(BundleError, match=why):
         load_for(refused, tmp_path / "ours", "cpu")
     with pytest.raises(BundleError, match="needs after_thrombectomy or spontaneous"):

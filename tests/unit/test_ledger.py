@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 from importlib.resources import files
+from itertools import count
 
 import pytest
 from alembic import command
@@ -136,29 +137,73 @@ def test_only_one_claim_gets_a_job(ledger, receive, decide):
     assert ledger.claim(at=NOW) is None
 
 
-def test_stat_overtakes_routine(engine, ledger, receive):
-    receive()
-    waiting = Intake(engine).waiting_studies()[0]
-    plans = [
-        PlannedJob(
-            series_instance_uid=f"1.{priority}",
-            state=JobState.READY,
-            decision="analyse",
-            reason="chosen",
-            detail="",
-            rule="r",
-            run=(),
-            send_to=(),
-            priority=priority,
-            report_ignored=False,
-            input_sha256=priority,
-        )
-        for priority in ("routine", "stat")
-    ]
-    ledger.record_decisions(
-        "1", plans, last_instance_id=waiting.last_instance_id, last_received_at=NOW, evidence="quiet", at=NOW
-    )
-    assert [ledger.claim(at=NOW).priority for _ in plans] == ["stat", "routine"]
+@pytest.fixture
+def open_jobs(engine, receive):
+    """Open a ready job of each given priority, in this order; their study comes in anew each time."""
+    numbers = count(1)
+
+    def open_jobs(*priorities, at=NOW):
+        receive(number := next(numbers))
+        waiting = Intake(engine).waiting_studies()[0]
+        plans = [
+            PlannedJob(
+                series_instance_uid=f"1.{number}.{place}",
+                state=JobState.READY,
+                decision="analyse",
+                reason="chosen",
+                detail="",
+                rule="r",
+                run=(),
+                send_to=(),
+                priority=priority,
+                report_ignored=False,
+                input_sha256=priority,
+            )
+            for place, priority in enumerate(priorities)
+        ]
+        end = waiting.last_instance_id
+        Ledger(engine).record_decisions("1", plans, last_instance_id=end, last_received_at=at, evidence="quiet", at=at)
+
+    return open_jobs
+
+
+def take_all(ledger, *, at):
+    """Claim and end one job after another; their priorities."""
+    taken = []
+    while job := ledger.claim(at=at):
+        taken.append(job.priority)
+        ledger.refuse(job, reason="few_slices", detail="", at=at)
+    return taken
+
+
+def test_stat_overtakes_routine(ledger, open_jobs):
+    open_jobs("routine", "routine", "stat", "stat")
+    assert take_all(ledger, at=NOW) == ["stat", "stat", "routine", "routine"]
+
+
+def test_a_routine_job_that_has_waited_too_long_takes_turns_with_stat(engine, open_jobs):
+    ledger = Ledger(engine, routine_waits_at_most_s=60)
+    open_jobs("routine", "routine", "stat")
+    assert ledger.claim(at=NOW + 59).priority == "stat"
+    open_jobs(*["stat"] * 4, at=NOW + 59)
+    assert take_all(ledger, at=NOW + 60) == ["routine", "stat", "routine", "stat", "stat", "stat"]
+
+
+def test_routine_never_starves_while_stat_keeps_coming(engine, open_jobs):
+    ledger = Ledger(engine, routine_waits_at_most_s=60)
+    open_jobs(*["routine"] * 3)
+    taken = []
+    for turn in range(20):  # one STAT comes in with every turn, and a turn takes 10 s
+        open_jobs("stat", at=NOW + 10 * turn)
+        taken.append(ledger.claim(at=NOW + 10 * turn).priority)
+    assert taken == ["stat"] * 6 + ["routine", "stat"] * 3 + ["stat"] * 8
+
+
+def test_with_routine_alone_the_oldest_goes_first_however_long_it_waits(engine, open_jobs):
+    ledger = Ledger(engine, routine_waits_at_most_s=60)
+    open_jobs("routine", at=NOW)
+    open_jobs("routine", at=NOW + 500)
+    assert [ledger.claim(at=NOW + 1000).id for _ in range(2)] == [1, 2]
 
 
 def test_an_instance_that_comes_in_while_deciding_makes_the_snapshot_fail(engine, ledger, receive):

@@ -3,10 +3,10 @@
 import pytest
 
 from ichnode.domain.job import Job, JobState
-from ichnode.errors import InferenceError, RefusedSeries, StaleClaim
+from ichnode.errors import ConfigError, InferenceError, RefusedSeries, StaleClaim
 from ichnode.metrics import Metrics
 from ichnode.stages.analyse import AnalyseStage
-from ichnode.stages.analysis import Analysis, ComposedObject
+from ichnode.stages.analyser import Analysis, ComposedObject
 from ichnode.stages.loop import Loop
 from ichnode.storage.files import FileStore
 
@@ -131,6 +131,11 @@ def test_an_analysis_is_kept_before_the_job_moves_on(take_turn):
 @pytest.mark.parametrize("reason", ["deadline", "crash", "memory", "error", "bundle"])
 def test_a_failing_child_fails_the_attempt_with_its_reason(take_turn, reason):
     assert take_turn(InferenceError(reason, "why"))[0] == [("failed", reason)]
+
+
+def test_a_bundle_that_was_altered_since_the_start_fails_the_attempt(take_turn):
+    said, worked, _ = take_turn(ConfigError(("inference.hematoma_bundle: altered",)))
+    assert (said, worked) == ([("failed", "bundle")], True)
 
 
 def test_a_child_killed_because_the_node_stops_costs_no_attempt(take_turn):

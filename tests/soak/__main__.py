@@ -1,0 +1,55 @@
+"""`python -m tests.soak [NAME ...]`, of `RUNS`: the long forms. Prints a table each; fails where a goal is missed.
+
+SOAK_KILLS=200 SOAK_OBJECTS=20000 SOAK_SENDERS=64 SOAK_EACH=300 SOAK_CONNECTIONS=200 SOAK_MINUTES=10 SOAK_TIMES=20
+SOAK_HOURS=24 are what can be set, and what holds where nothing is.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.soak import day, kills, senders, slow, trouble
+from tests.soak.figures import Figure, missed, show
+
+
+def _set(name: str, default: float) -> float:
+    return float(os.environ.get(f"SOAK_{name}", default))
+
+
+RUNS: dict[str, tuple[str, Callable[[Path], list[Figure]]]] = {
+    "senders": (
+        senders.TITLE,
+        lambda folder: senders.measure(folder, senders=int(_set("SENDERS", 64)), each=int(_set("EACH", 300))),
+    ),
+    "slow": (
+        slow.TITLE,
+        lambda folder: slow.measure(folder, connections=int(_set("CONNECTIONS", 200)), minutes=_set("MINUTES", 10)),
+    ),
+    "trouble": (trouble.TITLE, lambda folder: trouble.measure(folder, times=int(_set("TIMES", 20)))),
+    "kills": (
+        kills.TITLE,
+        lambda folder: kills.measure(folder, kills=int(_set("KILLS", 200)), objects=int(_set("OBJECTS", 20_000))),
+    ),
+    "day": (day.TITLE, lambda folder: day.measure(folder, hours=_set("HOURS", 24))),
+}
+
+
+def main(names: list[str]) -> None:
+    """Run the named runs in turn; all where nothing is named."""
+    if unknown := set(names) - set(RUNS):
+        sys.exit(f"no such run: {', '.join(sorted(unknown))}; there are {', '.join(RUNS)}")
+    problems = []
+    for name in names or RUNS:
+        title, run = RUNS[name]
+        with tempfile.TemporaryDirectory(prefix=f"soak-{name}-") as folder:
+            figures = run(Path(folder))
+        show(title, figures)
+        problems += [f"{name}: {problem}" for problem in missed(figures)]
+    if problems:
+        sys.exit("\n".join(problems))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
