@@ -1,7 +1,7 @@
 """The tables of the ledger, and the engine that opens them safely.
 
-Times are seconds since the epoch, UTC. Nothing here knows the domain: `intake.py`, `history.py` and `outbox.py` turn
-rows into domain objects.
+Times are seconds since the epoch, UTC. Nothing here knows the domain: the files beside it turn rows into
+domain objects.
 The tables are created and changed by the Alembic migrations beside this file; this metadata is what they lead to.
 """
 

@@ -24,6 +24,7 @@ from ichnode.dicom.contexts import accepted_contexts
 from ichnode.dicom.negotiation import acceptance, proposal
 from ichnode.dicom.pdu import BrokenPdu
 from ichnode.dicom.receiver import InMemory, StoreRequest
+from ichnode.domain.identity import is_uid
 from ichnode.errors import MalformedDataset, NotStored
 from ichnode.imaging.header import scan
 from ichnode.imaging.salvage import salvage
@@ -91,6 +92,8 @@ class Receiver:
 
     def begin(self, request: StoreRequest) -> InMemory:
         """Read it when it is whole."""
+        if not is_uid(request.sop_instance_uid) or request.sop_class_uid != request.abstract_syntax_uid:
+            raise NotStored(0x0117, "as the receiving stage")
 
         def take(file: bytes) -> None:
             try:
