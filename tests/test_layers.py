@@ -6,6 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 EVERYWHERE = {"errors"}
 PARTS = {"dicom", "storage", "inference", "results", "imaging"}
+COMMANDS = {"terminal", "cli_look"}
 MAY_IMPORT = {
     "domain": {"domain"},
     "imaging": {"imaging", "domain"},
@@ -23,8 +24,11 @@ MAY_IMPORT = {
     "phantom": {"domain"},
     "simulated_patient": {"phantom"},
     "node": {"config", "metrics", "stages", "web", "domain", "__init__", *PARTS},
+    "terminal": {"config"},
+    "doctor": {"doctor", "config", "node", "stages", "web", *PARTS},
     "demo": {"config", "node", "phantom", "simulated_patient", "stages", "domain", *PARTS},
-    "cli": {"config", "logs", "service", "node", "demo", "stages", "web", "domain", "__init__", *PARTS},
+    "cli": {"config", "logs", "service", "node", "demo", "stages", "web", "domain", "__init__", *PARTS} | COMMANDS,
+    "cli_look": {"config", "doctor", "terminal"},
     "__init__": set(),
     "__main__": {"cli"},
     "models": {"models"},
