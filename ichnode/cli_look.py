@@ -1,13 +1,21 @@
 """Commands that look at an installation and at a node, and change neither: parse and print only."""
 
+import time
+from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import datetime
+from typing import Any
 
 import typer
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
-from ichnode.config import load_settings
+from ichnode.config import Settings, load_settings
 from ichnode.errors import ConfigError
-from ichnode.terminal import ConfigOption, JsonOption, print_json
+from ichnode.storage.schema import database_file, engine_as_it_is
+from ichnode.terminal import ConfigOption, JsonOption, fail, print_json, read_settings
 
+_UNITS = (("days", 86_400), ("h", 3_600), ("min", 60))
 _DOCTOR_EPILOG = """Examples:
 
 \b
@@ -18,9 +26,21 @@ Exit code: 0 without failures (warnings are none), 1 with any.
 """
 
 
+_STATUS_EPILOG = """Examples:
+
+\b
+  ichnode status --config /etc/ichnode/ichnode.toml
+  watch -n 5 ichnode status --config /etc/ichnode/ichnode.toml
+  ichnode status --json | jq .destinations
+
+Exit code: 0 when the node answers and every part is ready, 1 otherwise.
+"""
+
+
 def add_to(app: typer.Typer) -> None:
     """Put the commands of this module into the command line."""
     app.command(epilog=_DOCTOR_EPILOG)(doctor)
+    app.command(epilog=_STATUS_EPILOG)(status)
 
 
 def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -54,3 +74,80 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         typer.echo(f"{len(found)} checks, {warnings} warnings, {failures} failures")
     if failures:
         raise typer.Exit(1)
+
+
+def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """The running node on one screen: is it ready, what waits, who sent last, what is delivered, and the disk.
+
+    Read from its ledger and asked at /readyz, on the machine that it runs on; nothing is changed.
+    """
+    from ichnode.status import status_of
+
+    settings = read_settings(config)
+    engine = _ledger(settings)
+    try:
+        found = status_of(settings, engine)
+    except SQLAlchemyError as problem:
+        fail(f"database.url: {settings.database_url} cannot be read: {_first_line(problem)}; ask `ichnode doctor`")
+    finally:
+        if engine is not None:
+            engine.dispose()
+    if as_json:
+        print_json(found)
+    else:
+        for name, said in _status_lines(found, now=time.time()):
+            typer.echo(f"{name:<13}{said}")
+    if not found["ready"]:
+        raise typer.Exit(1)
+
+
+def _status_lines(found: dict[str, Any], *, now: float) -> Iterator[tuple[str, str]]:
+    started = found["started"]
+    since = f"; last start {_when(started['at'], now)}, version {started['version']}" if started else ""
+    yield "node", f"{found['ae_title']}, port {found['port']}, ichnode {found['version']}{since}"
+    troubles = [f"{part}: {said}" for part, said in found["parts"].items() if said != "ok"]
+    yield "ready", "yes" if found["ready"] else f"NO: {'; '.join(troubles) or found['no_answer']}"
+    yield "parts", ", ".join(found["parts"]) or "-"
+    yield "jobs", ", ".join(f"{count} {state}" for state, count in found["jobs"].items() if count) or "none"
+    oldest = found["oldest_waiting_job"]
+    yield (
+        "waiting",
+        f"job {oldest['id']}, {oldest['state']}, since {_when(oldest['created_at'], now)}" if oldest else "-",
+    )
+    for source in found["sources"]:
+        at = source["last_instance_at"]
+        yield (
+            "source",
+            f"{source['ae_title']}: " + (f"last instance {_when(at, now)}" if at else "nothing is here of it"),
+        )
+    for row in found["destinations"]:
+        gone = "" if row["configured"] else ", no longer configured"
+        yield (
+            "destination",
+            f"{row['name']}: {row['open']} open, {row['dead']} dead, {row['delivered']} delivered{gone}",
+        )
+    disk = found["disk"]
+    if disk:
+        room = f"{disk['free_bytes'] / 1e9:.1f} GB free, reserve {disk['reserve_bytes'] / 1e9:.1f} GB"
+        yield "disk", f"{room}{', ' + disk['trouble'] if disk['trouble'] else ''}"
+    yield "bundles", ", ".join(f"{bundle['name']} {bundle['version']}" for bundle in found["bundles"])
+
+
+def _when(at: float, now: float) -> str:
+    """A time, and how long ago it was."""
+    ago = next(
+        (f"{(now - at) / length:.0f} {unit}" for unit, length in _UNITS if now - at >= 2 * length),
+        f"{max(0.0, now - at):.0f} s",
+    )
+    return f"{datetime.fromtimestamp(at).strftime('%Y-%m-%d %H:%M:%S')} ({ago} ago)"
+
+
+def _ledger(settings: Settings) -> Engine | None:
+    """The ledger as it is, not migrated; None where there is none yet."""
+    if not database_file(settings.database_url).exists():
+        return None
+    return engine_as_it_is(settings.database_url)
+
+
+def _first_line(problem: SQLAlchemyError) -> str:
+    return str(getattr(problem, "orig", None) or problem).partition("\n")[0]
