@@ -4,16 +4,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
+from rich.table import Table
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ichnode.config import Settings, load_settings
-from ichnode.errors import ConfigError
+from ichnode.errors import ConfigError, IchnodeError
 from ichnode.storage.schema import database_file, engine_as_it_is
-from ichnode.terminal import ConfigOption, JsonOption, fail, print_json, read_settings
+from ichnode.terminal import ConfigOption, JsonOption, fail, out, print_json, read_settings
 
 _UNITS = (("days", 86_400), ("h", 3_600), ("min", 60))
 _DOCTOR_EPILOG = """Examples:
@@ -37,9 +39,21 @@ Exit code: 0 when the node answers and every part is ready, 1 otherwise.
 """
 
 
+_SELFTEST_EPILOG = """Examples:
+
+\b
+  ichnode selftest --config /etc/ichnode/ichnode.toml
+  ichnode selftest --running --config ...     also C-ECHO the node that runs, and ask it whether it is ready
+  ichnode selftest --json --timeout 60
+
+Exit code: 0 when nothing failed, 1 otherwise.
+"""
+
+
 def add_to(app: typer.Typer) -> None:
     """Put the commands of this module into the command line."""
     app.command(epilog=_DOCTOR_EPILOG)(doctor)
+    app.command(epilog=_SELFTEST_EPILOG)(selftest)
     app.command(epilog=_STATUS_EPILOG)(status)
 
 
@@ -73,6 +87,43 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     else:
         typer.echo(f"{len(found)} checks, {warnings} warnings, {failures} failures")
     if failures:
+        raise typer.Exit(1)
+
+
+def selftest(
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    running: Annotated[bool, typer.Option("--running", help="Also C-ECHO the running node, and ask /readyz.")] = False,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds that the analysis may take.")] = 300,
+) -> None:
+    """Send a simulated patient through this installation, and check what comes back. The PACS notices nothing.
+
+    A second node is started with the same bundles, device and results, but ports, folder and destination of its own,
+    without TLS and under one rule that takes the patient: the ledger of the running node stays as it is.
+    """
+    from ichnode.doctor.check import Level
+    from ichnode.selftest import run_selftest
+
+    settings = read_settings(config)
+    try:
+        outcome = run_selftest(settings, timeout_s=timeout, running=running)
+    except (IchnodeError, OSError) as problem:
+        fail(f"the node of the self-test cannot run: {problem}; ask `ichnode doctor`")
+    failed = any(check.level is Level.FAILURE for check in outcome.checks)
+    if as_json:
+        print_json({"passed": not failed, **asdict(outcome)})
+    else:
+        table = Table("check", "", "found", title="ichnode selftest - RESEARCH USE ONLY", title_justify="left")
+        table.columns[2].overflow = "fold"
+        for check in outcome.checks:
+            fix = f"\nfix: {check.fix}" if check.fix else ""
+            table.add_row(escape(check.name), check.level, escape(check.detail + fix))
+        table.add_section()
+        for step, seconds in outcome.seconds:
+            table.add_row(step, "", f"{seconds:.2f} s")
+        out.print(table)
+        typer.echo("failed" if failed else "passed: what came back is right")
+    if failed:
         raise typer.Exit(1)
 
 

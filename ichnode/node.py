@@ -151,6 +151,11 @@ class Node:
         )
 
     @property
+    def ae_title(self) -> str:
+        """As what it is called."""
+        return self._settings.node.ae_title
+
+    @property
     def dicom_port(self) -> int:
         """The port that the SCP listens on."""
         return self._scp.port
