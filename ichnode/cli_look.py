@@ -4,7 +4,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -12,10 +13,13 @@ from rich.table import Table
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from ichnode.config import Settings, load_settings
+from ichnode.config import Settings, load_settings, with_rules_of
 from ichnode.errors import ConfigError, IchnodeError
 from ichnode.storage.schema import database_file, engine_as_it_is
 from ichnode.terminal import ConfigOption, JsonOption, fail, out, print_json, read_settings
+
+if TYPE_CHECKING:
+    from ichnode.stages.replay import Outcome
 
 _UNITS = (("days", 86_400), ("h", 3_600), ("min", 60))
 _DOCTOR_EPILOG = """Examples:
@@ -50,11 +54,28 @@ Exit code: 0 when nothing failed, 1 otherwise.
 """
 
 
+_REPLAY_EPILOG = """Examples:
+
+\b
+  ichnode replay --since 2026-11-01 --config /etc/ichnode/ichnode.toml      the configured rules, after a change
+  ichnode replay --since 2026-11-01 --rules draft.toml --config ...         a draft: its [[rules]] alone are read
+  ichnode replay --since 2026-11-01 --json | jq '.series[] | select(.change == "stops")'
+
+\b
+same          decided as then            starts        was ignored, would be analysed
+other_rule    by a rule of another name  stops         was analysed, would be ignored
+other_reason  ignored as then            not_here      purged or unreadable: nothing can be said
+
+Exit code: 0 whatever the rules decide, 1 when they or the ledger cannot be read.
+"""
+
+
 def add_to(app: typer.Typer) -> None:
     """Put the commands of this module into the command line."""
     app.command(epilog=_DOCTOR_EPILOG)(doctor)
     app.command(epilog=_SELFTEST_EPILOG)(selftest)
     app.command(epilog=_STATUS_EPILOG)(status)
+    app.command(epilog=_REPLAY_EPILOG)(replay)
 
 
 def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -150,6 +171,67 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
             typer.echo(f"{name:<13}{said}")
     if not found["ready"]:
         raise typer.Exit(1)
+
+
+def replay(
+    since: Annotated[datetime, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Local time.")],
+    config: ConfigOption = None,
+    rules: Annotated[Path | None, typer.Option("--rules", help="Its [[rules]] instead of the configured ones.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also series that are decided as then.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Decide stored studies again under other rules, without acting: what was decided of each series, what would be.
+
+    Read are the ledger and the headers of stored files; no job is opened. A rule of the draft may use any destination
+    of the configuration. In JSON each series has its trace: for each rule, the clauses that do not hold.
+    """
+    from ichnode.stages.replay import Change
+    from ichnode.stages.replay import replay as decide_again
+    from ichnode.storage.intake import Intake
+    from ichnode.storage.studies import Studies
+
+    settings = read_settings(config)
+    engine = _ledger(settings)
+    if engine is None:
+        fail(f"there is no ledger at {settings.database_url}; has `ichnode serve` run with this configuration?")
+    try:
+        rules_now = (with_rules_of(settings, rules) if rules else settings).decision_rules
+        rows = list(decide_again(Studies(engine), Intake(engine), rules_now, since=since.timestamp()))
+    except ConfigError as problem:
+        fail(str(problem))
+    except SQLAlchemyError as problem:
+        fail(f"database.url: {settings.database_url} cannot be read: {_first_line(problem)}; ask `ichnode doctor`")
+    finally:
+        engine.dispose()
+    counts = {change.value: sum(row.change is change for row in rows) for change in Change}
+    if as_json:
+        print_json({"series": [asdict(row) for row in rows], "counts": counts})
+        return
+    table = Table("study", "series", "job", "change", "then", "now", "because", box=None)
+    for column in table.columns:
+        column.overflow = "fold"
+    for row in rows:
+        if everything or row.change is not Change.SAME:
+            then = _decided(row.then) if row.then else "-"
+            shown = row.series_description or row.series_instance_uid
+            cells = (
+                row.study_instance_uid,
+                shown,
+                str(row.job_id or "-"),
+                row.change.value,
+                then,
+                _decided(row.now),
+                row.now.detail,
+            )
+            table.add_row(*map(escape, cells))
+    if table.row_count:
+        out.print(table)
+    counted = ", ".join(f"{count} {change}" for change, count in counts.items() if count)
+    typer.echo(f"{len(rows)} series{': ' + counted if counted else ''}")
+
+
+def _decided(outcome: "Outcome") -> str:
+    return f"{outcome.decision} {outcome.rule or '-'} ({outcome.reason})"
 
 
 def _status_lines(found: dict[str, Any], *, now: float) -> Iterator[tuple[str, str]]:

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "demo": {"rehearsal", "simulated_patient", "domain", "dicom", "results"},
     "selftest": {"config", "rehearsal", "simulated_patient", "phantom", "doctor", "stages", "domain", *PARTS},
     "cli": {"config", "logs", "service", "node", "demo", "stages", "web", "domain", "__init__", *PARTS} | COMMANDS,
-    "cli_look": {"config", "doctor", "selftest", "status", "terminal", "storage"},
+    "cli_look": {"config", "doctor", "selftest", "status", "terminal", "stages", "storage"},
     "__init__": set(),
     "__main__": {"cli"},
     "models": {"models"},

@@ -1,6 +1,7 @@
 """The database: is it sound, in the form that this ichnode wants, and how large?"""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -36,13 +37,19 @@ def look_at_database(settings: Settings) -> Looked:
         said = str(getattr(problem, "orig", None) or problem).partition("\n")[0]
         fix = "see who may read the file; restore a backup where it is none of ichnode (docs/keeping.md)"
         return Looked(failure("database", f"{file} cannot be read: {said}", fix))
-    said = f"{file}: sound, form {seen.form}, {file.stat().st_size / 1e6:.1f} MB"
+    said = f"{file}: sound, form {seen.form}, {_size_bytes(file) / 1e6:.1f} MB"
     if seen.form == seen.newest_form:
         return Looked(ok("database", said), seen.newest_at)
     if is_older_form(seen.form):
         return Looked(warning("database", f"{said}: older than {seen.newest_form}", "the next start migrates it"))
     fix = "run the ichnode that wrote it, or restore the backup from before (docs/pacs.md, upgrade)"
     return Looked(failure("database", f"{said}: not a form of this ichnode, which wants {seen.newest_form}", fix))
+
+
+def _size_bytes(file: Path) -> int:
+    """Of the database and its write-ahead log."""
+    log = file.with_name(f"{file.name}-wal")
+    return file.stat().st_size + (log.stat().st_size if log.exists() else 0)
 
 
 def _glance(url: str) -> Glance:
