@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from ichnode import __version__
 from ichnode.config import Settings
 from ichnode.errors import ConfigError
-from ichnode.inference.bundle import MANIFEST, configured_bundles
+from ichnode.inference.bundle_folders import MANIFEST, configured_bundles
 from ichnode.storage.files import FileStore
 from ichnode.storage.history import History
 from ichnode.storage.outbox import OPEN
