@@ -8,17 +8,16 @@ import time
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from alembic.util import CommandError
 from pydicom.uid import UID
-from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from ichnode import __version__, faults, logs, service
+from ichnode import __version__, cli_look, faults, logs, service
 from ichnode.config import Settings, example, load_settings
 from ichnode.domain.audit import AuditEvent, pseudonym
 from ichnode.domain.job import JobState
@@ -30,6 +29,10 @@ from ichnode.storage.ledger import Ledger
 from ichnode.storage.outbox import Outbox
 from ichnode.storage.refused_classes import RefusedClasses
 from ichnode.storage.schema import database_file, engine_as_it_is, open_engine
+from ichnode.terminal import ConfigOption, JsonOption, out
+from ichnode.terminal import fail as _fail
+from ichnode.terminal import print_json as _print_json
+from ichnode.terminal import read_settings as _settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,15 +45,12 @@ destinations_app = typer.Typer(no_args_is_help=True, help="What destinations wai
 models_app = typer.Typer(no_args_is_help=True, help="The bundles that this node can run.")
 db_app = typer.Typer(no_args_is_help=True, help="Check and back up the database, also while the node runs.")
 audit_app = typer.Typer(no_args_is_help=True, help="Who did what, and whether anybody tampered with the trail.")
+cli_look.add_to(app)
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(destinations_app, name="destinations")
 app.add_typer(models_app, name="models")
 app.add_typer(db_app, name="db")
 app.add_typer(audit_app, name="audit")
-
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file; without it, the defaults.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-out = Console(width=None if sys.stdout.isatty() else 200)  # piped tables keep their columns
 
 
 @app.callback(invoke_without_command=True)
@@ -513,13 +513,6 @@ def _ledger_problem(settings: Settings, problem: SQLAlchemyError | CommandError)
     return f"database.url: {settings.database_url} cannot be used: {said}"
 
 
-def _settings(config: Path | None) -> Settings:
-    try:
-        return load_settings(config)
-    except ConfigError as problem:
-        _fail(str(problem))
-
-
 def _readable(key: str, value: Any) -> str:
     """Times as local time, numbers without a tail."""
     if value is None:
@@ -527,12 +520,3 @@ def _readable(key: str, value: Any) -> str:
     if key == "at" or key.endswith("_at"):
         return datetime.fromtimestamp(value).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{value:.4g}" if isinstance(value, float) else ", ".join(value) if isinstance(value, list) else str(value)
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, default=str))
-
-
-def _fail(message: str) -> NoReturn:
-    print(message, file=sys.stderr)
-    raise typer.Exit(1)

@@ -456,6 +456,22 @@ def load_settings(file: Path | None = None, environment: Mapping[str, str] | Non
         raise ConfigError(tuple(_described(e) for e in problem.errors())) from None
 
 
+def with_rules_of(settings: Settings, file: Path) -> Settings:
+    """The same settings under the [[rules]] of another file, whose other tables do not count. Raises ConfigError."""
+    try:
+        rules = tomllib.loads(file.read_text("utf-8")).get("rules")
+    except OSError as problem:
+        raise ConfigError((f"{file}: {problem.strerror}",)) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise ConfigError((f"{file}: not TOML: {problem}",)) from None
+    if not rules:
+        raise ConfigError((f"{file}: has no [[rules]]",))
+    try:
+        return Settings.model_validate({**dict(settings), "rules": rules})
+    except ValidationError as problem:
+        raise ConfigError(tuple(_described(e) for e in problem.errors())) from None
+
+
 def example() -> str:
     """The commented example configuration."""
     return files("ichnode").joinpath("example.toml").read_text("utf-8")

@@ -104,7 +104,7 @@ class Node:
             memory_limit_bytes=(settings.inference.memory_limit_mb or 0) * 1_000_000 or None,
             start_timeout_s=WORKER_START_S,
         )
-        self._tls = _tls_files(settings)
+        self._tls = tls_files(settings)
         delivery = settings.delivery
         self._retry = RetryPolicy(
             first_s=delivery.first_retry_s, cap_s=delivery.max_retry_s, max_attempts=delivery.max_attempts
@@ -149,6 +149,11 @@ class Node:
             certificate=settings.tls.certificate if settings.web.tls else None,
             key=settings.tls.key if settings.web.tls else None,
         )
+
+    @property
+    def ae_title(self) -> str:
+        """As what it is called."""
+        return self._settings.node.ae_title
 
     @property
     def dicom_port(self) -> int:
@@ -354,30 +359,10 @@ class Node:
     def _send(self, destination: DicomDestination | WebDestination) -> Send:
         if isinstance(destination, DicomDestination):
             return partial(send, self._peer(destination), calling_ae_title=self._settings.node.ae_title)
-        service = StowService(
-            url=destination.url,
-            connect_timeout_s=destination.connect_timeout_s,
-            response_timeout_s=destination.response_timeout_s,
-            token=destination.token.get_secret_value() if destination.token else None,
-            token_file=destination.token_file,
-            username=destination.username,
-            password_file=destination.password_file,
-            ca=destination.ca,
-        )
-        return partial(store, service)
+        return partial(store, stow_service(destination))
 
     def _peer(self, destination: DicomDestination) -> Peer:
-        tls = None
-        if destination.tls and self._tls is not None:
-            tls = client_context(self._tls, check_host_name=self._settings.tls.check_host_name)
-        return Peer(
-            ae_title=destination.ae_title,
-            host=destination.host,
-            port=destination.port,
-            connect_timeout_s=destination.connect_timeout_s,
-            response_timeout_s=destination.response_timeout_s,
-            tls=tls,
-        )
+        return dicom_peer(self._settings, destination)
 
     def _analyse_loop(self) -> Loop:
         stage = AnalyseStage(
@@ -424,16 +409,8 @@ class Node:
         )
 
     def _audit_stage(self) -> AuditStage:
-        audit = self._settings.audit
-        collector = audit.host and Collector(
-            host=audit.host,
-            port=audit.port,
-            ca_file=audit.ca_file,
-            cert_file=audit.cert_file,
-            key_file=audit.key_file,
-        )
         return AuditStage(
-            collector or None,
+            audit_collector(self._settings),
             trail=AuditTrail(self._engine),
             metrics=self.metrics,
             ae_title=self._settings.node.ae_title,
@@ -459,7 +436,7 @@ class Node:
                 max_associations=node.max_associations,
                 max_associations_per_peer=node.max_associations_per_peer,
                 most_bytes=node.max_object_mb * 1024**2,
-                admitted=_admitted(settings),
+                admitted=admitted_sources(settings),
                 reported=self.commitment_reports.reported,
                 turned_away=self._turned_away,
                 refuses=self.refuses_associations,
@@ -503,7 +480,50 @@ def analyser_settings(settings: Settings) -> AnalyserSettings:
     )
 
 
-def _admitted(settings: Settings) -> Sequence[AdmittedSource]:
+def dicom_peer(settings: Settings, destination: DicomDestination) -> Peer:
+    """Whom C-STORE calls. Raises ConfigError when the files of [tls] cannot be used."""
+    tls, files = None, tls_files(settings)
+    if destination.tls and files is not None:
+        tls = client_context(files, check_host_name=settings.tls.check_host_name)
+    return Peer(
+        ae_title=destination.ae_title,
+        host=destination.host,
+        port=destination.port,
+        connect_timeout_s=destination.connect_timeout_s,
+        response_timeout_s=destination.response_timeout_s,
+        tls=tls,
+    )
+
+
+def stow_service(destination: WebDestination) -> StowService:
+    """Whom STOW-RS calls."""
+    return StowService(
+        url=destination.url,
+        connect_timeout_s=destination.connect_timeout_s,
+        response_timeout_s=destination.response_timeout_s,
+        token=destination.token.get_secret_value() if destination.token else None,
+        token_file=destination.token_file,
+        username=destination.username,
+        password_file=destination.password_file,
+        ca=destination.ca,
+    )
+
+
+def audit_collector(settings: Settings) -> Collector | None:
+    """Where audit messages go; None where they stay."""
+    audit = settings.audit
+    if audit.host is None:
+        return None
+    return Collector(
+        host=audit.host,
+        port=audit.port,
+        ca_file=audit.ca_file,
+        cert_file=audit.cert_file,
+        key_file=audit.key_file,
+    )
+
+
+def admitted_sources(settings: Settings) -> Sequence[AdmittedSource]:
     """The configured sources; without any, this machine alone."""
     sources = [
         AdmittedSource(
@@ -514,7 +534,8 @@ def _admitted(settings: Settings) -> Sequence[AdmittedSource]:
     return sources or LOOPBACK_ONLY
 
 
-def _tls_files(settings: Settings) -> TlsFiles | None:
+def tls_files(settings: Settings) -> TlsFiles | None:
+    """The files of [tls]; None without them."""
     tls = settings.tls
     if tls.certificate is None or tls.key is None or tls.trusted is None:
         return None

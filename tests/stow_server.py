@@ -79,6 +79,14 @@ class StowServer:
                 self.end_headers()
                 self.wfile.write(content)
 
+            def do_OPTIONS(self):
+                archive.requests.append({"path": self.path, **{k.lower(): v for k, v in self.headers.items()}})
+                answer = archive.answers.pop(0) if archive.answers else Answer()
+                self.send_response(answer.code)
+                for name, value in {"Content-Length": "0", **answer.headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+
             def log_message(self, *_):
                 pass
 

@@ -8,6 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 EVERYWHERE = {"errors"}
 PARTS = {"dicom", "storage", "inference", "results", "imaging"}
+COMMANDS = {"terminal", "cli_look"}
 MAY_IMPORT = {
     "domain": {"domain"},
     "imaging": {"imaging", "domain"},
@@ -26,8 +27,15 @@ MAY_IMPORT = {
     "phantom": {"domain"},
     "simulated_patient": {"phantom"},
     "node": {"config", "metrics", "stages", "web", "domain", "__init__", *PARTS},
-    "demo": {"config", "node", "phantom", "simulated_patient", "stages", "domain", *PARTS},
-    "cli": {"config", "faults", "logs", "service", "node", "demo", "stages", "web", "domain", "__init__", *PARTS},
+    "terminal": {"config"},
+    "doctor": {"doctor", "config", "node", "stages", "web", *PARTS},
+    "status": {"config", "web", "storage", "inference", "__init__"},
+    "rehearsal": {"config", "node", "phantom", "domain", "dicom", "storage"},
+    "demo": {"rehearsal", "simulated_patient", "domain", "dicom", "results"},
+    "selftest": {"config", "rehearsal", "simulated_patient", "phantom", "doctor", "stages", "domain", *PARTS},
+    "cli": {"config", "faults", "logs", "service", "node", "demo", "stages", "web", "domain", "__init__", *PARTS}
+    | COMMANDS,
+    "cli_look": {"config", "doctor", "selftest", "status", "terminal", "stages", "storage"},
     "__init__": set(),
     "__main__": {"cli"},
     "models": {"models"},

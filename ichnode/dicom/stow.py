@@ -77,6 +77,26 @@ def store(service: StowService, objects: Sequence[Outgoing]) -> Iterator[Outcome
     yield from _store_batch(service, batch)
 
 
+def ask(service: StowService) -> tuple[int, float | None]:
+    """Ask what the service allows, which stores and reads nothing: status code, and when its certificate expires.
+
+    Raises DeliveryError when there is no response.
+    """
+    timeout = httpx.Timeout(service.response_timeout_s, connect=service.connect_timeout_s)
+    url, headers = f"{service.url.rstrip('/')}/studies", {"Accept-Encoding": "identity"}
+    try:
+        with (
+            httpx.Client(verify=_trust(service), timeout=timeout, trust_env=False, auth=_basic(service)) as client,
+            client.stream("OPTIONS", url, headers={**headers, **_bearer(service)}) as response,
+        ):
+            connection = response.extensions["network_stream"].get_extra_info("ssl_object")
+            shown = connection.getpeercert() if connection else None
+            expires = float(ssl.cert_time_to_seconds(shown["notAfter"])) if shown else None
+            return response.status_code, expires
+    except (httpx.HTTPError, OSError) as problem:
+        raise DeliveryError(None, f"{type(problem).__name__} {problem}".strip(), permanent=False) from problem
+
+
 def _size_of(file: Path) -> int:
     """Bytes of a file. Raises OSError or ValueError when it is no DICOM file."""
     with file.open("rb") as stream:

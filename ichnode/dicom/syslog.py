@@ -46,6 +46,15 @@ def send_syslog(collector: Collector, messages: Sequence[tuple[float, bytes]], *
             connection.unwrap()  # a collector that was killed meanwhile answers with a reset
 
 
+def reach(collector: Collector) -> None:
+    """Connect and say nothing. Raises OSError, also of TLS."""
+    with (
+        socket.create_connection((collector.host, collector.port), timeout=collector.timeout_s) as plain,
+        _context(collector).wrap_socket(plain, server_hostname=collector.host),
+    ):
+        pass
+
+
 def frame(at: float, xml: bytes, *, ae_title: str) -> bytes:
     """One message with the length before it (RFC 5425 4.3)."""
     stamp = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -2,9 +2,8 @@
 
 import hashlib
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from importlib.resources import files
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, Generic, TypeVar, get_type_hints
@@ -17,6 +16,12 @@ from torch import nn
 
 from ichnode.domain.findings import ModelIdentity
 from ichnode.errors import BundleError, ConfigError
+from ichnode.inference.bundle_folders import CARD as CARD
+from ichnode.inference.bundle_folders import MANIFEST as MANIFEST
+from ichnode.inference.bundle_folders import WEIGHTS as WEIGHTS
+from ichnode.inference.bundle_folders import configured_bundles as configured_bundles
+from ichnode.inference.bundle_folders import find_bundles as find_bundles
+from ichnode.inference.bundle_folders import shipped_bundles as shipped_bundles
 from ichnode.inference.manifest import (
     ANY_MANIFEST,
     ExpansionManifest,
@@ -26,8 +31,6 @@ from ichnode.inference.manifest import (
     SegmenterManifest,
     VolumeSurvivalManifest,
 )
-
-MANIFEST, WEIGHTS, CARD = "manifest.json", "weights.safetensors", "CARD.md"
 
 _KIND_OF_PIPELINE: dict[str, type[Manifest]] = {
     "hematoma": SegmenterManifest,
@@ -50,22 +53,6 @@ class Bundle(Generic[M]):
     identity: ModelIdentity
 
 
-def shipped_bundles() -> Path:
-    """The folder of the bundles that come with ichnode."""
-    return Path(str(files("models") / "bundles"))
-
-
-def find_bundles(folders: Sequence[Path]) -> dict[str, Path]:
-    """Every bundle below `folders` by name, unverified. Of two with one name the later folder's counts.
-
-    Raises BundleError for a folder that does not exist.
-    """
-    for folder in folders:
-        if not folder.is_dir():
-            raise BundleError(f"{folder} is not a folder")
-    return {path.parent.name: path.parent for folder in folders for path in sorted(folder.glob(f"*/{MANIFEST}"))}
-
-
 def bundle_named(name: str, device: str, kind: type[M]) -> Bundle[M]:
     """A shipped bundle, or the one in the folder of that name, on `device`. Raises BundleError."""
     if (Path(name) / MANIFEST).is_file():
@@ -74,13 +61,6 @@ def bundle_named(name: str, device: str, kind: type[M]) -> Bundle[M]:
     if name not in shipped:
         raise BundleError(f"there is no bundle {name}: neither a folder nor one of {', '.join(sorted(shipped))}")
     return load_bundle(shipped[name], device, kind)
-
-
-def configured_bundles(bundles_dir: Path | None) -> dict[str, Path]:
-    """The shipped bundles and those below `inference.bundles_dir`, by name, unverified. Raises ConfigError."""
-    if bundles_dir is not None and not bundles_dir.is_dir():
-        raise ConfigError((f"inference.bundles_dir: no such folder: {bundles_dir}",))
-    return find_bundles([shipped_bundles(), *([bundles_dir] if bundles_dir else [])])
 
 
 def load_pipelines(names: Mapping[str, str], bundles_dir: Path | None, device: str) -> dict[str, Bundle[Any]]:

@@ -15,7 +15,7 @@ from ichnode.results.provenance import MANUFACTURER, SOFTWARE_VERSION, Provenanc
 from ichnode.results.source_headers import is_enhanced
 
 DERIVATION = "AI-predicted 24 h follow-up CT. SYNTHETIC IMAGE - RESEARCH USE ONLY - NOT ACQUIRED"
-_SOP_CLASSES = {"sc": SecondaryCaptureImageStorage, "ct": CTImageStorage}
+FOLLOWUP_SOP_CLASSES = {"sc": SecondaryCaptureImageStorage, "ct": CTImageStorage}
 PLANE_KEYWORDS = (
     "FrameOfReferenceUID",
     "PositionReferenceIndicator",
@@ -65,7 +65,7 @@ def compose_predicted_series(
 def _common(followup_sop: str) -> Dataset:
     """What all instances of the series share."""
     dataset = Dataset()
-    dataset.SOPClassUID = _SOP_CLASSES[followup_sop]
+    dataset.SOPClassUID = FOLLOWUP_SOP_CLASSES[followup_sop]
     dataset.Modality = "CT"
     dataset.ImageType = ["DERIVED", "SECONDARY", "AXIAL", "AI_PREDICTED"]
     dataset.SyntheticData = "YES"

@@ -285,6 +285,12 @@ def newest_form() -> str:
     return str(ScriptDirectory.from_config(_migrations()).get_current_head())
 
 
+def is_older_form(revision: str | None) -> bool:
+    """Whether the migrations of this ichnode lead on from a revision."""
+    known = {script.revision for script in ScriptDirectory.from_config(_migrations()).walk_revisions()}
+    return revision in known and revision != newest_form()
+
+
 def database_file(url: str) -> Path:
     """Where the database of a sqlite:/// URL lies."""
     return Path(url.removeprefix("sqlite:///"))

@@ -10,6 +10,14 @@ _TIMEOUT_S = 4.0
 
 def trouble(host: str, port: int, *, tls: bool = False) -> list[str]:
     """What is wrong with the node whose HTTP side listens there, a line for each part; nothing when it is ready."""
+    try:
+        return [f"{part}: {said}" for part, said in ready_parts(host, port, tls=tls).items() if said != "ok"]
+    except OSError as problem:
+        return [str(problem)]
+
+
+def ready_parts(host: str, port: int, *, tls: bool = False) -> dict[str, str]:
+    """What each part of that node says, "ok" as a rule. Raises OSError when no node answers."""
     host = _EVERYWHERE.get(host, host)
     connection = (
         HTTPSConnection(host, port, timeout=_TIMEOUT_S, context=_any_certificate())
@@ -18,10 +26,9 @@ def trouble(host: str, port: int, *, tls: bool = False) -> list[str]:
     )
     try:
         connection.request("GET", "/readyz")
-        parts = json.loads(connection.getresponse().read())
-        return [f"{part}: {said}" for part, said in parts.items() if said != "ok"]
-    except (OSError, HTTPException, ValueError) as problem:
-        return [f"no answer from {host}:{port}: {problem}"]
+        return {str(part): str(said) for part, said in json.loads(connection.getresponse().read()).items()}
+    except (OSError, HTTPException, ValueError, AttributeError) as problem:
+        raise OSError(f"no answer from {host}:{port}: {problem}") from problem
     finally:
         connection.close()
 

@@ -1,0 +1,286 @@
+"""Commands that look at an installation and at a node, and change neither: parse and print only."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from ichnode.config import Settings, load_settings, with_rules_of
+from ichnode.errors import ConfigError, IchnodeError
+from ichnode.storage.schema import database_file, engine_as_it_is
+from ichnode.terminal import ConfigOption, JsonOption, fail, out, print_json, read_settings
+
+if TYPE_CHECKING:
+    from ichnode.stages.replay import Outcome
+
+_UNITS = (("days", 86_400), ("h", 3_600), ("min", 60))
+_DOCTOR_EPILOG = """Examples:
+
+\b
+  ichnode doctor --config /etc/ichnode/ichnode.toml       as the user of the service: sudo -u ichnode ...
+  ichnode doctor --json | jq '.[] | select(.level != "ok")'
+
+Exit code: 0 without failures (warnings are none), 1 with any.
+"""
+
+
+_STATUS_EPILOG = """Examples:
+
+\b
+  ichnode status --config /etc/ichnode/ichnode.toml
+  watch -n 5 ichnode status --config /etc/ichnode/ichnode.toml
+  ichnode status --json | jq .destinations
+
+Exit code: 0 when the node answers and every part is ready, 1 otherwise.
+"""
+
+
+_SELFTEST_EPILOG = """Examples:
+
+\b
+  ichnode selftest --config /etc/ichnode/ichnode.toml
+  ichnode selftest --running --config ...     also C-ECHO the node that runs, and ask it whether it is ready
+  ichnode selftest --json --timeout 60
+
+Exit code: 0 when nothing failed, 1 otherwise.
+"""
+
+
+_REPLAY_EPILOG = """Examples:
+
+\b
+  ichnode replay --since 2026-11-01 --config /etc/ichnode/ichnode.toml      the configured rules, after a change
+  ichnode replay --since 2026-11-01 --rules draft.toml --config ...         a draft: its [[rules]] alone are read
+  ichnode replay --since 2026-11-01 --json | jq '.series[] | select(.change == "stops")'
+
+\b
+same          decided as then            starts        was ignored, would be analysed
+other_rule    by a rule of another name  stops         was analysed, would be ignored
+other_reason  ignored as then            not_here      purged or unreadable: nothing can be said
+
+Exit code: 0 whatever the rules decide, 1 when they or the ledger cannot be read.
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put the commands of this module into the command line."""
+    app.command(epilog=_DOCTOR_EPILOG)(doctor)
+    app.command(epilog=_SELFTEST_EPILOG)(selftest)
+    app.command(epilog=_STATUS_EPILOG)(status)
+    app.command(epilog=_REPLAY_EPILOG)(replay)
+
+
+def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Examine the installation, before the node runs or while it does; what is wrong comes with what to do.
+
+    Configuration, ports, destinations (C-ECHO and which result SOP classes they accept; DICOMweb by OPTIONS), audit
+    collector, certificates, disk, database, clock, device and bundles. No patient data is sent, nothing is stored.
+    """
+    from ichnode.doctor import Check, Level, examine
+    from ichnode.doctor.check import failure
+
+    found: list[Check] = []
+    try:
+        settings = load_settings(config)
+    except ConfigError as problem:
+        fix = "edit the configuration; `ichnode init` writes a commented example"
+        found = [failure("configuration", line, fix) for line in problem.problems]
+    checks = iter(found) if found else examine(settings)
+    found = []
+    for check in checks:
+        found.append(check)
+        if not as_json:
+            typer.echo(f"{check.level:<8} {check.name}: {check.detail}")
+            if check.fix:
+                typer.echo(f"{'':8} fix: {check.fix}")
+    failures = sum(check.level is Level.FAILURE for check in found)
+    warnings = sum(check.level is Level.WARNING for check in found)
+    if as_json:
+        print_json([asdict(check) for check in found])
+    else:
+        typer.echo(f"{len(found)} checks, {warnings} warnings, {failures} failures")
+    if failures:
+        raise typer.Exit(1)
+
+
+def selftest(
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    running: Annotated[bool, typer.Option("--running", help="Also C-ECHO the running node, and ask /readyz.")] = False,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds that the analysis may take.")] = 300,
+) -> None:
+    """Send a simulated patient through this installation, and check what comes back. The PACS notices nothing.
+
+    A second node is started with the same bundles, device and results, but ports, folder and destination of its own,
+    without TLS and under one rule that takes the patient: the ledger of the running node stays as it is.
+    """
+    from ichnode.doctor.check import Level
+    from ichnode.selftest import run_selftest
+
+    settings = read_settings(config)
+    try:
+        outcome = run_selftest(settings, timeout_s=timeout, running=running)
+    except (IchnodeError, OSError) as problem:
+        fail(f"the node of the self-test cannot run: {problem}; ask `ichnode doctor`")
+    failed = any(check.level is Level.FAILURE for check in outcome.checks)
+    if as_json:
+        print_json({"passed": not failed, **asdict(outcome)})
+    else:
+        table = Table("check", "", "found", title="ichnode selftest - RESEARCH USE ONLY", title_justify="left")
+        table.columns[2].overflow = "fold"
+        for check in outcome.checks:
+            fix = f"\nfix: {check.fix}" if check.fix else ""
+            table.add_row(escape(check.name), check.level, escape(check.detail + fix))
+        table.add_section()
+        for step, seconds in outcome.seconds:
+            table.add_row(step, "", f"{seconds:.2f} s")
+        out.print(table)
+        typer.echo("failed" if failed else "passed: what came back is right")
+    if failed:
+        raise typer.Exit(1)
+
+
+def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """The running node on one screen: is it ready, what waits, who sent last, what is delivered, and the disk.
+
+    Read from its ledger and asked at /readyz, on the machine that it runs on; nothing is changed.
+    """
+    from ichnode.status import status_of
+
+    settings = read_settings(config)
+    engine = _ledger(settings)
+    try:
+        found = status_of(settings, engine)
+    except SQLAlchemyError as problem:
+        fail(f"database.url: {settings.database_url} cannot be read: {_first_line(problem)}; ask `ichnode doctor`")
+    finally:
+        if engine is not None:
+            engine.dispose()
+    if as_json:
+        print_json(found)
+    else:
+        for name, said in _status_lines(found, now=time.time()):
+            typer.echo(f"{name:<13}{said}")
+    if not found["ready"]:
+        raise typer.Exit(1)
+
+
+def replay(
+    since: Annotated[datetime, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Local time.")],
+    config: ConfigOption = None,
+    rules: Annotated[Path | None, typer.Option("--rules", help="Its [[rules]] instead of the configured ones.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also series that are decided as then.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Decide stored studies again under other rules, without acting: what was decided of each series, what would be.
+
+    Read are the ledger and the headers of stored files; no job is opened. A rule of the draft may use any destination
+    of the configuration. In JSON each series has its trace: for each rule, the clauses that do not hold.
+    """
+    from ichnode.stages.replay import Change
+    from ichnode.stages.replay import replay as decide_again
+    from ichnode.storage.intake import Intake
+    from ichnode.storage.studies import Studies
+
+    settings = read_settings(config)
+    engine = _ledger(settings)
+    if engine is None:
+        fail(f"there is no ledger at {settings.database_url}; has `ichnode serve` run with this configuration?")
+    try:
+        rules_now = (with_rules_of(settings, rules) if rules else settings).decision_rules
+        rows = list(decide_again(Studies(engine), Intake(engine), rules_now, since=since.timestamp()))
+    except ConfigError as problem:
+        fail(str(problem))
+    except SQLAlchemyError as problem:
+        fail(f"database.url: {settings.database_url} cannot be read: {_first_line(problem)}; ask `ichnode doctor`")
+    finally:
+        engine.dispose()
+    counts = {change.value: sum(row.change is change for row in rows) for change in Change}
+    if as_json:
+        print_json({"series": [asdict(row) for row in rows], "counts": counts})
+        return
+    table = Table("study", "series", "job", "change", "then", "now", "because", box=None)
+    for column in table.columns:
+        column.overflow = "fold"
+    for row in rows:
+        if everything or row.change is not Change.SAME:
+            then = _decided(row.then) if row.then else "-"
+            shown = row.series_description or row.series_instance_uid
+            cells = (
+                row.study_instance_uid,
+                shown,
+                str(row.job_id or "-"),
+                row.change.value,
+                then,
+                _decided(row.now),
+                row.now.detail,
+            )
+            table.add_row(*map(escape, cells))
+    if table.row_count:
+        out.print(table)
+    counted = ", ".join(f"{count} {change}" for change, count in counts.items() if count)
+    typer.echo(f"{len(rows)} series{': ' + counted if counted else ''}")
+
+
+def _decided(outcome: "Outcome") -> str:
+    return f"{outcome.decision} {outcome.rule or '-'} ({outcome.reason})"
+
+
+def _status_lines(found: dict[str, Any], *, now: float) -> Iterator[tuple[str, str]]:
+    started = found["started"]
+    since = f"; last start {_when(started['at'], now)}, version {started['version']}" if started else ""
+    yield "node", f"{found['ae_title']}, port {found['port']}, ichnode {found['version']}{since}"
+    troubles = [f"{part}: {said}" for part, said in found["parts"].items() if said != "ok"]
+    yield "ready", "yes" if found["ready"] else f"NO: {'; '.join(troubles) or found['no_answer']}"
+    yield "parts", ", ".join(found["parts"]) or "-"
+    yield "jobs", ", ".join(f"{count} {state}" for state, count in found["jobs"].items() if count) or "none"
+    oldest = found["oldest_waiting_job"]
+    yield (
+        "waiting",
+        f"job {oldest['id']}, {oldest['state']}, since {_when(oldest['created_at'], now)}" if oldest else "-",
+    )
+    for source in found["sources"]:
+        at = source["last_instance_at"]
+        yield (
+            "source",
+            f"{source['ae_title']}: " + (f"last instance {_when(at, now)}" if at else "nothing is here of it"),
+        )
+    for row in found["destinations"]:
+        gone = "" if row["configured"] else ", no longer configured"
+        yield (
+            "destination",
+            f"{row['name']}: {row['open']} open, {row['dead']} dead, {row['delivered']} delivered{gone}",
+        )
+    disk = found["disk"]
+    if disk:
+        room = f"{disk['free_bytes'] / 1e9:.1f} GB free, reserve {disk['reserve_bytes'] / 1e9:.1f} GB"
+        yield "disk", f"{room}{', ' + disk['trouble'] if disk['trouble'] else ''}"
+    yield "bundles", ", ".join(f"{bundle['name']} {bundle['version']}" for bundle in found["bundles"])
+
+
+def _when(at: float, now: float) -> str:
+    """A time, and how long ago it was."""
+    ago = next(
+        (f"{(now - at) / length:.0f} {unit}" for unit, length in _UNITS if now - at >= 2 * length),
+        f"{max(0.0, now - at):.0f} s",
+    )
+    return f"{datetime.fromtimestamp(at).strftime('%Y-%m-%d %H:%M:%S')} ({ago} ago)"
+
+
+def _ledger(settings: Settings) -> Engine | None:
+    """The ledger as it is, not migrated; None where there is none yet."""
+    if not database_file(settings.database_url).exists():
+        return None
+    return engine_as_it_is(settings.database_url)
+
+
+def _first_line(problem: SQLAlchemyError) -> str:
+    return str(getattr(problem, "orig", None) or problem).partition("\n")[0]

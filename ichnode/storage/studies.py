@@ -1,0 +1,64 @@
+"""Studies: those that snapshots were taken of, and what was last decided of their series. Reads only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, func, select
+
+from ichnode.storage.schema import jobs, reading, snapshots
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredStudy:
+    """A study as of its newest snapshot."""
+
+    study_instance_uid: str
+    last_instance_id: int
+    taken_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredDecision:
+    """What the newest job of a series was opened by."""
+
+    job_id: int
+    analyse: bool
+    rule: str | None
+    reason: str
+    detail: str
+
+
+class Studies:
+    """Questions that `ichnode replay` asks."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def since(self, at: float) -> list[StoredStudy]:
+        """Studies whose newest snapshot was taken at `at` or later, the oldest first."""
+        newest = select(func.max(snapshots.c.id)).group_by(snapshots.c.study_instance_uid)
+        query = select(snapshots).where(snapshots.c.id.in_(newest), snapshots.c.taken_at >= at)
+        with reading(self._engine) as db:
+            return [
+                StoredStudy(
+                    study_instance_uid=row.study_instance_uid,
+                    last_instance_id=row.last_instance_id,
+                    taken_at=row.taken_at,
+                )
+                for row in db.execute(query.order_by(snapshots.c.id))
+            ]
+
+    def decisions(self, study_instance_uid: str) -> Mapping[str, StoredDecision]:
+        """The decision behind the newest job of each series, by Series Instance UID."""
+        query = select(jobs).where(jobs.c.study_instance_uid == study_instance_uid).order_by(jobs.c.id)
+        with reading(self._engine) as db:
+            return {
+                row.series_instance_uid: StoredDecision(
+                    job_id=row.id,
+                    analyse=row.decision == "analyse",
+                    rule=row.rule,
+                    reason=row.reason,
+                    detail=row.detail,
+                )
+                for row in db.execute(query)
+            }
