@@ -245,8 +245,8 @@ class Database(_Section):
     @field_validator("url")
     @classmethod
     def _check_url(cls, value: str) -> str:
-        if not value.startswith("sqlite:///"):
-            raise ValueError("only sqlite:/// is supported")
+        if not value.startswith(("sqlite:///", "postgresql+psycopg://")):
+            raise ValueError("only sqlite:/// and postgresql+psycopg:// are supported")
         for placeholder in re.findall(r"{[^{}]*}", value):
             if placeholder != DATA_DIR:
                 raise ValueError(f"unknown placeholder {placeholder}; only {DATA_DIR} is known")

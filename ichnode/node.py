@@ -46,6 +46,7 @@ from ichnode.stages.receive import ReceiveStage
 from ichnode.stages.report_audit import AuditStage
 from ichnode.storage.audit import AuditTrail
 from ichnode.storage.commitments import Commitments
+from ichnode.storage.dialect import database_file, is_shared
 from ichnode.storage.files import FileStore
 from ichnode.storage.history import History
 from ichnode.storage.intake import Intake
@@ -53,7 +54,7 @@ from ichnode.storage.ledger import Ledger
 from ichnode.storage.outbox import Outbox
 from ichnode.storage.refused_classes import RefusedClasses
 from ichnode.storage.retention import Retention
-from ichnode.storage.schema import database_file, open_engine
+from ichnode.storage.schema import open_engine
 from ichnode.storage.soundness import LedgerDamaged, Soundness, look_for_damage
 from ichnode.web.app import WebServer, create_app
 
@@ -464,7 +465,8 @@ class Node:
 def _open_ledger(url: str) -> tuple[Engine, Soundness]:
     """The ledger in its newest form. Raises ConfigError when its file is damaged."""
     try:
-        look_for_damage(database_file(url), limit_s=LOOK_FOR_DAMAGE_S)
+        if not is_shared(url):
+            look_for_damage(database_file(url), limit_s=LOOK_FOR_DAMAGE_S)
         engine = open_engine(url)
     except LedgerDamaged as problem:
         how = "restore a backup (docs/keeping.md); `ichnode db check` tells more"

@@ -12,14 +12,14 @@ from threading import Lock
 from typing import Any
 
 from sqlalchemy import Connection, Engine, bindparam, case, func, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as LedgerTimeoutError
 
 from ichnode.domain.audit import AuditEvent, AuditOutcome, pseudonym
 from ichnode.domain.study import Arrival, Instance, Series, StudySnapshot
 from ichnode.storage.audit import append_audit
-from ichnode.storage.schema import associations, begin_within, conflicts, instances, purged_instances, reading, studies
+from ichnode.storage.dialect import begin_within, hold_study, reading, upsert
+from ichnode.storage.schema import associations, conflicts, instances, purged_instances, studies
 
 LOCK_TIMEOUT_S = 10.0
 
@@ -114,7 +114,10 @@ class Intake:
         waiting = [self._arrived.popleft() for _ in range(len(self._arrived))]
         batch = [one for one in waiting if one.kept.set_running_or_notify_cancel()]
         try:
-            with begin_within(self._engine, min((one.until for one in batch), default=0.0) - time.monotonic()) as db:
+            wait_s = min((one.until for one in batch), default=0.0) - time.monotonic()
+            with begin_within(self._engine, wait_s, beside=True) as db:
+                for study in sorted({one.row["study_instance_uid"] for one in batch}):
+                    hold_study(db, study)
                 outcomes = [_keep(db, one.row) for one in batch]
         except SQLAlchemyError as problem:
             for one in batch:

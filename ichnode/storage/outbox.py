@@ -15,8 +15,9 @@ from sqlalchemy import Connection, Engine, func, or_, select, update
 from ichnode.domain.audit import AuditEvent, AuditOutcome, pseudonym
 from ichnode.domain.job import JobState
 from ichnode.storage.audit import append_audit
+from ichnode.storage.dialect import reading
 from ichnode.storage.ledger import NODE, move_job
-from ichnode.storage.schema import deliveries, jobs, reading, results
+from ichnode.storage.schema import deliveries, jobs, results
 
 OPEN = ("pending", "sent")
 STAND_IN = "summary_page"  # the role of the result that says the same to any reader, as an RGB picture

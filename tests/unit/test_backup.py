@@ -14,6 +14,12 @@ from ichnode.storage.schema import open_engine
 
 
 @pytest.fixture
+def engine(sqlite_engine):
+    """Here the file itself counts."""
+    return sqlite_engine
+
+
+@pytest.fixture
 def database(engine, tmp_path):
     return tmp_path / "ichnode.db"
 

@@ -16,6 +16,12 @@ INSERT = text("INSERT INTO associations VALUES (:i, :t, 'x', 1.0, NULL, NULL)")
 
 
 @pytest.fixture
+def engine(sqlite_engine):
+    """Here the file itself counts."""
+    return sqlite_engine
+
+
+@pytest.fixture
 def filled(engine, tmp_path):
     """A database of some hundred pages, all in the file."""
     with engine.begin() as db:
