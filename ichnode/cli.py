@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import os
 import signal
 import sys
 import time
@@ -63,11 +64,16 @@ def main(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 @app.command()
-def serve(config: ConfigOption = None) -> None:
+def serve(
+    config: ConfigOption = None,
+    roles: Annotated[
+        str | None, typer.Option(help="Some of receive,analyse,deliver: several nodes share the work (PostgreSQL).")
+    ] = None,
+) -> None:
     """Run the node until SIGTERM or Ctrl-C."""
     from ichnode.node import Node
 
-    settings = _settings(config)
+    settings = _settings(config, roles=roles)
     logs.set_up()
     try:
         node = Node(settings)
@@ -78,7 +84,9 @@ def serve(config: ConfigOption = None) -> None:
         _fail(_ledger_problem(settings, problem))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: node.ask_to_stop())
-    print(f"ichnode ready: {settings.node.ae_title}@{settings.node.host}:{node.dicom_port}", flush=True)
+    where = f"{settings.node.ae_title}@{settings.node.host}:{node.dicom_port}"
+    also = f" ({settings.node_name}: {', '.join(settings.node.roles)})" if settings.shared else ""
+    print(f"ichnode ready: {where}{also}", flush=True)
     service.tell_systemd("READY=1")
     dead = node.wait()
     service.tell_systemd("STOPPING=1")
@@ -506,9 +514,10 @@ def _ledger_problem(settings: Settings, problem: SQLAlchemyError | CommandError)
     return f"database.url: {without_password(settings.database_url)} cannot be used: {said}"
 
 
-def _settings(config: Path | None) -> Settings:
+def _settings(config: Path | None, *, roles: str | None = None) -> Settings:
+    told = {} if roles is None else {"ICHNODE_NODE__ROLES": json.dumps([role.strip() for role in roles.split(",")])}
     try:
-        return load_settings(config)
+        return load_settings(config, os.environ | told)
     except ConfigError as problem:
         _fail(str(problem))
 

@@ -194,6 +194,7 @@ def _as_job(row: Mapping[Any, Any]) -> Job:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         findings=row["findings"],
+        claim=row["claim"],
     )
 
 

@@ -36,6 +36,7 @@ associations = Table(
     Column("opened_at", Float, nullable=False),
     Column("closed_at", Float),
     Column("ending", Words),  # released, aborted, lost; NULL while open
+    Column("node", Words),  # that it is with, where several share the ledger
 )
 
 instances = Table(
@@ -119,6 +120,8 @@ jobs = Table(
     Column("updated_at", Float, nullable=False),
     Column("findings", JSON),
     Column("seconds", JSON),  # how long reading, inference and composing took
+    Column("claimed_by", Words),  # the node that works on it, where several share the ledger
+    Column("claim", Whole, nullable=False, server_default="0"),  # grows with each; an older one counts no more
     Index("ix_jobs_state", "state", "priority_rank", "id"),
     Index("ix_jobs_series", "study_instance_uid", "series_instance_uid"),
 )
@@ -163,8 +166,18 @@ deliveries = Table(  # the outbox: one row for each result and destination
     Column("status", Whole),  # of the last C-STORE response
     Column("error", Words),
     Column("delivered_at", Float),
+    Column("claimed_by", Words),  # as in jobs
+    Column("claim", Whole, nullable=False, server_default="0"),
     UniqueConstraint("result_id", "destination"),
     Index("ix_deliveries_due", "destination", "state", "next_attempt_at"),
+)
+
+nodes = Table(  # that share the ledger
+    "nodes",
+    metadata,
+    Column("name", Words, primary_key=True),
+    Column("roles", Words, nullable=False),
+    Column("beat_at", Float, nullable=False),  # of the clock of the database
 )
 
 purges = Table(

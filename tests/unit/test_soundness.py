@@ -12,7 +12,7 @@ from ichnode.storage.intake import Intake
 from ichnode.storage.schema import open_engine
 from ichnode.storage.soundness import LedgerDamaged, Soundness, look_for_damage
 
-INSERT = text("INSERT INTO associations VALUES (:i, :t, 'x', 1.0, NULL, NULL)")
+INSERT = text("INSERT INTO associations (id, calling_ae_title, peer, opened_at) VALUES (:i, :t, 'x', 1.0)")
 
 
 @pytest.fixture
