@@ -3,10 +3,12 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+WHEELHOUSE := wheelhouse
+PREFIX := /opt/ichnode/.venv
 # first and alone: one pinned build, whichever is in the venv already (PyPI's brings the CUDA libraries, gigabytes)
 TORCH := torch==$(shell sed -n 's/^torch==//p' constraints.txt)
 
-.PHONY: demo test lint benchmark clean
+.PHONY: demo test lint docs benchmark wheelhouse install-offline clean
 
 demo: $(VENV)/.installed            ## send a simulated patient's head CT through a node and show its results
 	$(BIN)/ichnode demo
@@ -19,8 +21,24 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.installed-dev        ## the documentation site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 benchmark: $(VENV)/.installed-dev   ## ratios to the peers that are installed
 	$(BIN)/python -m tests.benchmarks
+
+# all that a machine without internet needs: TORCH_INDEX=https://download.pytorch.org/whl/cpu for the small torch
+wheelhouse:                         ## ichnode and everything it needs as wheels, with their SHA-256
+	rm -rf $(WHEELHOUSE) && mkdir -p $(WHEELHOUSE)
+	test -d build/venv || $(PYTHON) -m venv build/venv
+	build/venv/bin/pip wheel --quiet --no-deps --wheel-dir $(WHEELHOUSE) $(TORCH_INDEX:%=--index-url %) $(TORCH)
+	build/venv/bin/pip wheel --quiet --constraint constraints.txt --find-links $(WHEELHOUSE) --wheel-dir $(WHEELHOUSE) .
+	cd $(WHEELHOUSE) && sha256sum *.whl > SHA256SUMS
+
+install-offline:                    ## from a wheelhouse, into PREFIX
+	cd $(WHEELHOUSE) && sha256sum --check --quiet SHA256SUMS
+	test -d $(PREFIX) || $(PYTHON) -m venv $(PREFIX)
+	$(PREFIX)/bin/pip install --quiet --no-index --find-links $(WHEELHOUSE) ichnode
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
@@ -30,8 +48,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,training]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,training]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) ichnode-demo
+	rm -rf $(VENV) ichnode-demo site build wheelhouse

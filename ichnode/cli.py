@@ -125,6 +125,17 @@ def check(config: ConfigOption = None) -> None:
 
 
 @app.command()
+def health(config: ConfigOption = None) -> None:
+    """Ask the node that runs with this configuration on this machine whether it is ready; fails when it is not."""
+    from ichnode.web.health import trouble
+
+    web = _settings(config).web
+    if problems := trouble(web.host, web.port, tls=web.tls):
+        _fail("\n".join(problems))
+    typer.echo("ready")
+
+
+@app.command()
 def install_service(
     config: Annotated[Path, typer.Option("--config", help="Configuration file of the service.")] = Path(
         "/etc/ichnode/ichnode.toml"
@@ -137,7 +148,8 @@ def install_service(
     executable, config = Path(sys.executable).with_name("ichnode"), config.absolute()
     data_dir, url = settings.node.data_dir, settings.database_url
     ledger = data_dir if is_shared(url) else database_file(url).parent
-    if problems := service.problems_of(paths=(executable, config, data_dir, ledger), user=user):
+    python = Path(sys.base_prefix)  # which the virtual environment only points to
+    if problems := service.problems_of(paths=(python, executable, config, data_dir, ledger), user=user):
         _fail("\n".join(problems))
     unit = service.unit_text(
         executable=executable,
@@ -321,7 +333,8 @@ def jobs_retry(job_id: int, config: ConfigOption = None, as_json: JsonOption = F
         job = History(engine).job(job_id)
         if job and History(engine).purge(job):
             _fail(f"job {job_id} cannot be retried: its instances were purged; send the study again")
-        _fail(f"job {job_id} is {job.state}: nothing to retry" if job else f"there is no job {job_id}")
+        why = "nothing to retry, or a later job of its series took its place"
+        _fail(f"job {job_id} is {job.state}: {why}" if job else f"there is no job {job_id}")
     _print_json({"id": job_id, "state": state.value}) if as_json else typer.echo(f"job {job_id} is {state}")
 
 

@@ -52,6 +52,14 @@ ResultRole = Literal[
 DATA_DIR = "{data_dir}"  # the one placeholder of database.url
 
 
+def _is_loopback(host: str) -> bool:
+    """Whether an address is this machine for itself alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
@@ -175,13 +183,6 @@ class WebDestination(_Destination):
         return self
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 _BY_C_STORE, _BY_STOW = "<C-STORE>", "<STOW-RS>"  # pydantic puts these into the place of a problem
 
 
@@ -264,6 +265,23 @@ class Web(_Section):
 
     host: str = "127.0.0.1"
     port: Port = 8042
+    token_file: Path | None = None  # a bearer token that readers must show ...
+    username: str | None = None  # ... or this name, with a password
+    password_file: Path | None = None
+    tls: bool = False  # with the files of [tls]
+    behind_proxy: bool = False  # somebody else speaks TLS with the readers
+
+    @model_validator(mode="after")
+    def _check_readers(self) -> "Web":
+        if (self.username is None) != (self.password_file is None):
+            raise ValueError("username and password_file belong together")
+        if _is_loopback(self.host):
+            return self
+        if self.token_file is None and self.password_file is None:
+            raise ValueError(f"{self.host} is reached from elsewhere: set token_file, or username and password_file")
+        if not self.tls and not self.behind_proxy:
+            raise ValueError(f"{self.host} is reached from elsewhere: set tls = true, or behind_proxy = true")
+        return self
 
 
 class Inference(_Section):
@@ -370,6 +388,7 @@ class Settings(_Section):
                 f"rules.{i}.send_to: no destination is named {n!r}" for n in rule.send_to or () if n not in names
             ]
         if self.tls.certificate is None:
+            problems += ["web.tls: needs [tls]"] * self.web.tls
             by_tls = (i for i, d in enumerate(self.destinations) if isinstance(d, DicomDestination) and d.tls)
             problems += [f"destinations.{i}.tls: needs [tls]" for i in by_tls]
         if not self.shared and set(self.node.roles) != set(get_args(Role)):

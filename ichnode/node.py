@@ -61,6 +61,7 @@ from ichnode.storage.schema import open_engine
 from ichnode.storage.soundness import LedgerDamaged, Soundness, look_for_damage
 from ichnode.storage.work_queue import Offer, Turns
 from ichnode.web.app import WebServer, create_app
+from ichnode.web.guard import Credentials
 
 log = logging.getLogger(__name__)
 
@@ -147,9 +148,17 @@ class Node:
                 destinations=[destination.name for destination in settings.destinations],
                 metrics=self.metrics,
                 readiness=self.readiness,
+                credentials=Credentials.read(
+                    token_file=settings.web.token_file,
+                    username=settings.web.username,
+                    password_file=settings.web.password_file,
+                ),
+                tls=settings.web.tls,
             ),
             host=settings.web.host,
             port=settings.web.port,
+            certificate=settings.tls.certificate if settings.web.tls else None,
+            key=settings.tls.key if settings.web.tls else None,
         )
 
     @property

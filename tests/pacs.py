@@ -26,11 +26,11 @@ from ichnode.errors import NotStored
 class Pacs:
     """A storage SCP. Listens on a port of its own from the start of a `with` block to its end."""
 
-    def __init__(self, *, answers: list[int] | None = None, port: int = 0) -> None:
+    def __init__(self, *, answers: list[int] | None = None, port: int = 0, ae_title: str = "PACS") -> None:
         self.answers = answers or []  # statuses for the first instances; then success
         self.taken: list[Dataset] = []  # in order, resends included
         self._arrived = threading.Condition()
-        self._scp = StorageSCP(self, ae_title="PACS", host="127.0.0.1", port=port, max_associations=8)
+        self._scp = StorageSCP(self, ae_title=ae_title, host="127.0.0.1", port=port, max_associations=8)
         self.port = self._scp.port
 
     def __enter__(self):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, func, insert, select, update
 
 from ichnode.domain.audit import AuditEvent, AuditOutcome, pseudonym
 from ichnode.domain.job import MAX_ATTEMPTS, MAX_INTERRUPTIONS, TRANSITIONS, UNFINISHED, Job, JobState
@@ -192,11 +192,11 @@ class Ledger:
     def retry(self, job_id: int, *, at: float) -> JobState | None:
         """Revive a failed, refused or dropped job; its new state, or None when there is nothing to retry.
 
-        There is nothing when what the job reads was purged.
+        There is nothing when what the job reads was purged, or a later job of its series took its place.
         """
         with self._engine.begin() as db:
             state = _state(db, job_id)
-            if state is None or _is_purged(db, job_id):
+            if state is None or _is_purged(db, job_id) or _has_successor(db, job_id):
                 return None
             undelivered = deliveries.c.state.in_(["refused", "dead", "cancelled"])
             of_job = deliveries.c.job_id == job_id
@@ -313,6 +313,18 @@ def _expect_claim(db: Connection, job: Job) -> None:
 def _state(db: Connection, job_id: int) -> JobState | None:
     state = db.execute(select(jobs.c.state).where(jobs.c.id == job_id)).scalar_one_or_none()
     return JobState(state) if state else None
+
+
+def _has_successor(db: Connection, job_id: int) -> bool:
+    """Whether there is a later job of the same series."""
+    later = jobs.alias()
+    same_series = (
+        later.c.study_instance_uid == jobs.c.study_instance_uid,
+        later.c.series_instance_uid == jobs.c.series_instance_uid,
+        later.c.id > jobs.c.id,
+    )
+    query = select(later.c.id).join_from(jobs, later, and_(*same_series)).where(jobs.c.id == job_id)
+    return db.execute(query.limit(1)).first() is not None
 
 
 def _is_purged(db: Connection, job_id: int) -> bool:

@@ -3,11 +3,13 @@
 import socket
 import threading
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -20,7 +22,11 @@ from ichnode.storage.intake import Intake
 from ichnode.storage.outbox import Outbox
 from ichnode.storage.refused_classes import RefusedClasses
 from ichnode.web.destinations import list_of_destinations
+from ichnode.web.guard import Credentials, Guard
 from ichnode.web.jobs import list_of_jobs, one_job
+
+_NOT_ASKED_FOR = Credentials()
+_MOST_AT_ONCE = 100  # connections; one more is answered 503
 
 
 def create_app(
@@ -32,6 +38,8 @@ def create_app(
     destinations: Collection[str],
     metrics: Metrics,
     readiness: Callable[[], Mapping[str, str]],
+    credentials: Credentials = _NOT_ASKED_FOR,
+    tls: bool = False,
 ) -> Starlette:
     """The application. `readiness` gives each part's trouble, "" where there is none."""
 
@@ -67,17 +75,30 @@ def create_app(
             Route("/api/jobs", jobs),
             Route("/api/jobs/{id:int}", job),
             Route("/api/destinations", destinations_page),
-        ]
+        ],
+        middleware=[Middleware(Guard, credentials=credentials, tls=tls)],
     )
 
 
 class WebServer:
     """Serves an application from a thread of its own."""
 
-    def __init__(self, app: Any, *, host: str, port: int) -> None:
-        """Listen; `start` answers. Raises ConfigError when the address cannot be had."""
+    def __init__(
+        self, app: Any, *, host: str, port: int, certificate: Path | None = None, key: Path | None = None
+    ) -> None:
+        """Listen; `start` answers, by TLS with a certificate. Raises ConfigError when the address cannot be had."""
         self._socket = _listen(host, port)
-        self._server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False))
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_level="critical",
+                access_log=False,
+                server_header=False,
+                limit_concurrency=_MOST_AT_ONCE,
+                ssl_certfile=certificate,
+                ssl_keyfile=key,
+            )
+        )
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="web", daemon=True
         )

@@ -21,10 +21,13 @@ class Orthanc:
     listens on, which Orthanc sends to) and from HARNESS_AE. Skips the test where Orthanc is not installed.
     """
 
-    def __init__(self, folder: Path, *, known: Mapping[str, int] | None = None, ae_title: str = "ORTHANC") -> None:
+    def __init__(
+        self, folder: Path, *, known: Mapping[str, int] | None = None, ae_title: str = "ORTHANC", **more: object
+    ) -> None:
         self.folder = folder
         self.known = {HARNESS_AE: 104, **(known or {})}
         self.ae_title = ae_title
+        self.more = more  # keys of its configuration
         self.dicom_port = free_port()
         self.http_url = f"http://127.0.0.1:{free_port()}"
         self.dicomweb_url = f"{self.http_url}/dicom-web"
@@ -89,4 +92,5 @@ def _config(orthanc: Orthanc, plugin: Path) -> dict[str, object]:
         "DicomModalities": {aet: [aet, "127.0.0.1", port] for aet, port in orthanc.known.items()},
         "SaveJobs": False,
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "EnableWado": False},
+        **orthanc.more,
     }

@@ -15,12 +15,19 @@ import pytest
 import trustme
 import yaml
 from pydicom.uid import CTImageStorage
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from typer.testing import CliRunner
 
+from ichnode.cli import app
 from ichnode.config import Settings
 from ichnode.dicom.admission import TurnedAway
 from ichnode.dicom.scp import StorageSCP
 from ichnode.dicom.tls import expires_at
 from ichnode.node import Node
+from ichnode.web.app import WebServer
+from ichnode.web.health import trouble
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ALERTS, ALERTS_TEST = DEPLOY / "prometheus" / "alerts.yml", DEPLOY / "prometheus" / "alerts_test.yml"
@@ -57,7 +64,7 @@ def test_every_alert_says_what_to_do():
 
 @promtool
 def test_prometheus_takes_its_configuration():
-    ran = run_promtool("check", "config", DEPLOY / "prometheus" / "prometheus.yml")
+    ran = run_promtool("check", "config", "--syntax-only", DEPLOY / "prometheus" / "prometheus.yml")
     assert ran.returncode == 0, ran.stderr
 
 
@@ -141,6 +148,33 @@ def test_the_page_says_what_is_free_and_where_storing_ends(page):
     free, reserve = (float(re.search(rf"^ichnode_disk_{n}_bytes (\S+)$", page, re.M)[1]) for n in ("free", "reserve"))
     assert reserve == 1_000_000
     assert free > reserve
+
+
+def test_a_health_check_is_content_with_a_node_that_is_ready(node):
+    assert trouble("0.0.0.0", node.web_port) == []
+
+
+def test_a_health_check_names_the_part_that_does_not_work(node, monkeypatch):
+    monkeypatch.setattr(node._store, "trouble", lambda: "below the reserve")
+    assert trouble("127.0.0.1", node.web_port) == ["disk: below the reserve"]
+
+
+def test_a_health_check_speaks_tls_where_the_node_does(authority, tmp_path):
+    authority.issue_cert("ichnode.example").private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
+    app = Starlette(routes=[Route("/readyz", lambda _: JSONResponse({"disk": "read-only", "web": "ok"}))])
+    web = WebServer(app, host="127.0.0.1", port=0, certificate=tmp_path / "both.pem", key=tmp_path / "both.pem")
+    web.start()
+    try:
+        assert trouble("127.0.0.1", web.port, tls=True) == ["disk: read-only"]
+    finally:
+        web.stop()
+
+
+def test_a_health_check_says_that_there_is_no_node(tmp_path):
+    (tmp_path / "ichnode.toml").write_text("[web]\nport = 9")
+    outcome = CliRunner().invoke(app, ["health", "--config", str(tmp_path / "ichnode.toml")])
+    assert outcome.exit_code == 1
+    assert outcome.stderr.startswith("no answer from 127.0.0.1:9: ")
 
 
 def test_every_part_is_on_the_page(page, node):

@@ -20,6 +20,16 @@ systemd = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(autouse=True)
+def _installed_where_the_service_can_see_it(monkeypatch, tmp_path):
+    """Developers may have ichnode or Python below a home folder."""
+    program = tmp_path / "bin" / "ichnode"
+    program.parent.mkdir()
+    program.touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(program.with_name("python")))
+    monkeypatch.setattr(sys, "base_prefix", "/usr")
+
+
 @pytest.fixture
 def install(tmp_path):
     """Runs `ichnode install-service` with a configuration."""
@@ -89,6 +99,13 @@ def test_what_would_not_start_is_not_written(install, data_dir, user, problem):
     assert outcome.exit_code == 1
     assert problem in outcome.stderr
     assert outcome.stdout == ""
+
+
+def test_a_python_that_the_service_could_not_see_is_named(install, monkeypatch):
+    monkeypatch.setattr(sys, "base_prefix", "/root/.pyenv/versions/3.11")
+    outcome = install("--print")
+    assert outcome.exit_code == 1
+    assert outcome.stderr == "/root/.pyenv/versions/3.11 lies below a home folder, which the service cannot see\n"
 
 
 def test_the_unit_is_written_and_what_is_left_to_do_said(install, monkeypatch, tmp_path):

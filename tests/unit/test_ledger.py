@@ -361,6 +361,16 @@ def test_a_dropped_job_with_results_is_delivered_after_a_retry_and_not_analysed_
     assert outbox.delivered(outbox.due("pacs", at=NOW)[0], status=0, at=NOW) is JobState.DONE
 
 
+def test_a_dropped_job_is_not_revived_beside_the_later_job_of_its_series(ledger, receive, decide):
+    receive(1)
+    decide(input_sha256="x")
+    job = ledger.claim(at=NOW)
+    ledger.drop(job.id, at=NOW)
+    receive(2)
+    decide(input_sha256="y")
+    assert ledger.retry(job.id, at=NOW) is None
+
+
 def test_a_job_that_succeeds_after_a_failed_attempt_shows_no_failure(history, ledger, receive, decide):
     receive()
     decide(reason="no_rule", decision="ignore")

@@ -42,4 +42,5 @@ def test_what_listens_and_what_is_asked_for_health_is_what_the_configuration_say
         "dicom": settings.node.port,
         "web": settings.web.port,
     }
-    assert settings.web.host == "0.0.0.0"
+    mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert {str(settings.web.token_file), str(settings.node.data_dir)} <= mounted
