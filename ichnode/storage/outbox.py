@@ -247,9 +247,10 @@ def _update(db: Connection, delivery: Delivery, **values: Any) -> None:
     """
     if delivery.state == "pending":
         values = {"attempts": deliveries.c.attempts + 1} | values
-    _expect_claim(db, delivery)
-    unchanged = deliveries.c.id == delivery.id, deliveries.c.state == delivery.state
-    db.execute(update(deliveries).where(*unchanged).values(claimed_by=None, **values))
+    mine = deliveries.c.id == delivery.id, deliveries.c.claim == delivery.claim
+    unchanged = *mine, deliveries.c.state == delivery.state
+    if db.execute(update(deliveries).where(*unchanged).values(claimed_by=None, **values)).rowcount != 1:
+        _expect_claim(db, delivery)
 
 
 def _expect_claim(db: Connection, delivery: Delivery) -> None:

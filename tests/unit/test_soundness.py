@@ -79,7 +79,7 @@ def test_after_damage_was_noticed_nothing_is_acknowledged(filled):
 def test_a_lock_a_full_disk_and_a_broken_rule_are_no_damage(engine):
     soundness = Soundness(engine)
     with pytest.raises(SQLAlchemyError), engine.begin() as db:
-        db.execute(text("INSERT INTO associations VALUES (1, NULL, 'x', 1.0, NULL, NULL)"))
+        db.execute(text("INSERT INTO associations VALUES (1, NULL, 'x', 1.0, NULL, NULL, NULL)"))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
         db.execute(text("PRAGMA max_page_count = 1"))
         with pytest.raises(SQLAlchemyError, match="full"):
