@@ -295,8 +295,7 @@ class Node:
         metrics.associations_open.set_function(lambda: self._scp.open_associations if self._scp else 0)
         roles = {str(role): 1.0 for role in self._roles}
         metrics.register("ichnode_node_role", "What this node does", "role", lambda: roles)
-        if self._nodes:
-            metrics.register("ichnode_nodes", "Living nodes that share the ledger", "role", self._count_nodes)
+        metrics.register("ichnode_nodes", "Living nodes that share the ledger", "role", self._count_nodes)
         metrics.disk_free_bytes.set_function(self._store.free_bytes)
         metrics.disk_reserve_bytes.set_function(self._store.reserve_bytes)
         metrics.register("ichnode_part_ready", "Whether a part is", "part", self._ready_parts)
@@ -313,8 +312,10 @@ class Node:
                 metrics.deliveries.labels(destination.name, label)
 
     def _count_nodes(self) -> Mapping[str, float]:
+        if self._nodes is None:
+            return {str(role): 1.0 for role in self._roles}
         try:
-            living = self._nodes.living() if self._nodes else []
+            living = self._nodes.living()
         except SQLAlchemyError:
             return {}
         return {role: float(sum(role in node.roles for node in living)) for role in get_args(Role)}
