@@ -23,12 +23,13 @@ from ichnode.domain.audit import AuditEvent, pseudonym
 from ichnode.domain.job import JobState
 from ichnode.errors import BackupError, BundleError, ConfigError, IchnodeError, InferenceError
 from ichnode.storage.audit import AuditTrail
+from ichnode.storage.dialect import database_file, is_shared, new_engine, without_password
 from ichnode.storage.history import History
 from ichnode.storage.intake import Intake
 from ichnode.storage.ledger import Ledger
 from ichnode.storage.outbox import Outbox
 from ichnode.storage.refused_classes import RefusedClasses
-from ichnode.storage.schema import database_file, engine_as_it_is, open_engine
+from ichnode.storage.schema import open_engine
 from ichnode.terminal import ConfigOption, JsonOption, out
 from ichnode.terminal import fail as _fail
 from ichnode.terminal import print_json as _print_json
@@ -62,11 +63,16 @@ def main(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 @app.command()
-def serve(config: ConfigOption = None) -> None:
+def serve(
+    config: ConfigOption = None,
+    roles: Annotated[
+        str | None, typer.Option(help="Some of receive,analyse,deliver: several nodes share the work (PostgreSQL).")
+    ] = None,
+) -> None:
     """Run the node until SIGTERM or Ctrl-C."""
     from ichnode.node import Node
 
-    settings = _settings(config)
+    settings = _settings(config, roles=roles)
     logs.set_up()
     try:
         faults.announce()
@@ -78,7 +84,9 @@ def serve(config: ConfigOption = None) -> None:
         _fail(_ledger_problem(settings, problem))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: node.ask_to_stop())
-    print(f"ichnode ready: {settings.node.ae_title}@{settings.node.host}:{node.dicom_port}", flush=True)
+    where = f"{settings.node.ae_title}@{settings.node.host}:{node.dicom_port}"
+    also = f" ({settings.node_name}: {', '.join(settings.node.roles)})" if settings.shared else ""
+    print(f"ichnode ready: {where}{also}", flush=True)
     service.tell_systemd("READY=1")
     dead = node.wait()
     service.tell_systemd("STOPPING=1")
@@ -138,7 +146,8 @@ def install_service(
     """Write a hardened systemd unit for this installation, and say what is left to do."""
     settings = _settings(config)
     executable, config = Path(sys.executable).with_name("ichnode"), config.absolute()
-    data_dir, ledger = settings.node.data_dir, Path(settings.database_url.removeprefix("sqlite:///")).parent
+    data_dir, url = settings.node.data_dir, settings.database_url
+    ledger = data_dir if is_shared(url) else database_file(url).parent
     python = Path(sys.base_prefix)  # which the virtual environment only points to
     if problems := service.problems_of(paths=(python, executable, config, data_dir, ledger), user=user):
         _fail("\n".join(problems))
@@ -409,7 +418,7 @@ def db_check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     from ichnode.storage.check import check
 
     settings = _settings(config)
-    outcome = check(engine_as_it_is(_database(settings)), settings.stores)
+    outcome = check(new_engine(_database(settings)), settings.stores)
     if as_json:
         _print_json({"sound": outcome.sound, **asdict(outcome)})
     else:
@@ -417,6 +426,8 @@ def db_check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
             typer.echo(f"{problem.kind}  {problem.subject}  {problem.detail}")
         said = "sound" if outcome.sound else f"{len(outcome.problems)} problems"
         typer.echo(f"{said}: {outcome.rows} rows, {outcome.files} files")
+        if is_shared(settings.database_url):
+            typer.echo("of PostgreSQL itself nothing was checked: pg_amcheck does that")
     if not outcome.sound:
         raise typer.Exit(1)
 
@@ -428,8 +439,11 @@ def db_backup(
     """Copy the database to FILE while the node runs, and verify the copy. Instances and results are not in it."""
     from ichnode.storage.backup import back_up
 
+    url = _database(_settings(config))
+    if is_shared(url):
+        _fail("the ledger is on PostgreSQL: back it up with pg_dump (docs/several-machines.md)")
     try:
-        made = back_up(database_file(_database(_settings(config))), file)
+        made = back_up(database_file(url), file)
     except BackupError as problem:
         _fail(str(problem))
     if as_json:
@@ -502,15 +516,15 @@ def _engine(config: Path | None) -> Engine:
 
 def _database(settings: Settings) -> str:
     """The URL of a database that is there."""
-    if not database_file(settings.database_url).exists():
+    if not is_shared(settings.database_url) and not database_file(settings.database_url).exists():
         _fail(f"there is no ledger at {settings.database_url}; has `ichnode serve` run with this configuration?")
     return settings.database_url
 
 
 def _ledger_problem(settings: Settings, problem: SQLAlchemyError | CommandError) -> str:
-    """One line: what SQLite says, or Alembic of a ledger that another version of ichnode wrote."""
+    """One line: what the database says, or Alembic of a ledger that another version of ichnode wrote."""
     said = str(problem.orig if isinstance(problem, DBAPIError) else problem).partition("\n")[0]
-    return f"database.url: {settings.database_url} cannot be used: {said}"
+    return f"database.url: {without_password(settings.database_url)} cannot be used: {said}"
 
 
 def _readable(key: str, value: Any) -> str:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ichnode.config import Settings, load_settings, with_rules_of
 from ichnode.errors import ConfigError, IchnodeError
-from ichnode.storage.schema import database_file, engine_as_it_is
+from ichnode.storage.dialect import database_file, new_engine
 from ichnode.terminal import ConfigOption, JsonOption, fail, out, print_json, read_settings
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ def _ledger(settings: Settings) -> Engine | None:
     """The ledger as it is, not migrated; None where there is none yet."""
     if not database_file(settings.database_url).exists():
         return None
-    return engine_as_it_is(settings.database_url)
+    return new_engine(settings.database_url)
 
 
 def _first_line(problem: SQLAlchemyError) -> str:

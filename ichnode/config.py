@@ -9,6 +9,7 @@ import ipaddress
 import json
 import os
 import re
+import socket
 import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
@@ -69,10 +70,15 @@ def _ae_title(value: str) -> str:
     return value
 
 
+Role = Literal["receive", "analyse", "deliver"]
+
+
 class Node(_Section):
     """Who we are on the DICOM network, and where everything is kept."""
 
     ae_title: str = "ICHNODE"
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,63}$")] | None = None  # None: the name of the machine
+    roles: Annotated[tuple[Role, ...], Field(min_length=1)] = get_args(Role)
     host: str = "0.0.0.0"
     port: Port = 11112
     data_dir: Path = Path("ichnode-data")
@@ -246,8 +252,8 @@ class Database(_Section):
     @field_validator("url")
     @classmethod
     def _check_url(cls, value: str) -> str:
-        if not value.startswith("sqlite:///"):
-            raise ValueError("only sqlite:/// is supported")
+        if not value.startswith(("sqlite:///", "postgresql+psycopg://")):
+            raise ValueError("only sqlite:/// and postgresql+psycopg:// are supported")
         for placeholder in re.findall(r"{[^{}]*}", value):
             if placeholder != DATA_DIR:
                 raise ValueError(f"unknown placeholder {placeholder}; only {DATA_DIR} is known")
@@ -386,9 +392,21 @@ class Settings(_Section):
             problems += ["web.tls: needs [tls]"] * self.web.tls
             by_tls = (i for i, d in enumerate(self.destinations) if isinstance(d, DicomDestination) and d.tls)
             problems += [f"destinations.{i}.tls: needs [tls]" for i in by_tls]
+        if not self.shared and set(self.node.roles) != set(get_args(Role)):
+            problems.append("node.roles: a node without all of them needs database.url on PostgreSQL")
         if problems:
             raise ConfigError(tuple(problems))
         return self
+
+    @property
+    def shared(self) -> bool:
+        """Whether several nodes may share the ledger."""
+        return self.database.url.startswith("postgresql")
+
+    @property
+    def node_name(self) -> str:
+        """Of this node among those that share the ledger."""
+        return self.node.name or re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname())[:63] or "ichnode"
 
     @property
     def database_url(self) -> str:

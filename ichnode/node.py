@@ -10,15 +10,16 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeGuard
+from typing import TypeGuard, get_args
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ichnode import __version__
-from ichnode.config import DicomDestination, Settings, WebDestination
+from ichnode.config import DicomDestination, Role, Settings, WebDestination
 from ichnode.dicom.admission import LOOPBACK_ONLY, AdmittedSource, Rejection, TurnedAway
 from ichnode.dicom.commitment import request_commitment
 from ichnode.dicom.scp import StorageSCP
@@ -32,7 +33,8 @@ from ichnode.domain.job import JobState
 from ichnode.errors import ConfigError
 from ichnode.inference.worker import Worker
 from ichnode.metrics import Metrics
-from ichnode.results.provenance import ResultProfile, Role
+from ichnode.results.provenance import ResultProfile
+from ichnode.results.provenance import Role as ResultRole
 from ichnode.stages.analyse import AnalyseStage
 from ichnode.stages.analyser import AnalyserSettings, Analysis, AnalysisRequest
 from ichnode.stages.assemble import AssembleStage
@@ -45,15 +47,18 @@ from ichnode.stages.receive import ReceiveStage
 from ichnode.stages.report_audit import AuditStage
 from ichnode.storage.audit import AuditTrail
 from ichnode.storage.commitments import Commitments
+from ichnode.storage.dialect import database_file, is_shared
 from ichnode.storage.files import FileStore
 from ichnode.storage.history import History
 from ichnode.storage.intake import Intake
 from ichnode.storage.ledger import Ledger
+from ichnode.storage.nodes import BEAT_S, Nodes
 from ichnode.storage.outbox import Outbox
 from ichnode.storage.refused_classes import RefusedClasses
 from ichnode.storage.retention import Retention
-from ichnode.storage.schema import database_file, open_engine
+from ichnode.storage.schema import open_engine
 from ichnode.storage.soundness import LedgerDamaged, Soundness, look_for_damage
+from ichnode.storage.work_queue import Offer, Turns
 from ichnode.web.app import WebServer, create_app
 from ichnode.web.guard import Credentials
 
@@ -79,9 +84,11 @@ class Node:
         soft_reserve = settings.node.soft_reserve_mb * 1_000_000
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(data_dir)
+            self._name = settings.node_name if settings.shared else None
+            self._lock = _lock(data_dir, self._name)
             self._store, self._result_store = (
-                FileStore(folder, reserve_bytes=reserve, soft_reserve_bytes=soft_reserve) for folder in settings.stores
+                FileStore(folder, reserve_bytes=reserve, soft_reserve_bytes=soft_reserve, owner=self._name)
+                for folder in settings.stores
             )
         except OSError as problem:
             raise ConfigError((f"node.data_dir: cannot write {data_dir}: {problem.strerror}",)) from None
@@ -90,9 +97,13 @@ class Node:
         except ConfigError:
             os.close(self._lock)
             raise
-        self.ledger = Ledger(self._engine, routine_waits_at_most_s=settings.inference.routine_waits_at_most_s)
+        self._roles = frozenset(settings.node.roles)
+        self._nodes = Nodes(self._engine, name=self._name, roles=self._roles) if self._name else None
+        self.ledger = Ledger(
+            self._engine, node=self._name, routine_waits_at_most_s=settings.inference.routine_waits_at_most_s
+        )
         self.history = History(self._engine)
-        self.intake, self.outbox = Intake(self._engine), Outbox(self._engine)
+        self.intake, self.outbox = Intake(self._engine, node=self._name), Outbox(self._engine, node=self._name)
         self.refused_classes = RefusedClasses(self._engine)
         self.metrics = Metrics(
             sources=[source.ae_title for source in settings.sources],
@@ -109,7 +120,7 @@ class Node:
         self._retry = RetryPolicy(
             first_s=delivery.first_retry_s, cap_s=delivery.max_retry_s, max_attempts=delivery.max_attempts
         )
-        self._delivering = [self._deliver_loop(destination) for destination in settings.destinations]
+        self._delivering = [self._deliver_turns(destination) for destination in settings.destinations]
         self._commitments = Commitments(self._engine)
         self.commitment_reports = CommitmentReports(
             outbox=self.outbox,
@@ -119,14 +130,16 @@ class Node:
             retry=self._retry,
             clock=clock,
         )
-        self._committing = [self._commit_loop(d) for d in settings.destinations if _commits(d)]
-        self._analysing = self._analyse_loop()
+        commits = [d for d in settings.destinations if _commits(d)] if "deliver" in self._roles else []
+        self._committing = [self._commit_loop(destination) for destination in commits]
+        self._analysing = self._analyse_turns()
         self._assembling = self._assemble_loop()
         self._purging = self._purge_stage()
-        self._purge_loop = Loop("purge", self._purging.turn, idle_s=PURGE_POLL_S)
+        self._purge_loop = self._one_for_all("purge", self._purging.turn, idle_s=PURGE_POLL_S)
         self.auditing = self._audit_stage()
         self._audit_loop = Loop("audit", self.auditing.turn, idle_s=POLL_S)
-        self._scp = self._storage_scp()
+        self._beating = Loop("heartbeat", self._beat, idle_s=BEAT_S)
+        self._scp = self._storage_scp() if "receive" in self._roles else None
         self._measure()
         self._web = WebServer(
             create_app(
@@ -157,8 +170,8 @@ class Node:
 
     @property
     def dicom_port(self) -> int:
-        """The port that the SCP listens on."""
-        return self._scp.port
+        """The port that the SCP listens on; 0 on a node that does not receive."""
+        return self._scp.port if self._scp else 0
 
     @property
     def web_port(self) -> int:
@@ -168,16 +181,19 @@ class Node:
     def start(self) -> None:
         """Put right what a killed process left, then start the loops, and the listener last."""
         now = self._clock()
+        if self._nodes:
+            self._nodes.beat()
         started = {"configuration": self._settings.sha256, "version": __version__}
         self.auditing.tell(AuditEvent.APPLICATION_STARTED, started)
         self.intake.close_lost_associations(at=now)
         recovered = self.ledger.recover(at=now)
         swept = self._store.sweep() + self._result_store.sweep()
         self._purging.remove_discarded()
-        self.outbox.give_up_on_unknown([d.name for d in self._settings.destinations], at=now)
-        for destination in self._settings.destinations:
-            if not _commits(destination):
-                self.outbox.ask_no_more(destination.name, at=now)
+        if "deliver" in self._roles:
+            self.outbox.give_up_on_unknown([d.name for d in self._settings.destinations], at=now)
+            for destination in self._settings.destinations:
+                if not _commits(destination):
+                    self.outbox.ask_no_more(destination.name, at=now)
         self.metrics.store_bytes.set(self.intake.stored_bytes())
         for source, at in self.history.last_heard():
             self.metrics.heard_from(source, at=at)
@@ -188,11 +204,13 @@ class Node:
             log.warning("files_without_rows", extra={"detail": detail})
         if not self._settings.destinations:
             log.warning("no_destination", extra={"detail": "results stay in data_dir; configure [[destinations]]"})
-        self._worker.start()
+        if "analyse" in self._roles:
+            self._worker.start()
         for loop in self._loops:
             loop.start()
         self._web.start()
-        self._scp.start()
+        if self._scp:
+            self._scp.start()
 
     def wait(self) -> str | None:
         """Until someone asks to stop (None), or a part died (its name)."""
@@ -211,7 +229,8 @@ class Node:
         """Refuse new associations, finish what runs or park it, and close. To be called once."""
         log.info("stopping")
         self._stop.set()
-        self._scp.stop()
+        if self._scp:
+            self._scp.stop()
         for loop in self._loops:
             loop.ask_to_stop()
         if not self._analysing.join(FINISH_S):
@@ -222,6 +241,9 @@ class Node:
         self._worker.stop()
         self._web.stop()
         self.auditing.finish(AuditEvent.APPLICATION_STOPPED)
+        if self._nodes:
+            with suppress(SQLAlchemyError):  # then it is taken for dead a little later
+                self._nodes.leave()
         self._engine.dispose()
         os.close(self._lock)
         log.info("stopped")
@@ -256,19 +278,20 @@ class Node:
             return ()
 
     @property
-    def _loops(self) -> tuple[Loop, ...]:
+    def _loops(self) -> tuple[Turns, ...]:
         return (
+            *([self._beating] if self._nodes else []),
             *self._delivering,
             *self._committing,
             self._analysing,
-            self._assembling,
+            *([self._assembling] if "receive" in self._roles else []),
             self._purge_loop,
             self._audit_loop,
         )
 
     def _threads(self) -> dict[str, bool]:
         return {
-            "listener": self._scp.alive,
+            **({"listener": self._scp.alive} if self._scp else {}),
             "web": self._web.alive,
             **{loop.name: loop.alive for loop in self._loops},
         }
@@ -276,7 +299,10 @@ class Node:
     def _measure(self) -> None:
         """What the metrics read of the parts when they are asked for, and the label values that can be known now."""
         metrics = self.metrics
-        metrics.associations_open.set_function(lambda: self._scp.open_associations)
+        metrics.associations_open.set_function(lambda: self._scp.open_associations if self._scp else 0)
+        roles = {str(role): 1.0 for role in self._roles}
+        metrics.register("ichnode_node_role", "What this node does", "role", lambda: roles)
+        metrics.register("ichnode_nodes", "Living nodes that share the ledger", "role", self._count_nodes)
         metrics.disk_free_bytes.set_function(self._store.free_bytes)
         metrics.disk_reserve_bytes.set_function(self._store.reserve_bytes)
         metrics.register("ichnode_part_ready", "Whether a part is", "part", self._ready_parts)
@@ -291,6 +317,43 @@ class Node:
         for destination in self._settings.destinations:
             for label in (*(verdict.value for verdict in Verdict), "dead"):
                 metrics.deliveries.labels(destination.name, label)
+
+    def _count_nodes(self) -> Mapping[str, float]:
+        if self._nodes is None:
+            return {str(role): 1.0 for role in self._roles}
+        try:
+            living = self._nodes.living()
+        except SQLAlchemyError:
+            return {}
+        return {role: float(sum(role in node.roles for node in living)) for role in get_args(Role)}
+
+    def _beat(self) -> bool:
+        """Live, and take over what dead nodes had claimed."""
+        assert self._nodes
+        self._nodes.beat()
+        now = self._clock()
+        self.intake.close_associations_of_dead_nodes(at=now)
+        if taken := self.ledger.take_over(at=now):
+            log.warning("taken_over", extra={"count": taken, "detail": "jobs of a node that died"})
+            self._analysing.wake()
+        return False
+
+    def _one_for_all(self, name: str, turn: Callable[[], bool], *, idle_s: float, role: str | None = None) -> Loop:
+        """A loop whose turns one node alone takes, where several share the ledger."""
+        nodes = self._nodes
+        return Loop(name, turn if nodes is None else lambda: nodes.leads(role) and turn(), idle_s=idle_s)
+
+    def _placed(self, name: str, role: str, turn: Callable[[int], bool], ready: Callable[[], Sequence[Offer]]) -> Turns:
+        """Turns that Procrastinate places, here where this node has the role; anywhere else they are only offered."""
+        from ichnode.storage.placed import PlacedTurns
+
+        return PlacedTurns(
+            name,
+            url=self._settings.database_url,
+            node=self._settings.node_name,
+            ready=ready,
+            turn=turn if role in self._roles else None,
+        )
 
     def _ready_parts(self) -> Mapping[str, float]:
         return {part: float(not trouble) for part, trouble in self.readiness().items()}
@@ -317,7 +380,7 @@ class Node:
         for loop in self._delivering:
             loop.wake()
 
-    def _deliver_loop(self, destination: DicomDestination | WebDestination) -> Loop:
+    def _deliver_turns(self, destination: DicomDestination | WebDestination) -> Turns:
         fallback = Fallback(
             destination.name,
             outbox=self.outbox,
@@ -336,7 +399,16 @@ class Node:
             retry=self._retry,
             clock=self._clock,
         )
-        return Loop(f"deliver {destination.name}", stage.turn, idle_s=POLL_S)
+        name = f"deliver {destination.name}"
+        if self._nodes is None:
+            return Loop(name, stage.turn, idle_s=POLL_S)
+        longest_wait_s = self._settings.delivery.max_retry_s
+        return self._placed(
+            name,
+            "deliver",
+            stage.turn,
+            lambda: self.outbox.due_jobs(destination.name, at=self._clock(), longest_wait_s=longest_wait_s),
+        )
 
     def _commit_loop(self, destination: DicomDestination) -> Loop:
         stage = CommitStage(
@@ -354,7 +426,7 @@ class Node:
             timeout_s=destination.commitment_timeout_s,
             clock=self._clock,
         )
-        return Loop(f"commit {destination.name}", stage.turn, idle_s=POLL_S)
+        return self._one_for_all(f"commit {destination.name}", stage.turn, idle_s=POLL_S, role="deliver")
 
     def _send(self, destination: DicomDestination | WebDestination) -> Send:
         if isinstance(destination, DicomDestination):
@@ -364,7 +436,7 @@ class Node:
     def _peer(self, destination: DicomDestination) -> Peer:
         return dicom_peer(self._settings, destination)
 
-    def _analyse_loop(self) -> Loop:
+    def _analyse_turns(self) -> Turns:
         stage = AnalyseStage(
             worker=self._worker,
             ledger=self.ledger,
@@ -378,7 +450,9 @@ class Node:
             stopping=self._stop.is_set,
             wake=self._wake_delivering,
         )
-        return Loop("analyse", stage.turn, idle_s=POLL_S)
+        if self._nodes is None:
+            return Loop("analyse", stage.turn, idle_s=POLL_S)
+        return self._placed("analyse", "analyse", stage.turn, self.ledger.ready)
 
     def _assemble_loop(self) -> Loop:
         stage = AssembleStage(
@@ -392,7 +466,7 @@ class Node:
             clock=self._clock,
             wake=self._analysing.wake,
         )
-        return Loop("assemble", stage.turn, idle_s=POLL_S)
+        return self._one_for_all("assemble", stage.turn, idle_s=POLL_S, role="receive")
 
     def _purge_stage(self) -> PurgeStage:
         retention = self._settings.retention
@@ -415,6 +489,7 @@ class Node:
             metrics=self.metrics,
             ae_title=self._settings.node.ae_title,
             clock=self._clock,
+            sends=self._nodes.leads if self._nodes else lambda: True,
         )
 
     def _storage_scp(self) -> StorageSCP:
@@ -450,8 +525,13 @@ class Node:
 def _open_ledger(url: str) -> tuple[Engine, Soundness]:
     """The ledger in its newest form. Raises ConfigError when its file is damaged."""
     try:
-        look_for_damage(database_file(url), limit_s=LOOK_FOR_DAMAGE_S)
+        if not is_shared(url):
+            look_for_damage(database_file(url), limit_s=LOOK_FOR_DAMAGE_S)
         engine = open_engine(url)
+        if is_shared(url):
+            from ichnode.storage.placed import prepare
+
+            prepare(engine)
     except LedgerDamaged as problem:
         how = "restore a backup (docs/keeping.md); `ichnode db check` tells more"
         raise ConfigError((f"database.url: {url} cannot be used: it is damaged: {problem}; {how}",)) from None
@@ -472,7 +552,7 @@ def analyser_settings(settings: Settings) -> AnalyserSettings:
         clinical=settings.clinical.file,
         profile=ResultProfile(
             objects=frozenset(results.write),
-            series_numbers={role.value: getattr(results, f"{role.value}_series_number") for role in Role},
+            series_numbers={role.value: getattr(results, f"{role.value}_series_number") for role in ResultRole},
             followup_sop=results.followup_sop,
             sr_class=results.report_sop,
             device_serial_number=results.device_serial_number,
@@ -542,12 +622,16 @@ def tls_files(settings: Settings) -> TlsFiles | None:
     return TlsFiles(certificate=tls.certificate, key=tls.key, trusted=tls.trusted)
 
 
-def _lock(data_dir: Path) -> int:
-    """Hold `data_dir` for this process: whoever held it before is dead, so its claims may be taken back."""
-    descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o640)
+def _lock(data_dir: Path, name: str | None) -> int:
+    """Hold `data_dir` for this process: whoever held it before is dead, so its claims may be taken back.
+
+    Where several nodes share it, that is so of the nodes of this name.
+    """
+    descriptor = os.open(data_dir / (f"lock-{name}" if name else "lock"), os.O_RDWR | os.O_CREAT, 0o640)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
-        raise ConfigError((f"node.data_dir: another ichnode runs on {data_dir}",)) from None
+        other = f"another ichnode named {name}" if name else "another ichnode"
+        raise ConfigError((f"node.data_dir: {other} runs on {data_dir}",)) from None
     return descriptor

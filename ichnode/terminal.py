@@ -1,6 +1,7 @@
 """What every command shares: options, reading the configuration, tables, JSON, and one line for what went wrong."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -16,10 +17,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 out = Console(width=None if sys.stdout.isatty() else 200)  # piped tables keep their columns
 
 
-def read_settings(config: Path | None) -> Settings:
-    """The settings, or the end."""
+def read_settings(config: Path | None, *, roles: str | None = None) -> Settings:
+    """The settings, or the end. `roles`: those of this node, with commas, whatever the settings say."""
+    told = {} if roles is None else {"ICHNODE_NODE__ROLES": json.dumps([role.strip() for role in roles.split(",")])}
     try:
-        return load_settings(config)
+        return load_settings(config, os.environ | told)
     except ConfigError as problem:
         fail(str(problem))
 

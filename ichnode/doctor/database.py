@@ -7,8 +7,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ichnode.config import Settings
 from ichnode.doctor.check import Check, failure, ok, warning
+from ichnode.storage.dialect import database_file, new_engine
 from ichnode.storage.glance import Glance, glance
-from ichnode.storage.schema import database_file, engine_as_it_is, is_older_form
+from ichnode.storage.schema import is_older_form
 from ichnode.storage.soundness import LedgerDamaged, look_for_damage
 
 _LIMIT_S = 5.0
@@ -53,7 +54,7 @@ def _size_bytes(file: Path) -> int:
 
 
 def _glance(url: str) -> Glance:
-    engine = engine_as_it_is(url)
+    engine = new_engine(url)
     try:
         return glance(engine)
     finally:

@@ -73,6 +73,7 @@ class Job:
     created_at: float
     updated_at: float
     findings: Mapping[str, Any] | None = field(default=None)
+    claim: int = 0  # the number of the claim under which it is worked on
 
 
 def retry_delay_s(attempt: int, *, first_s: float, cap_s: float, jitter: float) -> float:

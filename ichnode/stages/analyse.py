@@ -57,10 +57,13 @@ class AnalyseStage:
         self._wake = wake  # the delivering loops
         self._claimed: Job | None = None  # while a turn works on it
 
-    def turn(self) -> bool:
-        """Analyse one job; whether there was one. No job is taken while there is no room for its results."""
+    def turn(self, job_id: int | None = None) -> bool:
+        """Analyse one job; whether there was one. No job is taken while there is no room for its results.
+
+        With `job_id` it is that job, where it is still to be had.
+        """
         self._settle_unsettled()
-        self._claimed = self._ledger.claim(at=self._clock()) if self._store.has_room() else None
+        self._claimed = self._ledger.claim(at=self._clock(), job_id=job_id) if self._store.has_room() else None
         if self._claimed is None:
             return False
         try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ichnode.dicom.scu import Outcome, Outgoing
 from ichnode.dicom.statuses import Verdict
 from ichnode.domain.job import JobState, retry_delay_s
-from ichnode.errors import DeliveryError
+from ichnode.errors import DeliveryError, StaleClaim
 from ichnode.faults import point
 from ichnode.metrics import Metrics
 from ichnode.stages.fallback import Fallback
@@ -70,8 +70,8 @@ class DeliverStage:
         self._rests_until = 0.0  # of the monotonic clock
         self._set_clock = SetClock(clock, monotonic)
 
-    def turn(self) -> bool:
-        """Send what is due of one job; whether there was anything.
+    def turn(self, job_id: int | None = None) -> bool:
+        """Send what is due of one job (of `job_id`); whether there was anything.
 
         What fails in a way that nobody expects is postponed like any failure, and raised. The stage then also rests, in
         case the ledger could not note that.
@@ -79,18 +79,20 @@ class DeliverStage:
         self._set_clock.look()
         if self._monotonic() < self._rests_until:
             return False
-        due = self._outbox.due(self._destination, at=self._clock(), longest_wait_s=self._retry.cap_s)
+        due = self._outbox.due(self._destination, at=self._clock(), longest_wait_s=self._retry.cap_s, job_id=job_id)
         if not due:
             return False
         began, jitter = self._monotonic(), random.random()  # one for the turn: what failed together is tried together
         offered = [delivery for delivery in due if not self._withheld(delivery)]
         open_ones = list(offered)
         try:
-            for outcome in self._send(as_outgoing(offered)) if offered else ():
+            for outcome in self._outcomes(offered) if offered else ():
                 point("result_taken", str(open_ones[0].job_id))
                 self._note(open_ones[0], outcome, jitter)
                 noted = open_ones.pop(0)
                 point("delivery_noted", str(noted.job_id))
+        except StaleClaim as gone:
+            log.warning("claim_gone", extra={"destination": self._destination, "detail": str(gone)})
         except DeliveryError as problem:
             log.warning("not_delivered", extra={"destination": self._destination, "detail": problem.detail})
             self._not_sent(open_ones, problem, jitter)
@@ -101,6 +103,15 @@ class DeliverStage:
             raise
         self._metrics.stage_seconds.labels("deliver").observe(self._monotonic() - began)
         return True
+
+    def _outcomes(self, offered: Sequence[Delivery]) -> Iterator[Outcome]:
+        """What became of each; nothing is sent that another node has claimed since. Raises StaleClaim then."""
+        outcomes = iter(self._send(as_outgoing(offered)))
+        for delivery in offered:
+            self._outbox.expect_claim(delivery)
+            if (outcome := next(outcomes, None)) is None:
+                return
+            yield outcome
 
     def _not_sent(self, deliveries: Sequence[Delivery], problem: DeliveryError, jitter: float) -> None:
         verdict = Verdict.PERMANENT if problem.permanent else Verdict.TRANSIENT

@@ -49,6 +49,7 @@ class AuditStage:
         metrics: Metrics,
         ae_title: str,
         clock: Callable[[], float],
+        sends: Callable[[], bool] = lambda: True,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._collector = collector
@@ -56,6 +57,7 @@ class AuditStage:
         self._metrics = metrics
         self._ae_title = ae_title
         self._clock = clock
+        self._sends = sends  # one node does, where several share the trail
         self._monotonic = monotonic
         self._lock, self._writing = Lock(), Lock()
         self._rejected: deque[tuple[str, str, str, str]] = deque()
@@ -86,7 +88,7 @@ class AuditStage:
         if self._rejected and due and len(self._pending) < _KINDS_A_TURN:
             self._count_rejections()
         self._write_pending()
-        return self._collector is not None and self._send(self._collector)
+        return self._collector is not None and self._sends() and self._send(self._collector)
 
     def finish(self, event: AuditEvent) -> None:
         """At stop: what can still be told at once, and `event` as the last."""

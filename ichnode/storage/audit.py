@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from ichnode.domain.audit import BEFORE_THE_FIRST, AuditEvent, AuditOutcome, AuditRow
-from ichnode.storage.schema import audit, audit_head, audit_positions, reading
+from ichnode.storage.dialect import reading, upsert
+from ichnode.storage.schema import audit, audit_head, audit_positions
 
 
 def append_audit(
@@ -31,7 +31,7 @@ def append_audit(
         sequence=last.sequence + 1,
         at=float(at),  # as it will be read, for the hash
         event=event.value,
-        who=who,
+        who=who.replace("\0", "\\0"),  # which PostgreSQL cannot keep, and a hostile peer may call itself
         what=what,
         outcome=outcome.value,
         previous_sha256=last.sha256,

@@ -13,7 +13,8 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, select, text
 from sqlalchemy.exc import DBAPIError
 
-from ichnode.storage.schema import conflicts, discards, instances, newest_form, reading, results
+from ichnode.storage.dialect import reading
+from ichnode.storage.schema import conflicts, discards, instances, newest_form, results
 
 SETTLED_S = 60.0
 
@@ -68,16 +69,18 @@ def check(engine: Engine, folders: Sequence[Path], *, now: float | None = None) 
 
 
 def _of_database(db: Connection) -> list[Problem]:
-    """What SQLite says of its own file, of the references between rows, and of the form of the tables."""
-    said = [str(line) for line in db.execute(text("PRAGMA integrity_check")).scalars()]
-    if said != ["ok"]:
-        return [Problem(kind="database", subject="database", detail=line) for line in said]
-    broken = [
-        Problem(
-            kind="foreign_key", subject=str(row[0]), detail=f"row {row[1]} names a row of {row[2]} that is not there"
-        )
-        for row in db.execute(text("PRAGMA foreign_key_check"))
-    ]
+    """What SQLite says of its own file and of the references between rows, and whether the tables have the newest form.
+
+    PostgreSQL holds references by itself, and its pages are its administrator's to check (pg_amcheck).
+    """
+    broken: list[Problem] = []
+    if db.dialect.name == "sqlite":
+        said = [str(line) for line in db.execute(text("PRAGMA integrity_check")).scalars()]
+        if said != ["ok"]:
+            return [Problem(kind="database", subject="database", detail=line) for line in said]
+        for table, row, other, _ in db.execute(text("PRAGMA foreign_key_check")):
+            detail = f"row {row} names a row of {other} that is not there"
+            broken.append(Problem(kind="foreign_key", subject=str(table), detail=detail))
     form = db.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
     if form != newest_form():
         detail = f"the tables have the form {form}, this ichnode wants {newest_form()}: `ichnode serve` changes them"

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from sqlalchemy import Engine, case, insert, or_, select, update
 
+from ichnode.storage.dialect import reading
 from ichnode.storage.outbox import DELIVERY_QUERY, Delivery, as_delivery
-from ichnode.storage.schema import commitments, deliveries, jobs, reading
+from ichnode.storage.schema import commitments, deliveries, jobs
 
 
 class Commitments:

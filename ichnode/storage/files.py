@@ -28,8 +28,12 @@ class FileStore:
     `soft_reserve_bytes` (or 10 %) no new association should begin.
     """
 
-    def __init__(self, folder: Path, *, reserve_bytes: int = 0, soft_reserve_bytes: int = 0) -> None:
+    def __init__(
+        self, folder: Path, *, reserve_bytes: int = 0, soft_reserve_bytes: int = 0, owner: str | None = None
+    ) -> None:
+        """`owner`: the node that writes here, where others write beside it; it sweeps what is its own."""
         self._folder = folder.absolute()
+        self._prefix = f"{owner}@" if owner else ""
         self._reserve_bytes = reserve_bytes
         self._soft_reserve_bytes = soft_reserve_bytes
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -100,10 +104,10 @@ class FileStore:
 
     def sweep(self) -> int:
         """At start: remove what a killed process left half-written, and empty folders; how many files there were."""
-        leftovers = list(self._folder.glob(f"*/*{_PART}"))
+        leftovers = list(self._folder.glob(f"{self._prefix}*/*{_PART}"))
         for leftover in leftovers:
             leftover.unlink(missing_ok=True)
-        for subfolder in self._folder.iterdir():
+        for subfolder in self._folder.glob(f"{self._prefix}*"):
             if subfolder != self._subfolder:
                 with suppress(OSError):  # not empty
                     subfolder.rmdir()
@@ -113,7 +117,7 @@ class FileStore:
         """The subfolder for the next file; a new one, on the disk, where the last is full or of another process."""
         with self._lock:
             if not self._room_in_subfolder:
-                subfolder = self._folder / uuid.uuid4().hex[:8]
+                subfolder = self._folder / f"{self._prefix}{uuid.uuid4().hex[:8]}"
                 subfolder.mkdir(exist_ok=True)
                 sync_folder(self._folder)
                 self._subfolder, self._room_in_subfolder = subfolder, _FILES_PER_FOLDER

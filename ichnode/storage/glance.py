@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, select, text
 
-from ichnode.storage.schema import audit, instances, jobs, newest_form, reading
+from ichnode.storage.dialect import reading
+from ichnode.storage.schema import audit, instances, jobs, newest_form
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select
 
 from ichnode.domain.job import Job, JobState
-from ichnode.storage.schema import associations, deliveries, events, jobs, purges, reading, results, snapshots
+from ichnode.storage.dialect import reading
+from ichnode.storage.schema import associations, deliveries, events, jobs, purges, results, snapshots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +194,7 @@ def _as_job(row: Mapping[Any, Any]) -> Job:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         findings=row["findings"],
+        claim=row["claim"],
     )
 
 

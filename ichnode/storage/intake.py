@@ -11,15 +11,16 @@ from itertools import groupby
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, case, func, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import ColumnElement, Connection, Engine, bindparam, case, func, insert, select, update
 from sqlalchemy.exc import TimeoutError as LedgerTimeoutError
 
 from ichnode.domain.audit import AuditEvent, AuditOutcome, pseudonym
 from ichnode.domain.study import Arrival, Instance, Series, StudySnapshot
 from ichnode.errors import Undecided
 from ichnode.storage.audit import append_audit
-from ichnode.storage.schema import associations, begin_within, conflicts, instances, purged_instances, reading, studies
+from ichnode.storage.dialect import begin_within, hold_study, reading, upsert
+from ichnode.storage.nodes import living_names
+from ichnode.storage.schema import associations, conflicts, instances, purged_instances, studies
 
 LOCK_TIMEOUT_S = 10.0
 
@@ -50,16 +51,17 @@ class _Arrived:
 
 
 class Intake:
-    """The tables that receiving writes and assembling reads."""
+    """The tables that receiving writes and assembling reads. `node` is who receives, where several share the ledger."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, node: str | None = None) -> None:
         self._engine = engine
+        self._node = node
         self._arrived: deque[_Arrived] = deque()  # rows that wait for a transaction
         self._committing = Lock()  # one writer at a time: SQLite would let the others sleep between tries
 
     def open_association(self, *, calling_ae_title: str, peer: str, at: float) -> int:
         """A row for a new association; its id."""
-        row = {"calling_ae_title": calling_ae_title, "peer": peer, "opened_at": at}
+        row = {"calling_ae_title": calling_ae_title, "peer": peer, "opened_at": at, "node": self._node}
         with self._writing() as db:
             new = int(db.execute(insert(associations).values(row).returning(associations.c.id)).scalar_one())
             what = {"association": new, "peer": peer}
@@ -72,10 +74,21 @@ class Intake:
             _close(db, association_id, ending, at)
 
     def close_lost_associations(self, *, at: float) -> None:
-        """At start: associations that a killed process left open."""
-        with self._engine.begin() as db:
-            for lost in db.execute(select(associations.c.id).where(associations.c.ending.is_(None))).scalars().all():
-                _close(db, lost, "lost", at)
+        """At start: associations that this node left open when it was killed."""
+        self._close_lost(*([] if self._node is None else [associations.c.node == self._node]), at=at)
+
+    def close_associations_of_dead_nodes(self, *, at: float) -> None:
+        """The same for the associations of nodes that died, on PostgreSQL."""
+        self._close_lost(func.coalesce(associations.c.node, "").not_in(living_names()), at=at)
+
+    def _close_lost(self, *which: ColumnElement[bool], at: float) -> None:
+        query = select(associations.c.id).where(associations.c.ending.is_(None), *which)
+        with reading(self._engine) as db:
+            lost = db.execute(query).scalars().all()
+        if lost:
+            with self._engine.begin() as db:
+                for association_id in lost:
+                    _close(db, association_id, "lost", at)
 
     def keep(self, instance: Instance, *, sha256: str, size_bytes: int) -> Kept:
         """Commit the row of a stored instance; the same bytes again change nothing. Atomic, also between processes.
@@ -117,7 +130,10 @@ class Intake:
         waiting = [self._arrived.popleft() for _ in range(len(self._arrived))]
         batch = [one for one in waiting if one.kept.set_running_or_notify_cancel()]
         try:
-            with begin_within(self._engine, min((one.until for one in batch), default=0.0) - time.monotonic()) as db:
+            wait_s = min((one.until for one in batch), default=0.0) - time.monotonic()
+            with begin_within(self._engine, wait_s, beside=True) as db:
+                for study in sorted({one.row["study_instance_uid"] for one in batch}):
+                    hold_study(db, study)
                 outcomes = [_keep(db, one.row) for one in batch]
         except Exception as problem:  # whatever it is, nobody may wait for an answer that does not come
             for one in batch:

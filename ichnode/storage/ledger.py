@@ -8,15 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, case, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, case, func, insert, select, update
 
 from ichnode.domain.audit import AuditEvent, AuditOutcome, pseudonym
 from ichnode.domain.job import MAX_ATTEMPTS, MAX_INTERRUPTIONS, TRANSITIONS, UNFINISHED, Job, JobState
 from ichnode.errors import StaleClaim
 from ichnode.faults import point
 from ichnode.storage.audit import append_audit
+from ichnode.storage.dialect import reading
 from ichnode.storage.history import ResultFile, read_job, read_purge
+from ichnode.storage.nodes import living_names
 from ichnode.storage.schema import deliveries, events, jobs, results, snapshots, studies
+from ichnode.storage.work_queue import Offer
 
 NODE, BY_HAND = "ichnode", "command line"  # who does it, in the audit trail
 _UNDER_WAY = frozenset({JobState.READY, JobState.ANALYSING, JobState.DELIVERING})
@@ -51,10 +54,13 @@ class PlannedJob:
 
 
 class Ledger:
-    """The truth about every job."""
+    """The truth about every job. `node` is who claims, where several nodes share it."""
 
-    def __init__(self, engine: Engine, *, routine_waits_at_most_s: float = float("inf")) -> None:
+    def __init__(
+        self, engine: Engine, *, node: str | None = None, routine_waits_at_most_s: float = float("inf")
+    ) -> None:
         self._engine = engine
+        self._node = node
         self._routine_waits_at_most_s = routine_waits_at_most_s  # then it takes turns with STAT
 
     def record_decisions(
@@ -98,24 +104,24 @@ class Ledger:
             point("snapshot_written", study_instance_uid)
             return tuple(plan for plan in planned if _open_job(db, study_instance_uid, snapshot_id, plan, at))
 
-    def claim(self, *, at: float) -> Job | None:
+    def claim(self, *, at: float, job_id: int | None = None) -> Job | None:
         """Take the next ready job, STAT first, then the oldest; its attempt is counted before the work starts.
 
         Where a routine job has waited for too long, routine and STAT take turns: neither waits for more than one of the
-        other between two of its own.
+        other between two of its own. With `job_id` it is that one or none. Each claim has a number, and what is done
+        under an older one is refused.
         """
         overdue = and_(jobs.c.priority_rank > _STAT, jobs.c.updated_at <= at - self._routine_waits_at_most_s)
         first = case((and_(overdue, _LAST_CLAIMED == _STAT), 0), else_=1)
+        wanted = [jobs.c.state == JobState.READY, *([] if job_id is None else [jobs.c.id == job_id])]
         with self._engine.begin() as db:
             job_id = db.execute(
-                select(jobs.c.id)
-                .where(jobs.c.state == JobState.READY)
-                .order_by(first, jobs.c.priority_rank, jobs.c.id)
-                .limit(1)
+                select(jobs.c.id).where(*wanted).order_by(first, jobs.c.priority_rank, jobs.c.id).limit(1)
             ).scalar_one_or_none()
             if job_id is None:
                 return None
-            move_job(db, job_id, JobState.ANALYSING, at=at, detail="", attempts=jobs.c.attempts + 1)
+            claim: dict[str, Any] = {"claimed_by": self._node, "claim": jobs.c.claim + 1}
+            move_job(db, job_id, JobState.ANALYSING, at=at, detail="", attempts=jobs.c.attempts + 1, **claim)
             return read_job(db, job_id)
 
     def finish_analysis(
@@ -134,7 +140,7 @@ class Ledger:
         """
         to_deliver = composed and job.send_to
         with self._engine.begin() as db:
-            _expect(db, job.id, JobState.ANALYSING)
+            _expect_claim(db, job)
             for result in composed:
                 _add_result(db, job, result, at)
             state = JobState.DELIVERING if to_deliver else JobState.DONE
@@ -148,25 +154,45 @@ class Ledger:
     def refuse(self, job: Job, *, reason: str, detail: str, at: float) -> None:
         """A gate refused the series."""
         with self._engine.begin() as db:
-            _expect(db, job.id, JobState.ANALYSING)
+            _expect_claim(db, job)
             move_job(db, job.id, JobState.REFUSED, at=at, detail=detail, reason=reason)
 
     def fail_attempt(self, job: Job, *, reason: str, detail: str, at: float) -> JobState:
         """An attempt failed: try again, or park the job after the last attempt. The state it is in now."""
         with self._engine.begin() as db:
-            _expect(db, job.id, JobState.ANALYSING)
+            _expect_claim(db, job)
             last = job.attempts >= MAX_ATTEMPTS
             state = JobState.FAILED if last else JobState.READY
             move_job(db, job.id, state, at=at, detail=f"attempt {job.attempts}: {detail}", reason=reason)
             return state
 
+    def ready(self) -> list[Offer]:
+        """Every job that may be claimed, STAT first, then the oldest."""
+        columns = jobs.c.id, jobs.c.study_instance_uid, jobs.c.priority_rank
+        query = select(*columns).where(jobs.c.state == JobState.READY).order_by(jobs.c.priority_rank, jobs.c.id)
+        with reading(self._engine) as db:
+            return [Offer(job_id=id_, lock=study, rank=rank) for id_, study, rank in db.execute(query)]
+
     def recover(self, *, at: float) -> int:
-        """At start: jobs that a killed node was analysing become ready again; how many there were.
+        """At start: jobs that this node was analysing when it was killed become ready again; how many there were.
 
         Such an attempt is not held against the job, unless it happens suspiciously often.
         """
+        mine = [] if self._node is None else [jobs.c.claimed_by == self._node]
+        return self._take_back(*mine, at=at)
+
+    def take_over(self, *, at: float) -> int:
+        """The same for the jobs of nodes that died, on PostgreSQL."""
+        dead = func.coalesce(jobs.c.claimed_by, "").not_in(living_names())
+        with reading(self._engine) as db:
+            if db.execute(select(jobs.c.id).where(jobs.c.state == JobState.ANALYSING, dead).limit(1)).first() is None:
+                return 0
+        return self._take_back(dead, at=at)
+
+    def _take_back(self, *which: ColumnElement[bool], at: float) -> int:
         with self._engine.begin() as db:
-            rows = db.execute(select(jobs.c.id, jobs.c.interruptions).where(jobs.c.state == JobState.ANALYSING)).all()
+            claimed = select(jobs.c.id, jobs.c.interruptions).where(jobs.c.state == JobState.ANALYSING, *which)
+            rows = db.execute(claimed).all()
             for row in rows:
                 count = {"interruptions": row.interruptions + 1, "attempts": jobs.c.attempts - 1}
                 if row.interruptions + 1 >= MAX_INTERRUPTIONS:
@@ -179,7 +205,7 @@ class Ledger:
     def give_back(self, job: Job, *, detail: str, at: float) -> None:
         """The attempt ended for a reason that is not the job's, and does not count."""
         with self._engine.begin() as db:
-            _expect(db, job.id, JobState.ANALYSING)
+            _expect_claim(db, job)
             move_job(db, job.id, JobState.READY, at=at, detail=detail, attempts=jobs.c.attempts - 1)
 
     def retry(self, job_id: int, *, at: float) -> JobState | None:
@@ -295,9 +321,13 @@ def move_job(
         append_audit(db, AuditEvent.JOB_ENDED, who=who, what=what, at=at, outcome=outcome)
 
 
-def _expect(db: Connection, job_id: int, state: JobState) -> None:
-    if (now := _state(db, job_id)) != state:
-        raise StaleClaim(f"job {job_id} is {now}, not {state}")
+def _expect_claim(db: Connection, job: Job) -> None:
+    """Whether the job is still with whoever claimed it as `job`."""
+    row = db.execute(select(jobs.c.state, jobs.c.claim).where(jobs.c.id == job.id)).first()
+    if row is None or row.state != JobState.ANALYSING:
+        raise StaleClaim(f"job {job.id} is {row and row.state}, not {JobState.ANALYSING}")
+    if row.claim != job.claim:
+        raise StaleClaim(f"job {job.id} was claimed again since")
 
 
 def _state(db: Connection, job_id: int) -> JobState | None:

@@ -6,18 +6,22 @@ class that the destination refuses is `replaced` by the summary page, provided t
 `dead` and `cancelled` are the other ends. What changes a delivery also tests the state in which it was read.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, func, or_, select, update
 
 from ichnode.domain.audit import AuditEvent, AuditOutcome, pseudonym
 from ichnode.domain.job import JobState
+from ichnode.errors import StaleClaim
 from ichnode.faults import point
 from ichnode.storage.audit import append_audit
+from ichnode.storage.dialect import reading
 from ichnode.storage.ledger import NODE, move_job
-from ichnode.storage.schema import deliveries, jobs, reading, results
+from ichnode.storage.nodes import living_names
+from ichnode.storage.schema import deliveries, jobs, results
+from ichnode.storage.work_queue import Offer
 
 OPEN = ("pending", "sent")
 STAND_IN = "summary_page"  # the role of the result that says the same to any reader, as an RGB picture
@@ -40,24 +44,30 @@ class Delivery:
     status: int | None  # of the last C-STORE response, or the reason why it was not committed
     error: str | None
     delivered_at: float | None
+    claim: int = 0  # the number of the claim under which it is being sent
 
 
 class Outbox:
     """The tables that delivering reads and writes.
 
-    What settles a delivery returns the state that its job gets by it, or None while other deliveries are open.
+    What settles a delivery returns the state that its job gets by it, or None while other deliveries are open. Where
+    several nodes share the ledger, `node` claims what it sends; StaleClaim says that another one has claimed it since.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, node: str | None = None) -> None:
         self._engine = engine
+        self._node = node
 
-    def due(self, destination: str, *, at: float, longest_wait_s: float = float("inf")) -> list[Delivery]:
-        """What of one job is due at `destination`: STAT first, then the oldest job.
+    def due(
+        self, destination: str, *, at: float, longest_wait_s: float = float("inf"), job_id: int | None = None
+    ) -> list[Delivery]:
+        """What of one job (of `job_id`) is due at `destination`: STAT first, then the oldest job.
 
         What waits longer than anything ever has to is due, too: the clock was set back.
         """
-        due = or_(deliveries.c.next_attempt_at <= at, deliveries.c.next_attempt_at > at + longest_wait_s)
-        waiting = deliveries.c.destination == destination, deliveries.c.state == "pending", due
+        waiting = [*self._due(destination, at, longest_wait_s)]
+        if job_id is not None:
+            waiting.append(deliveries.c.job_id == job_id)
         first = (
             select(deliveries.c.job_id)
             .join(jobs, jobs.c.id == deliveries.c.job_id)
@@ -67,8 +77,43 @@ class Outbox:
             .scalar_subquery()
         )
         query = DELIVERY_QUERY.where(*waiting, deliveries.c.job_id == first).order_by(deliveries.c.id)
+        if self._node is None:
+            with reading(self._engine) as db:
+                return [as_delivery(row._mapping) for row in db.execute(query)]
+        with self._engine.begin() as db:
+            chosen = [row.id for row in db.execute(query)]
+            claim = {"claimed_by": self._node, "claim": deliveries.c.claim + 1}
+            db.execute(update(deliveries).where(deliveries.c.id.in_(chosen)).values(claim))
+            claimed = DELIVERY_QUERY.where(deliveries.c.id.in_(chosen)).order_by(deliveries.c.id)
+            return [as_delivery(row._mapping) for row in db.execute(claimed)]
+
+    def due_jobs(self, destination: str, *, at: float, longest_wait_s: float = float("inf")) -> list[Offer]:
+        """The jobs of which something is due at `destination`, and which nobody is sending."""
+        query = (
+            select(jobs.c.id, jobs.c.study_instance_uid, jobs.c.priority_rank)
+            .join(deliveries, deliveries.c.job_id == jobs.c.id)
+            .where(*self._due(destination, at, longest_wait_s))
+            .order_by(jobs.c.priority_rank, jobs.c.id)
+            .distinct()
+        )
         with reading(self._engine) as db:
-            return [as_delivery(row._mapping) for row in db.execute(query)]
+            rows = db.execute(query)
+            return [Offer(job_id=id_, lock=f"{study} {destination}", rank=rank) for id_, study, rank in rows]
+
+    def expect_claim(self, delivery: Delivery) -> None:
+        """Raises StaleClaim when another node has claimed it since: this one was frozen, and taken for dead."""
+        if self._node is None:
+            return
+        with reading(self._engine) as db:
+            _expect_claim(db, delivery)
+
+    def _due(self, destination: str, at: float, longest_wait_s: float) -> Iterator[ColumnElement[bool]]:
+        yield deliveries.c.destination == destination
+        yield deliveries.c.state == "pending"
+        yield or_(deliveries.c.next_attempt_at <= at, deliveries.c.next_attempt_at > at + longest_wait_s)
+        if self._node is not None:
+            holder = func.coalesce(deliveries.c.claimed_by, self._node)
+            yield or_(holder == self._node, holder.not_in(living_names()))
 
     def of_job(self, job_id: int) -> list[Delivery]:
         """Every delivery of a job."""
@@ -206,12 +251,21 @@ def _audit_destination(db: Connection, delivery: Delivery, at: float) -> None:
 def _update(db: Connection, delivery: Delivery, *also: str, **values: Any) -> bool:
     """Only a delivery that is still in the state in which it was read, or in one of `also`, changes; whether it did.
 
-    What ends `pending` was an attempt.
+    What ends `pending` was an attempt. Raises StaleClaim when it was claimed again since.
     """
     if delivery.state == "pending":
         values = {"attempts": deliveries.c.attempts + 1} | values
-    unchanged = deliveries.c.id == delivery.id, deliveries.c.state.in_([delivery.state, *also])
-    return db.execute(update(deliveries).where(*unchanged).values(**values)).rowcount == 1
+    mine = deliveries.c.id == delivery.id, deliveries.c.claim == delivery.claim
+    unchanged = *mine, deliveries.c.state.in_([delivery.state, *also])
+    if db.execute(update(deliveries).where(*unchanged).values(claimed_by=None, **values)).rowcount == 1:
+        return True
+    _expect_claim(db, delivery)
+    return False
+
+
+def _expect_claim(db: Connection, delivery: Delivery) -> None:
+    if db.execute(select(deliveries.c.claim).where(deliveries.c.id == delivery.id)).scalar_one() != delivery.claim:
+        raise StaleClaim(f"delivery {delivery.id} was claimed again since")
 
 
 def _refuse_without_stand_in(db: Connection, job_id: int) -> None:
@@ -242,4 +296,5 @@ def as_delivery(row: Mapping[Any, Any]) -> Delivery:
         status=row["status"],
         error=row["error"],
         delivered_at=row["delivered_at"],
+        claim=row["claim"],
     )

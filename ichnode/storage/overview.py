@@ -7,7 +7,8 @@ from sqlalchemy import Engine, func, select
 
 from ichnode.domain.audit import AuditEvent
 from ichnode.domain.job import JobState
-from ichnode.storage.schema import associations, audit, deliveries, instances, jobs, reading
+from ichnode.storage.dialect import reading
+from ichnode.storage.schema import associations, audit, deliveries, instances, jobs
 
 _WAITING = (JobState.READY, JobState.ANALYSING, JobState.DELIVERING)
 

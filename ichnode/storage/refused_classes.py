@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Engine, delete, select
-from sqlalchemy.dialects.sqlite import insert
 
-from ichnode.storage.schema import deliveries, reading, refused_classes, results
+from ichnode.storage.dialect import reading, upsert
+from ichnode.storage.schema import deliveries, refused_classes, results
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class RefusedClasses:
             "detail": refused.detail,
         }
         with self._engine.begin() as db:
-            added = insert(refused_classes).values(**key, **values)
+            added = upsert(refused_classes).values(**key, **values)
             db.execute(added.on_conflict_do_update(index_elements=list(key), set_=values))
 
     def reset(self, destination: str, sop_class_uid: str | None = None) -> int:

@@ -2,8 +2,9 @@
 
 A study may go when no instance waits, every job has ended, and every result was delivered or had no destination (those
 of a superseded job were replaced). What stays: jobs, results and deliveries as rows, the UIDs of purged instances
-without their headers (SQLite overwrites what it deletes), and the purge itself. Files are only named here (`discards`);
-they are removed after the commit, so that a kill between the two leaves no row without its file.
+without their headers, and the purge itself (SQLite overwrites what it deletes, PostgreSQL with the next VACUUM). Files
+are only named here (`discards`); they are removed after the commit, so that a kill between the two leaves no row
+without its file.
 """
 
 from collections.abc import Sequence
@@ -24,11 +25,11 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from ichnode.domain.audit import AuditEvent, pseudonym
 from ichnode.domain.job import UNFINISHED, JobState
 from ichnode.storage.audit import append_audit
+from ichnode.storage.dialect import hold_study, reading, upsert
 from ichnode.storage.history import Purge, as_purge
 from ichnode.storage.ledger import NODE
 from ichnode.storage.outbox import OPEN
@@ -40,7 +41,6 @@ from ichnode.storage.schema import (
     jobs,
     purged_instances,
     purges,
-    reading,
     results,
     studies,
 )
@@ -62,6 +62,7 @@ class Retention:
         """Let the study's rows go and name its files for removal. None when it may not go any more."""
         this = studies.c.study_instance_uid == study_instance_uid
         with self._engine.begin() as db:
+            hold_study(db, study_instance_uid)
             if db.execute(select(studies.c.study_instance_uid).where(this, _may_go(received_before))).first() is None:
                 return None
             return _purge(db, study_instance_uid, reason, at)

@@ -5,11 +5,7 @@ domain objects.
 The tables are created and changed by the Alembic migrations beside this file; this metadata is what they lead to.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.resources import files
-from pathlib import Path
-from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -18,54 +14,43 @@ from sqlalchemy import (
     JSON,
     Boolean,
     Column,
-    Connection,
     Engine,
     Float,
     ForeignKey,
     Index,
-    Integer,
     MetaData,
     Table,
-    Text,
     UniqueConstraint,
-    create_engine,
-    event,
 )
 
-BUSY_TIMEOUT_MS = 10_000
-_PRAGMAS = (
-    "journal_mode=WAL",
-    "synchronous=FULL",
-    "foreign_keys=ON",
-    "secure_delete=ON",  # headers of purged instances are overwritten
-    f"busy_timeout={BUSY_TIMEOUT_MS}",
-)
+from ichnode.storage.dialect import Whole, Words, database_file, is_shared, new_engine
 
 metadata = MetaData()
 
 associations = Table(
     "associations",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("calling_ae_title", Text, nullable=False),
-    Column("peer", Text, nullable=False),
+    Column("id", Whole, primary_key=True),
+    Column("calling_ae_title", Words, nullable=False),
+    Column("peer", Words, nullable=False),
     Column("opened_at", Float, nullable=False),
     Column("closed_at", Float),
-    Column("ending", Text),  # released, aborted, lost; NULL while open
+    Column("ending", Words),  # released, aborted, lost; NULL while open
+    Column("node", Words),  # that it is with, where several share the ledger
 )
 
 instances = Table(
     "instances",
     metadata,
-    Column("id", Integer, primary_key=True),  # order of receipt
-    Column("sop_instance_uid", Text, nullable=False, unique=True),
-    Column("sop_class_uid", Text, nullable=False),
-    Column("series_instance_uid", Text, nullable=False),
-    Column("study_instance_uid", Text, nullable=False),
-    Column("transfer_syntax_uid", Text, nullable=False),
-    Column("sha256", Text, nullable=False),
-    Column("file", Text, nullable=False),
-    Column("size_bytes", Integer, nullable=False),
+    Column("id", Whole, primary_key=True),  # order of receipt
+    Column("sop_instance_uid", Words, nullable=False, unique=True),
+    Column("sop_class_uid", Words, nullable=False),
+    Column("series_instance_uid", Words, nullable=False),
+    Column("study_instance_uid", Words, nullable=False),
+    Column("transfer_syntax_uid", Words, nullable=False),
+    Column("sha256", Words, nullable=False),
+    Column("file", Words, nullable=False),
+    Column("size_bytes", Whole, nullable=False),
     Column("header", JSON, nullable=False),  # imaging.keywords.KEPT
     Column("association_id", ForeignKey("associations.id"), nullable=False),
     Column("received_at", Float, nullable=False),
@@ -77,10 +62,10 @@ instances = Table(
 conflicts = Table(  # same SOP Instance UID, other bytes: kept aside, never used
     "conflicts",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("sop_instance_uid", Text, nullable=False),
-    Column("sha256", Text, nullable=False),
-    Column("file", Text, nullable=False),
+    Column("id", Whole, primary_key=True),
+    Column("sop_instance_uid", Words, nullable=False),
+    Column("sha256", Words, nullable=False),
+    Column("file", Words, nullable=False),
     Column("association_id", ForeignKey("associations.id"), nullable=False),
     Column("received_at", Float, nullable=False),
     UniqueConstraint("sop_instance_uid", "sha256"),
@@ -89,10 +74,10 @@ conflicts = Table(  # same SOP Instance UID, other bytes: kept aside, never used
 studies = Table(
     "studies",
     metadata,
-    Column("study_instance_uid", Text, primary_key=True),
+    Column("study_instance_uid", Words, primary_key=True),
     Column("first_received_at", Float, nullable=False),  # of the instances since the last snapshot
     Column("last_received_at", Float, nullable=False),
-    Column("last_instance_id", Integer, nullable=False),
+    Column("last_instance_id", Whole, nullable=False),
     Column("waiting", Boolean, nullable=False),  # instances arrived that no snapshot has
     Index("ix_studies_waiting", "waiting"),
 )
@@ -100,10 +85,10 @@ studies = Table(
 snapshots = Table(
     "snapshots",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("study_instance_uid", Text, nullable=False, index=True),
-    Column("last_instance_id", Integer, nullable=False),  # the snapshot holds the study's instances up to this one
-    Column("evidence", Text, nullable=False),
+    Column("id", Whole, primary_key=True),
+    Column("study_instance_uid", Words, nullable=False, index=True),
+    Column("last_instance_id", Whole, nullable=False),  # the snapshot holds the study's instances up to this one
+    Column("evidence", Words, nullable=False),
     Column("taken_at", Float, nullable=False),
     Column("last_received_at", Float, nullable=False),
 )
@@ -111,30 +96,32 @@ snapshots = Table(
 jobs = Table(
     "jobs",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Whole, primary_key=True),
     Column("snapshot_id", ForeignKey("snapshots.id"), nullable=False),
-    Column("study_instance_uid", Text, nullable=False),
-    Column("series_instance_uid", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("decision", Text, nullable=False),
-    Column("reason", Text, nullable=False),  # of the decision
-    Column("detail", Text, nullable=False),
-    Column("outcome", Text),  # what became of it, where that is not plain success: a refusal or a failure
-    Column("outcome_detail", Text),
-    Column("rule", Text),
+    Column("study_instance_uid", Words, nullable=False),
+    Column("series_instance_uid", Words, nullable=False),
+    Column("state", Words, nullable=False),
+    Column("decision", Words, nullable=False),
+    Column("reason", Words, nullable=False),  # of the decision
+    Column("detail", Words, nullable=False),
+    Column("outcome", Words),  # what became of it, where that is not plain success: a refusal or a failure
+    Column("outcome_detail", Words),
+    Column("rule", Words),
     Column("run", JSON, nullable=False),
     Column("send_to", JSON, nullable=False),
-    Column("priority", Text, nullable=False),
-    Column("priority_rank", Integer, nullable=False),  # 0 stat, 1 routine
+    Column("priority", Words, nullable=False),
+    Column("priority_rank", Whole, nullable=False),  # 0 stat, 1 routine
     Column("report_ignored", Boolean, nullable=False),
-    Column("input_sha256", Text, nullable=False),  # instances, rule and result settings: same input, same job
+    Column("input_sha256", Words, nullable=False),  # instances, rule and result settings: same input, same job
     Column("supersedes", ForeignKey("jobs.id")),
-    Column("attempts", Integer, nullable=False),  # counted before the work starts
-    Column("interruptions", Integer, nullable=False),  # attempts that ended because the whole node did
+    Column("attempts", Whole, nullable=False),  # counted before the work starts
+    Column("interruptions", Whole, nullable=False),  # attempts that ended because the whole node did
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     Column("findings", JSON),
     Column("seconds", JSON),  # how long reading, inference and composing took
+    Column("claimed_by", Words),  # the node that works on it, where several share the ledger
+    Column("claim", Whole, nullable=False, server_default="0"),  # grows with each; an older one counts no more
     Index("ix_jobs_state", "state", "priority_rank", "id"),
     Index("ix_jobs_series", "study_instance_uid", "series_instance_uid"),
 )
@@ -142,25 +129,25 @@ jobs = Table(
 events = Table(
     "events",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Whole, primary_key=True),
     Column("job_id", ForeignKey("jobs.id"), nullable=False, index=True),
     Column("at", Float, nullable=False),
-    Column("from_state", Text),
-    Column("to_state", Text, nullable=False),
-    Column("detail", Text, nullable=False),
+    Column("from_state", Words),
+    Column("to_state", Words, nullable=False),
+    Column("detail", Words, nullable=False),
 )
 
 results = Table(
     "results",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Whole, primary_key=True),
     Column("job_id", ForeignKey("jobs.id"), nullable=False, index=True),
-    Column("role", Text, nullable=False),
-    Column("sop_instance_uid", Text, nullable=False),
-    Column("sop_class_uid", Text, nullable=False),
-    Column("series_instance_uid", Text, nullable=False),
-    Column("file", Text, nullable=False),
-    Column("size_bytes", Integer),  # NULL: from before it was noted
+    Column("role", Words, nullable=False),
+    Column("sop_instance_uid", Words, nullable=False),
+    Column("sop_class_uid", Words, nullable=False),
+    Column("series_instance_uid", Words, nullable=False),
+    Column("file", Words, nullable=False),
+    Column("size_bytes", Whole),  # NULL: from before it was noted
     Column("purged_at", Float),  # the file is gone since then
     UniqueConstraint("job_id", "sop_instance_uid"),
 )
@@ -168,82 +155,92 @@ results = Table(
 deliveries = Table(  # the outbox: one row for each result and destination
     "deliveries",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Whole, primary_key=True),
     Column("job_id", ForeignKey("jobs.id"), nullable=False, index=True),
     Column("result_id", ForeignKey("results.id"), nullable=False),
-    Column("destination", Text, nullable=False),
-    Column("state", Text, nullable=False),  # outbox.Delivery
-    Column("attempts", Integer, nullable=False),
+    Column("destination", Words, nullable=False),
+    Column("state", Words, nullable=False),  # outbox.Delivery
+    Column("attempts", Whole, nullable=False),
     Column("next_attempt_at", Float, nullable=False),  # in state sent: when commitment is to be asked for
-    Column("transaction_uid", Text),  # in which commitment was last asked for
-    Column("status", Integer),  # of the last C-STORE response
-    Column("error", Text),
+    Column("transaction_uid", Words),  # in which commitment was last asked for
+    Column("status", Whole),  # of the last C-STORE response
+    Column("error", Words),
     Column("delivered_at", Float),
+    Column("claimed_by", Words),  # as in jobs
+    Column("claim", Whole, nullable=False, server_default="0"),
     UniqueConstraint("result_id", "destination"),
     Index("ix_deliveries_due", "destination", "state", "next_attempt_at"),
+)
+
+nodes = Table(  # that share the ledger
+    "nodes",
+    metadata,
+    Column("name", Words, primary_key=True),
+    Column("roles", Words, nullable=False),
+    Column("beat_at", Float, nullable=False),  # of the clock of the database
 )
 
 purges = Table(
     "purges",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("study_instance_uid", Text, nullable=False),
+    Column("id", Whole, primary_key=True),
+    Column("study_instance_uid", Words, nullable=False),
     Column("at", Float, nullable=False),
-    Column("reason", Text, nullable=False),  # age, space
-    Column("instances", Integer, nullable=False),
-    Column("results", Integer, nullable=False),
-    Column("instance_bytes", Integer, nullable=False),
-    Column("result_bytes", Integer, nullable=False),
-    Column("last_job_id", Integer, nullable=False),  # it took what the study's jobs up to this one read and made
+    Column("reason", Words, nullable=False),  # age, space
+    Column("instances", Whole, nullable=False),
+    Column("results", Whole, nullable=False),
+    Column("instance_bytes", Whole, nullable=False),
+    Column("result_bytes", Whole, nullable=False),
+    Column("last_job_id", Whole, nullable=False),  # it took what the study's jobs up to this one read and made
     Index("ix_purges_study", "study_instance_uid"),
 )
 
 purged_instances = Table(  # without headers: nothing about a patient stays
     "purged_instances",
     metadata,
-    Column("sop_instance_uid", Text, primary_key=True),
-    Column("series_instance_uid", Text, nullable=False),
-    Column("study_instance_uid", Text, nullable=False),
+    Column("sop_instance_uid", Words, primary_key=True),
+    Column("series_instance_uid", Words, nullable=False),
+    Column("study_instance_uid", Words, nullable=False),
     Column("purge_id", ForeignKey("purges.id"), nullable=False),
     Index("ix_purged_instances_study", "study_instance_uid"),
 )
 
-discards = Table("discards", metadata, Column("file", Text, primary_key=True))  # files that are to be removed
+discards = Table("discards", metadata, Column("file", Words, primary_key=True))  # files that are to be removed
 
 audit = Table(  # rows are only appended; triggers forbid the rest
     "audit",
     metadata,
-    Column("sequence", Integer, primary_key=True),
+    Column("sequence", Whole, primary_key=True),
     Column("at", Float, nullable=False),
-    Column("event", Text, nullable=False),
-    Column("who", Text, nullable=False),
+    Column("event", Words, nullable=False),
+    Column("who", Words, nullable=False),
     Column("what", JSON, nullable=False),
-    Column("outcome", Text, nullable=False),
-    Column("previous_sha256", Text, nullable=False),
-    Column("sha256", Text, nullable=False),
+    Column("outcome", Words, nullable=False),
+    Column("previous_sha256", Words, nullable=False),
+    Column("sha256", Words, nullable=False),
 )
 
 audit_head = Table(  # one row: where the trail ends
     "audit_head",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("sequence", Integer, nullable=False),
-    Column("sha256", Text, nullable=False),
+    Column("id", Whole, primary_key=True),
+    Column("sequence", Whole, nullable=False),
+    Column("sha256", Words, nullable=False),
 )
 
 audit_positions = Table(  # the last row that each collector got
     "audit_positions",
     metadata,
-    Column("collector", Text, primary_key=True),
-    Column("sequence", Integer, nullable=False),
+    Column("collector", Words, primary_key=True),
+    Column("sequence", Whole, nullable=False),
 )
 
 commitments = Table(  # every request for storage commitment, so that a report of any age is understood
     "commitments",
     metadata,
-    Column("transaction_uid", Text, primary_key=True),
+    Column("transaction_uid", Words, primary_key=True),
     Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
-    Column("destination", Text, nullable=False),
+    Column("destination", Words, nullable=False),
     Column("asked_at", Float, nullable=False),
     Column("reported_at", Float),
 )
@@ -251,32 +248,21 @@ commitments = Table(  # every request for storage commitment, so that a report o
 refused_classes = Table(  # SOP classes that a destination does not take
     "refused_classes",
     metadata,
-    Column("destination", Text, primary_key=True),
-    Column("sop_class_uid", Text, primary_key=True),
+    Column("destination", Words, primary_key=True),
+    Column("sop_class_uid", Words, primary_key=True),
     Column("refused_at", Float, nullable=False),
-    Column("job_id", Integer, nullable=False),  # no foreign key: this outlives the job
-    Column("status", Integer),  # of the C-STORE response
-    Column("detail", Text, nullable=False),
+    Column("job_id", Whole, nullable=False),  # no foreign key: this outlives the job
+    Column("status", Whole),  # of the C-STORE response
+    Column("detail", Words, nullable=False),
 )
 
 
 def open_engine(url: str) -> Engine:
     """An engine whose commits survive a power cut, with the tables migrated to the newest form."""
-    database_file(url).absolute().parent.mkdir(parents=True, exist_ok=True)
-    engine = engine_as_it_is(url)
-    command.upgrade(_migrations(engine), "head")
-    return engine
-
-
-def engine_as_it_is(url: str) -> Engine:
-    """The same engine, for whatever form the tables have.
-
-    SQLite runs with WAL, synchronous=FULL, foreign keys and a wait of 10 s for a lock. Transactions begin
-    IMMEDIATE, so a guarded update never fails half-way on a lock that it finds too late.
-    """
-    engine = create_engine(url, connect_args={"timeout": 10, "check_same_thread": False}, pool_size=64, max_overflow=64)
-    event.listen(engine, "connect", _set_pragmas)
-    event.listen(engine, "begin", _begin)
+    if not is_shared(url):
+        database_file(url).absolute().parent.mkdir(parents=True, exist_ok=True)
+    engine = new_engine(url)
+    command.upgrade(_migrations(engine), "head")  # by one node at a time: it is a transaction for writing
     return engine
 
 
@@ -291,42 +277,8 @@ def is_older_form(revision: str | None) -> bool:
     return revision in known and revision != newest_form()
 
 
-def database_file(url: str) -> Path:
-    """Where the database of a sqlite:/// URL lies."""
-    return Path(url.removeprefix("sqlite:///"))
-
-
 def _migrations(engine: Engine | None = None) -> Config:
     config = Config()
     config.set_main_option("script_location", str(files("ichnode.storage").joinpath("migrations")))
     config.attributes["engine"] = engine
     return config
-
-
-def reading(engine: Engine) -> Connection:
-    """A connection for reads: without a transaction, so it neither waits for a writer nor makes one wait."""
-    return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-
-
-@contextmanager
-def begin_within(engine: Engine, seconds: float) -> Iterator[Connection]:
-    """A transaction for writing, which waits at most this long for other writers."""
-    with engine.connect() as db:
-        driver: Any = db.connection.dbapi_connection
-        driver.execute(f"PRAGMA busy_timeout={max(0, int(seconds * 1000))}")
-        try:
-            with db.begin():
-                yield db
-        finally:
-            driver.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-
-
-def _begin(connection: Connection) -> None:
-    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _set_pragmas(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # the driver begins nothing by itself; the "begin" listener does
-    for pragma in _PRAGMAS:
-        connection.execute(f"PRAGMA {pragma}")

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, func, select
 
-from ichnode.storage.schema import jobs, reading, snapshots
+from ichnode.storage.dialect import reading
+from ichnode.storage.schema import jobs, snapshots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

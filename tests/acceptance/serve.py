@@ -86,6 +86,23 @@ class Serve:
         self._process.kill()
         self._process.wait()
 
+    def signal(self, number: signal.Signals) -> None:
+        """Any other signal."""
+        assert self._process
+        self._process.send_signal(number)
+
+    @property
+    def runs(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def is_ready(self) -> bool:
+        """Whether nothing is wrong with any of its parts."""
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.web_port}/readyz", trust_env=False).status_code == 200
+        except httpx.HTTPError:
+            return False
+
     def stop(self) -> int:
         """SIGTERM, and the exit code; 30 s are allowed."""
         assert self._process

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import all_models, end_to_end, read_volume, receive, simulate, write_results
+from tests.benchmarks import all_models, end_to_end, read_volume, receive, scale, simulate, write_results
 from tests.benchmarks.table import ICHNODE, Row, alternated, ratios
 
 
@@ -33,6 +33,23 @@ def test_a_benchmark_gives_a_row_for_each_contestant_in_each_case(
     assert all(row.value for row in rows if row.contestant == ICHNODE)
     assert all(row.value and row.ratio for row in rows if row.contestant != ICHNODE and row.value is not None)
     assert all(row.setting for row in rows)
+
+
+def test_more_gpu_nodes_shorten_the_wait_of_a_day_until_the_ledger_is_the_limit() -> None:
+    small = {"studies_a_day": 10_000, "analyse_s": 26.0}  # a tenth of the studies, ten times as long
+    days = [scale.simulate(scale.Site(gpus=gpus, **small)) for gpus in (1, 4, 16)]
+    assert days[0].delivered < days[1].delivered
+    assert days[0].p99_s > days[1].p99_s > days[2].p99_s >= 26.0 * 0.8
+    assert all(day.stat_p99_s <= day.p99_s for day in days)
+    busy = scale.simulate(scale.Site(gpus=16, ledger_s=10.0, **small))
+    assert busy.delivered < 0.9 * days[2].delivered
+
+
+@pytest.mark.acceptance
+def test_the_scale_benchmark_measures_the_ledger_and_simulates_each_site() -> None:
+    rows = scale.measure(gpus=(1, 2), studies_a_day=200, seconds=0.2)
+    assert [row.case for row in rows[-2:]] == ["1 GPU nodes, simulated", "2 GPU nodes, simulated"]
+    assert all(row.value for row in rows)
 
 
 @pytest.mark.acceptance

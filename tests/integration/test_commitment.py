@@ -255,9 +255,9 @@ def test_a_destination_that_hangs_when_it_is_asked_is_given_up_within_its_time_l
     )
 
 
-def test_the_wait_for_a_report_survives_a_restart(silent, tmp_path):
+def test_the_wait_for_a_report_survives_a_restart(silent):
     pacs, committing = silent
-    engine = open_engine(f"sqlite:///{tmp_path}/ichnode.db")
+    engine = open_engine(committing.engine.url.render_as_string(hide_password=False))
     committing.build(engine, peer_at(pacs.port))
     with report_listener(committing.reports.reported) as port:
         assert pacs.report(port, pacs.asked[0]) == 0x0000

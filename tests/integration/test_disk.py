@@ -17,6 +17,12 @@ from tests.small_disk import SmallDisk
 OUT_OF_RESOURCES = 0xA700
 
 
+@pytest.fixture
+def engine(sqlite_engine):
+    """Here the file itself counts."""
+    return sqlite_engine
+
+
 @pytest.fixture(scope="module")
 def heads():
     """Some CT instances."""

@@ -14,6 +14,12 @@ from ichnode.storage.schema import open_engine
 
 
 @pytest.fixture
+def engine(sqlite_engine):
+    """Here the file itself counts."""
+    return sqlite_engine
+
+
+@pytest.fixture
 def database(engine, tmp_path):
     return tmp_path / "ichnode.db"
 
@@ -56,7 +62,7 @@ def test_a_backup_overwrites_nothing(database, tmp_path):
 
 def test_a_copy_that_is_not_sound_is_not_left_behind(engine, database, tmp_path):
     with engine.begin() as db:
-        db.execute(text("INSERT INTO associations VALUES (1, 'CT', 'x', 1.0, NULL, NULL)"))
+        db.execute(text("INSERT INTO associations VALUES (1, 'CT', 'x', 1.0, NULL, NULL, NULL)"))
     with closing(sqlite3.connect(database, isolation_level=None)) as db:  # foreign keys are off here
         db.execute("INSERT INTO conflicts VALUES (1, '1.1', 'a', '/1', 99, 1.0)")
     with pytest.raises(BackupError, match="1 rows that name a row that is not there"):

@@ -94,7 +94,10 @@ def test_braces_of_the_data_dir_are_no_placeholder(load):
             '[database]\nurl = "sqlite:///{foo}/x.db"',
             "database.url: unknown placeholder {foo}; only {data_dir} is known",
         ),
-        ('[database]\nurl = "mysql://x"', "database.url: only sqlite:/// is supported"),
+        (
+            '[database]\nurl = "mysql://x"',
+            "database.url: only sqlite:/// and postgresql+psycopg:// are supported",
+        ),
         ("[node", "not TOML"),
     ],
 )

@@ -8,9 +8,10 @@ from sqlalchemy import insert, text
 
 from ichnode.domain.study import Instance
 from ichnode.storage.check import check
+from ichnode.storage.dialect import new_engine
 from ichnode.storage.files import FileStore
 from ichnode.storage.intake import Intake
-from ichnode.storage.schema import engine_as_it_is, instances
+from ichnode.storage.schema import instances
 
 LATER = 10_000.0  # long after every file that these tests write
 
@@ -87,6 +88,7 @@ def test_a_half_written_file_is_told_apart(store, keep, look):
     assert look() == {("half_written", str(leftover))}
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 def test_a_row_that_names_an_association_that_is_not_there_is_found(engine, keep, look):
     keep()
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
@@ -96,6 +98,7 @@ def test_a_row_that_names_an_association_that_is_not_there_is_found(engine, keep
     assert look() == {("foreign_key", "instances")}
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 def test_a_database_with_overwritten_pages_is_not_sound(engine, keep, tmp_path, store):
     keep()
     with engine.begin() as db:
@@ -110,14 +113,14 @@ def test_a_database_with_overwritten_pages_is_not_sound(engine, keep, tmp_path, 
     descriptor = os.open(database, os.O_WRONLY)
     os.pwrite(descriptor, os.urandom(size // 2), size // 4)
     os.close(descriptor)
-    outcome = check(engine_as_it_is(f"sqlite:///{database}"), [store.folder])
+    outcome = check(new_engine(f"sqlite:///{database}"), [store.folder])
     assert {problem.kind for problem in outcome.problems} == {"database"}
 
 
 def test_a_file_that_is_no_database_is_told_and_not_raised(tmp_path):
     file = Path(tmp_path / "other.db")
     file.write_bytes(b"this is not a database" * 100)
-    outcome = check(engine_as_it_is(f"sqlite:///{file}"), [])
+    outcome = check(new_engine(f"sqlite:///{file}"), [])
     assert [(p.kind, p.detail) for p in outcome.problems] == [("database", "file is not a database")]
 
 

@@ -9,18 +9,19 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from ichnode.domain.findings import Caveat, Findings, Hematoma, HematomaPart, HemorrhageType, ModelIdentity, Side
 from ichnode.domain.job import MAX_INTERRUPTIONS, TRANSITIONS, JobState
 from ichnode.domain.study import Instance
 from ichnode.errors import StaleClaim
+from ichnode.storage.dialect import new_engine, reading
 from ichnode.storage.history import History, ResultFile
 from ichnode.storage.intake import Intake, Kept
 from ichnode.storage.ledger import Ledger, PlannedJob
 from ichnode.storage.outbox import Outbox
-from ichnode.storage.schema import metadata, open_engine, reading
+from ichnode.storage.schema import metadata, open_engine
 from ichnode.web.jobs import one_job
 
 NOW = 1000.0
@@ -106,19 +107,25 @@ def finish(ledger, job, *roles):
     return ledger.finish_analysis(job, results(*roles), findings={"hematoma": None}, seconds={"read": 0.1}, at=NOW)
 
 
-def test_the_migrations_lead_to_the_tables_of_the_schema(engine, tmp_path):
-    with engine.connect() as db:
-        tables = set(db.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars())
-    assert tables - {"alembic_version", "sqlite_sequence"} == set(metadata.tables)
-    open_engine(f"sqlite:///{tmp_path}/ichnode.db")  # opening it again changes nothing
+def test_the_migrations_lead_to_the_tables_of_the_schema(engine):
+    assert set(inspect(engine).get_table_names()) - {"alembic_version"} == set(metadata.tables)
+    open_engine(engine.url.render_as_string(hide_password=False)).dispose()  # opening it again changes nothing
     with engine.connect() as db:
         assert compare_metadata(MigrationContext.configure(db), metadata) == []
 
 
-def test_commits_are_synchronous_and_foreign_keys_hold(engine):
-    with engine.connect() as db:
+def test_commits_are_synchronous_and_foreign_keys_hold(sqlite_engine):
+    with sqlite_engine.connect() as db:
         pragmas = {p: db.execute(text(f"PRAGMA {p}")).scalar() for p in ("journal_mode", "synchronous", "foreign_keys")}
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+def test_commits_on_postgresql_are_synchronous_and_a_frozen_node_loses_its_locks(postgres, migrated):
+    engine = new_engine(postgres.url(migrated))
+    names = ("synchronous_commit", "lock_timeout", "idle_in_transaction_session_timeout")
+    with engine.connect() as db:
+        assert [db.execute(text(f"SHOW {name}")).scalar() for name in names] == ["on", "10s", "5s"]
+    engine.dispose()
 
 
 def test_the_same_bytes_again_change_nothing_and_other_bytes_are_a_conflict(engine, receive, decide):

@@ -3,11 +3,12 @@
 from alembic import command
 from sqlalchemy import text
 
-from ichnode.storage.schema import _migrations, engine_as_it_is
+from ichnode.storage.dialect import new_engine
+from ichnode.storage.schema import _migrations
 
 
 def test_rows_of_the_first_form_are_there_in_the_newest_and_back(tmp_path):
-    engine = engine_as_it_is(f"sqlite:///{tmp_path}/old.db")
+    engine = new_engine(f"sqlite:///{tmp_path}/old.db")
     command.upgrade(_migrations(engine), "0001")
     with engine.begin() as db:
         db.execute(text("INSERT INTO associations VALUES (1, 'CT', 'x', 1.0, NULL, NULL)"))

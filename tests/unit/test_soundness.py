@@ -12,7 +12,13 @@ from ichnode.storage.intake import Intake
 from ichnode.storage.schema import open_engine
 from ichnode.storage.soundness import LedgerDamaged, Soundness, look_for_damage
 
-INSERT = text("INSERT INTO associations VALUES (:i, :t, 'x', 1.0, NULL, NULL)")
+INSERT = text("INSERT INTO associations (id, calling_ae_title, peer, opened_at) VALUES (:i, :t, 'x', 1.0)")
+
+
+@pytest.fixture
+def engine(sqlite_engine):
+    """Here the file itself counts."""
+    return sqlite_engine
 
 
 @pytest.fixture
@@ -73,7 +79,7 @@ def test_after_damage_was_noticed_nothing_is_acknowledged(filled):
 def test_a_lock_a_full_disk_and_a_broken_rule_are_no_damage(engine):
     soundness = Soundness(engine)
     with pytest.raises(SQLAlchemyError), engine.begin() as db:
-        db.execute(text("INSERT INTO associations VALUES (1, NULL, 'x', 1.0, NULL, NULL)"))
+        db.execute(text("INSERT INTO associations VALUES (1, NULL, 'x', 1.0, NULL, NULL, NULL)"))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
         db.execute(text("PRAGMA max_page_count = 1"))
         with pytest.raises(SQLAlchemyError, match="full"):

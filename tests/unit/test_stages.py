@@ -56,7 +56,7 @@ class RecordingLedger:
         self.said = []
         self._stale = stale
 
-    def claim(self, *, at):
+    def claim(self, *, at, job_id=None):
         return JOB
 
     def finish_analysis(self, job, files, **_):
@@ -151,7 +151,7 @@ def test_a_job_left_by_an_error_that_nobody_foresaw_is_failed_at_the_next_turn(m
     with pytest.raises(LookupError):
         stage.turn()
     assert ledger.said == []
-    ledger.claim = lambda *, at: None
+    ledger.claim = lambda **_: None
     assert stage.turn() is False
     assert ledger.said == [("failed", "error")]
 

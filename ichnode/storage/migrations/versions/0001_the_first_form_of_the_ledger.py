@@ -7,6 +7,8 @@ Revises:
 import sqlalchemy as sa
 from alembic import op
 
+from ichnode.storage.dialect import Whole
+
 revision = "0001"
 down_revision = None
 
@@ -15,7 +17,7 @@ def upgrade() -> None:
     """Create every table."""
     op.create_table(
         "associations",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", Whole, nullable=False),
         sa.Column("calling_ae_title", sa.Text(), nullable=False),
         sa.Column("peer", sa.Text(), nullable=False),
         sa.Column("opened_at", sa.Float(), nullable=False),
@@ -25,9 +27,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "snapshots",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", Whole, nullable=False),
         sa.Column("study_instance_uid", sa.Text(), nullable=False),
-        sa.Column("last_instance_id", sa.Integer(), nullable=False),
+        sa.Column("last_instance_id", Whole, nullable=False),
         sa.Column("evidence", sa.Text(), nullable=False),
         sa.Column("taken_at", sa.Float(), nullable=False),
         sa.Column("last_received_at", sa.Float(), nullable=False),
@@ -41,7 +43,7 @@ def upgrade() -> None:
         sa.Column("study_instance_uid", sa.Text(), nullable=False),
         sa.Column("first_received_at", sa.Float(), nullable=False),
         sa.Column("last_received_at", sa.Float(), nullable=False),
-        sa.Column("last_instance_id", sa.Integer(), nullable=False),
+        sa.Column("last_instance_id", Whole, nullable=False),
         sa.Column("waiting", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("study_instance_uid"),
     )
@@ -50,11 +52,11 @@ def upgrade() -> None:
 
     op.create_table(
         "conflicts",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", Whole, nullable=False),
         sa.Column("sop_instance_uid", sa.Text(), nullable=False),
         sa.Column("sha256", sa.Text(), nullable=False),
         sa.Column("file", sa.Text(), nullable=False),
-        sa.Column("association_id", sa.Integer(), nullable=False),
+        sa.Column("association_id", Whole, nullable=False),
         sa.Column("received_at", sa.Float(), nullable=False),
         sa.ForeignKeyConstraint(
             ["association_id"],
@@ -65,7 +67,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "instances",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", Whole, nullable=False),
         sa.Column("sop_instance_uid", sa.Text(), nullable=False),
         sa.Column("sop_class_uid", sa.Text(), nullable=False),
         sa.Column("series_instance_uid", sa.Text(), nullable=False),
@@ -73,9 +75,9 @@ def upgrade() -> None:
         sa.Column("transfer_syntax_uid", sa.Text(), nullable=False),
         sa.Column("sha256", sa.Text(), nullable=False),
         sa.Column("file", sa.Text(), nullable=False),
-        sa.Column("size_bytes", sa.Integer(), nullable=False),
+        sa.Column("size_bytes", Whole, nullable=False),
         sa.Column("header", sa.JSON(), nullable=False),
-        sa.Column("association_id", sa.Integer(), nullable=False),
+        sa.Column("association_id", Whole, nullable=False),
         sa.Column("received_at", sa.Float(), nullable=False),
         sa.ForeignKeyConstraint(
             ["association_id"],
@@ -89,8 +91,8 @@ def upgrade() -> None:
 
     op.create_table(
         "jobs",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("snapshot_id", sa.Integer(), nullable=False),
+        sa.Column("id", Whole, nullable=False),
+        sa.Column("snapshot_id", Whole, nullable=False),
         sa.Column("study_instance_uid", sa.Text(), nullable=False),
         sa.Column("series_instance_uid", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
@@ -103,12 +105,12 @@ def upgrade() -> None:
         sa.Column("run", sa.JSON(), nullable=False),
         sa.Column("send_to", sa.JSON(), nullable=False),
         sa.Column("priority", sa.Text(), nullable=False),
-        sa.Column("priority_rank", sa.Integer(), nullable=False),
+        sa.Column("priority_rank", Whole, nullable=False),
         sa.Column("report_ignored", sa.Boolean(), nullable=False),
         sa.Column("input_sha256", sa.Text(), nullable=False),
-        sa.Column("supersedes", sa.Integer(), nullable=True),
-        sa.Column("attempts", sa.Integer(), nullable=False),
-        sa.Column("interruptions", sa.Integer(), nullable=False),
+        sa.Column("supersedes", Whole, nullable=True),
+        sa.Column("attempts", Whole, nullable=False),
+        sa.Column("interruptions", Whole, nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("updated_at", sa.Float(), nullable=False),
         sa.Column("findings", sa.JSON(), nullable=True),
@@ -129,8 +131,8 @@ def upgrade() -> None:
 
     op.create_table(
         "events",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("job_id", sa.Integer(), nullable=False),
+        sa.Column("id", Whole, nullable=False),
+        sa.Column("job_id", Whole, nullable=False),
         sa.Column("at", sa.Float(), nullable=False),
         sa.Column("from_state", sa.Text(), nullable=True),
         sa.Column("to_state", sa.Text(), nullable=False),
@@ -146,8 +148,8 @@ def upgrade() -> None:
 
     op.create_table(
         "results",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("job_id", sa.Integer(), nullable=False),
+        sa.Column("id", Whole, nullable=False),
+        sa.Column("job_id", Whole, nullable=False),
         sa.Column("role", sa.Text(), nullable=False),
         sa.Column("sop_instance_uid", sa.Text(), nullable=False),
         sa.Column("sop_class_uid", sa.Text(), nullable=False),
@@ -165,14 +167,14 @@ def upgrade() -> None:
 
     op.create_table(
         "deliveries",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("job_id", sa.Integer(), nullable=False),
-        sa.Column("result_id", sa.Integer(), nullable=False),
+        sa.Column("id", Whole, nullable=False),
+        sa.Column("job_id", Whole, nullable=False),
+        sa.Column("result_id", Whole, nullable=False),
         sa.Column("destination", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("attempts", Whole, nullable=False),
         sa.Column("next_attempt_at", sa.Float(), nullable=False),
-        sa.Column("status", sa.Integer(), nullable=True),
+        sa.Column("status", Whole, nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("delivered_at", sa.Float(), nullable=True),
         sa.ForeignKeyConstraint(

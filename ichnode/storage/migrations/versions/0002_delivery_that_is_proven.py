@@ -7,6 +7,8 @@ Revises: 0001
 import sqlalchemy as sa
 from alembic import op
 
+from ichnode.storage.dialect import Whole
+
 revision = "0002"
 down_revision = "0001"
 
@@ -18,7 +20,7 @@ def upgrade() -> None:
     op.create_table(
         "commitments",
         sa.Column("transaction_uid", sa.Text(), nullable=False),
-        sa.Column("job_id", sa.Integer(), nullable=False),
+        sa.Column("job_id", Whole, nullable=False),
         sa.Column("destination", sa.Text(), nullable=False),
         sa.Column("asked_at", sa.Float(), nullable=False),
         sa.Column("reported_at", sa.Float(), nullable=True),
@@ -37,8 +39,8 @@ def upgrade() -> None:
         sa.Column("destination", sa.Text(), nullable=False),
         sa.Column("sop_class_uid", sa.Text(), nullable=False),
         sa.Column("refused_at", sa.Float(), nullable=False),
-        sa.Column("job_id", sa.Integer(), nullable=False),
-        sa.Column("status", sa.Integer(), nullable=True),
+        sa.Column("job_id", Whole, nullable=False),
+        sa.Column("status", Whole, nullable=True),
         sa.Column("detail", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("destination", "sop_class_uid"),
     )

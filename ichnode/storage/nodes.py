@@ -1,0 +1,74 @@
+"""Nodes: which nodes share the ledger, what each does, and which of them live.
+
+Each beats every `BEAT_S`, by the clock of the database, so that no two clocks are compared. Who did not for
+`DEAD_AFTER_S` is dead: its claims are taken over. Should it only have been frozen, it finds them gone when it wakes.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Engine, Float, cast, extract, func, literal, select
+from sqlalchemy.sql.selectable import Select
+
+from ichnode.storage.dialect import reading, upsert
+from ichnode.storage.schema import nodes
+
+BEAT_S = 2.0
+DEAD_AFTER_S = 12.0  # a takeover is promised within 30 s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LivingNode:
+    """One node that beats."""
+
+    name: str
+    roles: tuple[str, ...]
+
+
+class Nodes:
+    """The nodes of one ledger on PostgreSQL, as the node `name` sees and joins them."""
+
+    def __init__(self, engine: Engine, *, name: str, roles: Collection[str]) -> None:
+        self._engine = engine
+        self._name = name
+        self._roles = " ".join(sorted(roles))
+
+    def beat(self) -> None:
+        """This node lives."""
+        values = {"roles": self._roles, "beat_at": _now()}
+        row = upsert(nodes).values(name=self._name, **values)
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+            db.execute(row.on_conflict_do_update(index_elements=["name"], set_=values))
+
+    def leave(self) -> None:
+        """This node stops: others need not wait for its death."""
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+            db.execute(nodes.update().where(nodes.c.name == self._name).values(beat_at=0.0))
+
+    def living(self) -> list[LivingNode]:
+        """In the order of their names."""
+        with reading(self._engine) as db:
+            rows = db.execute(select(nodes.c.name, nodes.c.roles).where(_lives()).order_by(nodes.c.name))
+            return [LivingNode(name=row.name, roles=tuple(row.roles.split())) for row in rows]
+
+    def leads(self, role: str | None = None) -> bool:
+        """Whether this node does what one node alone should do: the first living one (that has the role).
+
+        Two may think so for a moment; what they do is guarded in the ledger as everything is.
+        """
+        first = next((node for node in self.living() if role is None or role in node.roles), None)
+        return first is not None and first.name == self._name
+
+
+def living_names() -> Select[tuple[str]]:
+    """For `IN` and `NOT IN`, on PostgreSQL."""
+    return select(nodes.c.name).where(_lives())
+
+
+def _lives() -> ColumnElement[bool]:
+    return nodes.c.beat_at > _now() - literal(DEAD_AFTER_S)
+
+
+def _now() -> ColumnElement[float]:
+    """Seconds of the clock of the database."""
+    return cast(extract("epoch", func.clock_timestamp()), Float)
