@@ -2,7 +2,6 @@
 
 import getpass
 import json
-import os
 import signal
 import sys
 import time
@@ -93,9 +92,7 @@ def serve(
     service.tell_systemd("STOPPING=1")
     node.stop()
     if dead:
-        print(f"stopped because a part died: {dead}", file=sys.stderr, flush=True)
-    sys.stdout.flush()
-    os._exit(1 if dead else 0)  # all is on the disk; the interpreter may take long to take torch apart (decision 111)
+        _fail(f"stopped because a part died: {dead}")
 
 
 @app.command()
