@@ -75,7 +75,7 @@ class Serve:
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def wait_for_its_death(self, *, timeout_s: float = 60) -> int:
+    def wait_for_its_death(self, *, timeout_s: float = 180) -> int:
         """The exit code, once it has ended by itself; negative is a signal."""
         assert self._process
         return self._process.wait(timeout_s)
