@@ -178,12 +178,13 @@ class Node:
         for destination in self._settings.destinations:
             if not _commits(destination):
                 self.outbox.ask_no_more(destination.name, at=now)
-        self.metrics.store_bytes.set(self.intake.stored_bytes())
+        stored_bytes = self.intake.stored_bytes()
+        self.metrics.store_bytes.set(stored_bytes)
         for source, at in self.history.last_heard():
             self.metrics.heard_from(source, at=at)
         if recovered or swept:
             log.info("recovered", extra={"count": recovered, "detail": f"{swept} half-written files removed"})
-        if not self.intake.stored_bytes() and self._store.holds_files():
+        if not stored_bytes and self._store.holds_files():
             detail = "instances holds files, but the database knows no instance: was it lost? see ichnode db check"
             log.warning("files_without_rows", extra={"detail": detail})
         if not self._settings.destinations:
@@ -343,7 +344,7 @@ class Node:
             destination.name,
             request=partial(
                 request_commitment,
-                self._peer(destination),
+                dicom_peer(self._settings, destination),
                 calling_ae_title=self._settings.node.ae_title,
                 wait_s=destination.commitment_wait_s,
             ),
@@ -358,11 +359,8 @@ class Node:
 
     def _send(self, destination: DicomDestination | WebDestination) -> Send:
         if isinstance(destination, DicomDestination):
-            return partial(send, self._peer(destination), calling_ae_title=self._settings.node.ae_title)
+            return partial(send, dicom_peer(self._settings, destination), calling_ae_title=self._settings.node.ae_title)
         return partial(store, stow_service(destination))
-
-    def _peer(self, destination: DicomDestination) -> Peer:
-        return dicom_peer(self._settings, destination)
 
     def _analyse_loop(self) -> Loop:
         stage = AnalyseStage(
