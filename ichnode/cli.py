@@ -138,7 +138,7 @@ def install_service(
     """Write a hardened systemd unit for this installation, and say what is left to do."""
     settings = _settings(config)
     executable, config = Path(sys.executable).with_name("ichnode"), config.absolute()
-    data_dir, ledger = settings.node.data_dir, Path(settings.database_url.removeprefix("sqlite:///")).parent
+    data_dir, ledger = settings.node.data_dir, database_file(settings.database_url).parent
     python = Path(sys.base_prefix)  # which the virtual environment only points to
     if problems := service.problems_of(paths=(python, executable, config, data_dir, ledger), user=user):
         _fail("\n".join(problems))

@@ -85,6 +85,14 @@ class Node(_Section):
 
     _check_ae_title = field_validator("ae_title")(_ae_title)
 
+    @property
+    def reserves(self) -> dict[str, int]:
+        """Both of them in bytes, as `storage.files.FileStore` takes them."""
+        return {
+            "reserve_bytes": self.reserve_mb * 1_000_000,
+            "soft_reserve_bytes": self.soft_reserve_mb * 1_000_000,
+        }
+
 
 class Tls(_Section):
     """TLS 1.2 and 1.3 for all associations that come in, and for those that go to destinations with `tls = true`.

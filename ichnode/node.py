@@ -28,7 +28,7 @@ from ichnode.dicom.stow import StowService, store
 from ichnode.dicom.syslog import Collector
 from ichnode.dicom.tls import TlsFiles, client_context, expires_at, server_context
 from ichnode.domain.audit import AuditEvent
-from ichnode.domain.job import JobState
+from ichnode.domain.job import ON_THE_WAY, JobState
 from ichnode.errors import ConfigError
 from ichnode.inference.worker import Worker
 from ichnode.metrics import Metrics
@@ -75,13 +75,11 @@ class Node:
         self._clock = clock
         self._stop = threading.Event()
         data_dir = settings.node.data_dir.absolute()
-        reserve = settings.node.reserve_mb * 1_000_000
-        soft_reserve = settings.node.soft_reserve_mb * 1_000_000
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(data_dir)
             self._store, self._result_store = (
-                FileStore(folder, reserve_bytes=reserve, soft_reserve_bytes=soft_reserve) for folder in settings.stores
+                FileStore(folder, **settings.node.reserves) for folder in settings.stores
             )
         except OSError as problem:
             raise ConfigError((f"node.data_dir: cannot write {data_dir}: {problem.strerror}",)) from None
@@ -302,8 +300,7 @@ class Node:
             since, now = self.history.longest_in_state(), self._clock()
         except SQLAlchemyError:
             return {}
-        states = (JobState.READY, JobState.ANALYSING, JobState.DELIVERING)
-        return {state.value: max(0.0, now - since.get(state, now)) for state in states}
+        return {state.value: max(0.0, now - since.get(state, now)) for state in ON_THE_WAY}
 
     def _turned_away(self, rejection: Rejection) -> None:
         self.metrics.associations_rejected.labels(rejection.why).inc()

@@ -19,10 +19,9 @@ from ichnode.doctor.check import Check, failure, ok, warning
 from ichnode.errors import ConfigError, DeliveryError
 from ichnode.node import admitted_sources, audit_collector, dicom_peer, stow_service, tls_files
 from ichnode.results.sop_classes import sop_classes_of
-from ichnode.web.health import ready_parts
+from ichnode.web.health import address_here, ready_parts
 
 _LONGEST_S = 10.0  # for any one answer, whatever the configuration allows
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def check_dicom_port(settings: Settings) -> Check:
@@ -173,7 +172,7 @@ def echo_node(settings: Settings, title: str) -> Echo:
 
 def _address_here(settings: Settings) -> str:
     host = settings.node.host
-    return "127.0.0.1" if host == "localhost" else _EVERYWHERE.get(host, host)
+    return "127.0.0.1" if host == "localhost" else address_here(host)
 
 
 def _web_parts(settings: Settings) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, select, text
 from sqlalchemy.exc import DBAPIError
 
-from ichnode.storage.schema import conflicts, discards, instances, newest_form, reading, results
+from ichnode.storage.schema import conflicts, discards, form_of, instances, newest_form, reading, results
 
 SETTLED_S = 60.0
 
@@ -78,7 +78,7 @@ def _of_database(db: Connection) -> list[Problem]:
         )
         for row in db.execute(text("PRAGMA foreign_key_check"))
     ]
-    form = db.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    form = form_of(db)
     if form != newest_form():
         detail = f"the tables have the form {form}, this ichnode wants {newest_form()}: `ichnode serve` changes them"
         broken.append(Problem(kind="form", subject="database", detail=detail))

@@ -30,6 +30,7 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
+    text,
 )
 
 BUSY_TIMEOUT_MS = 10_000
@@ -278,6 +279,11 @@ def engine_as_it_is(url: str) -> Engine:
     event.listen(engine, "connect", _set_pragmas)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def form_of(db: Connection) -> str | None:
+    """The revision of the tables; None where there is none."""
+    return db.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
 
 
 def newest_form() -> str:

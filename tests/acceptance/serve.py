@@ -11,10 +11,10 @@ from typing import Any, Self
 
 import httpx
 
-from ichnode.domain.job import JobState
+from ichnode.domain.job import ON_THE_WAY, JobState
 from tests.acceptance.peers import free_port
 
-_ENDED = {s.value for s in JobState} - {JobState.READY, JobState.ANALYSING, JobState.DELIVERING}
+_ENDED = {s.value for s in JobState} - set(ON_THE_WAY)
 _pause = threading.Event()
 
 
