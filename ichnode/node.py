@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeGuard
+from typing import TypeGuard, TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -28,7 +28,7 @@ from ichnode.dicom.stow import StowService, store
 from ichnode.dicom.syslog import Collector
 from ichnode.dicom.tls import TlsFiles, client_context, expires_at, server_context
 from ichnode.domain.audit import AuditEvent
-from ichnode.domain.job import ON_THE_WAY, JobState
+from ichnode.domain.job import ON_THE_WAY
 from ichnode.errors import ConfigError
 from ichnode.inference.worker import Worker
 from ichnode.metrics import Metrics
@@ -58,6 +58,9 @@ from ichnode.web.app import WebServer, create_app
 from ichnode.web.guard import Credentials
 
 log = logging.getLogger(__name__)
+
+_Found = TypeVar("_Found")
+_Instead = TypeVar("_Instead")
 
 POLL_S = 0.25  # how soon an idle loop notices what no wake-up told it, a quiet timer for instance
 PURGE_POLL_S = 60.0
@@ -94,8 +97,10 @@ class Node:
         self.refused_classes = RefusedClasses(self._engine)
         self.metrics = Metrics(
             sources=[source.ae_title for source in settings.sources],
-            count_jobs=self._count_jobs,
-            refused_classes=self._list_refused_classes,
+            count_jobs=lambda: _read(self.history.count_by_state, {}),
+            refused_classes=lambda: [
+                (refused.destination, refused.sop_class_uid) for refused in _read(self.refused_classes.all, ())
+            ],
         )
         self._worker: Worker[AnalysisRequest, Analysis] = Worker(
             analyser_settings(settings),
@@ -240,20 +245,6 @@ class Node:
         """Whether whoever wants to send should come again later: the disk runs low, or the database is damaged."""
         return self._store.refuses_associations or bool(self._soundness.trouble)
 
-    def _count_jobs(self) -> Mapping[JobState, int]:
-        """For the metrics, which are told also when the ledger cannot be read."""
-        try:
-            return self.history.count_by_state()
-        except SQLAlchemyError:
-            return {}
-
-    def _list_refused_classes(self) -> Sequence[tuple[str, str]]:
-        """The same."""
-        try:
-            return [(refused.destination, refused.sop_class_uid) for refused in self.refused_classes.all()]
-        except SQLAlchemyError:
-            return ()
-
     @property
     def _loops(self) -> tuple[Loop, ...]:
         return (
@@ -296,9 +287,8 @@ class Node:
 
     def _longest_waits(self) -> Mapping[str, float]:
         """Seconds, by the state that the job waits in; 0 where none does, nothing where the ledger cannot be read."""
-        try:
-            since, now = self.history.longest_in_state(), self._clock()
-        except SQLAlchemyError:
+        since, now = _read(self.history.longest_in_state, None), self._clock()
+        if since is None:
             return {}
         return {state.value: max(0.0, now - since.get(state, now)) for state in ON_THE_WAY}
 
@@ -451,6 +441,14 @@ def _open_ledger(url: str) -> tuple[Engine, Soundness]:
         how = "restore a backup (docs/keeping.md); `ichnode db check` tells more"
         raise ConfigError((f"database.url: {url} cannot be used: it is damaged: {problem}; {how}",)) from None
     return engine, Soundness(engine)
+
+
+def _read(read: Callable[[], _Found], otherwise: _Instead) -> _Found | _Instead:
+    """For the metrics, which are told also when the ledger cannot be read."""
+    try:
+        return read()
+    except SQLAlchemyError:
+        return otherwise
 
 
 def _commits(destination: DicomDestination | WebDestination) -> TypeGuard[DicomDestination]:
