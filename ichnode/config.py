@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypedDict, get_args
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -73,6 +73,13 @@ def _ae_title(value: str) -> str:
 Role = Literal["receive", "analyse", "deliver"]
 
 
+class Reserves(TypedDict):
+    """Disk space that stays free, as `storage.files.FileStore` takes it."""
+
+    reserve_bytes: int
+    soft_reserve_bytes: int
+
+
 class Node(_Section):
     """Who we are on the DICOM network, and where everything is kept."""
 
@@ -90,6 +97,11 @@ class Node(_Section):
     soft_reserve_mb: Annotated[int, Field(ge=0)] = 1000  # below this (or 10 %) new associations are rejected
 
     _check_ae_title = field_validator("ae_title")(_ae_title)
+
+    @property
+    def reserves(self) -> Reserves:
+        """Both of them in bytes."""
+        return Reserves(reserve_bytes=self.reserve_mb * 1_000_000, soft_reserve_bytes=self.soft_reserve_mb * 1_000_000)
 
 
 class Tls(_Section):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeGuard, get_args
+from typing import TypeGuard, TypeVar, get_args
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -29,7 +29,7 @@ from ichnode.dicom.stow import StowService, store
 from ichnode.dicom.syslog import Collector
 from ichnode.dicom.tls import TlsFiles, client_context, expires_at, server_context
 from ichnode.domain.audit import AuditEvent
-from ichnode.domain.job import JobState
+from ichnode.domain.job import ON_THE_WAY
 from ichnode.errors import ConfigError
 from ichnode.inference.worker import Worker
 from ichnode.metrics import Metrics
@@ -64,6 +64,9 @@ from ichnode.web.guard import Credentials
 
 log = logging.getLogger(__name__)
 
+_Found = TypeVar("_Found")
+_Instead = TypeVar("_Instead")
+
 POLL_S = 0.25  # how soon an idle loop notices what no wake-up told it, a quiet timer for instance
 PURGE_POLL_S = 60.0
 LOOK_FOR_DAMAGE_S = 3.0  # at start; a large database is then read in part, and `db check` reads all of it
@@ -80,15 +83,12 @@ class Node:
         self._clock = clock
         self._stop = threading.Event()
         data_dir = settings.node.data_dir.absolute()
-        reserve = settings.node.reserve_mb * 1_000_000
-        soft_reserve = settings.node.soft_reserve_mb * 1_000_000
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
             self._name = settings.node_name if settings.shared else None
             self._lock = _lock(data_dir, self._name)
             self._store, self._result_store = (
-                FileStore(folder, reserve_bytes=reserve, soft_reserve_bytes=soft_reserve, owner=self._name)
-                for folder in settings.stores
+                FileStore(folder, **settings.node.reserves, owner=self._name) for folder in settings.stores
             )
         except OSError as problem:
             raise ConfigError((f"node.data_dir: cannot write {data_dir}: {problem.strerror}",)) from None
@@ -107,8 +107,10 @@ class Node:
         self.refused_classes = RefusedClasses(self._engine)
         self.metrics = Metrics(
             sources=[source.ae_title for source in settings.sources],
-            count_jobs=self._count_jobs,
-            refused_classes=self._list_refused_classes,
+            count_jobs=lambda: _read(self.history.count_by_state, {}),
+            refused_classes=lambda: [
+                (refused.destination, refused.sop_class_uid) for refused in _read(self.refused_classes.all, ())
+            ],
         )
         self._worker: Worker[AnalysisRequest, Analysis] = Worker(
             analyser_settings(settings),
@@ -194,12 +196,13 @@ class Node:
             for destination in self._settings.destinations:
                 if not _commits(destination):
                     self.outbox.ask_no_more(destination.name, at=now)
-        self.metrics.store_bytes.set(self.intake.stored_bytes())
+        stored_bytes = self.intake.stored_bytes()
+        self.metrics.store_bytes.set(stored_bytes)
         for source, at in self.history.last_heard():
             self.metrics.heard_from(source, at=at)
         if recovered or swept:
             log.info("recovered", extra={"count": recovered, "detail": f"{swept} half-written files removed"})
-        if not self.intake.stored_bytes() and self._store.holds_files():
+        if not stored_bytes and self._store.holds_files():
             detail = "instances holds files, but the database knows no instance: was it lost? see ichnode db check"
             log.warning("files_without_rows", extra={"detail": detail})
         if not self._settings.destinations:
@@ -262,20 +265,6 @@ class Node:
     def refuses_associations(self) -> bool:
         """Whether whoever wants to send should come again later: the disk runs low, or the database is damaged."""
         return self._store.refuses_associations or bool(self._soundness.trouble)
-
-    def _count_jobs(self) -> Mapping[JobState, int]:
-        """For the metrics, which are told also when the ledger cannot be read."""
-        try:
-            return self.history.count_by_state()
-        except SQLAlchemyError:
-            return {}
-
-    def _list_refused_classes(self) -> Sequence[tuple[str, str]]:
-        """The same."""
-        try:
-            return [(refused.destination, refused.sop_class_uid) for refused in self.refused_classes.all()]
-        except SQLAlchemyError:
-            return ()
 
     @property
     def _loops(self) -> tuple[Turns, ...]:
@@ -360,12 +349,10 @@ class Node:
 
     def _longest_waits(self) -> Mapping[str, float]:
         """Seconds, by the state that the job waits in; 0 where none does, nothing where the ledger cannot be read."""
-        try:
-            since, now = self.history.longest_in_state(), self._clock()
-        except SQLAlchemyError:
+        since, now = _read(self.history.longest_in_state, None), self._clock()
+        if since is None:
             return {}
-        states = (JobState.READY, JobState.ANALYSING, JobState.DELIVERING)
-        return {state.value: max(0.0, now - since.get(state, now)) for state in states}
+        return {state.value: max(0.0, now - since.get(state, now)) for state in ON_THE_WAY}
 
     def _turned_away(self, rejection: Rejection) -> None:
         self.metrics.associations_rejected.labels(rejection.why).inc()
@@ -415,7 +402,7 @@ class Node:
             destination.name,
             request=partial(
                 request_commitment,
-                self._peer(destination),
+                dicom_peer(self._settings, destination),
                 calling_ae_title=self._settings.node.ae_title,
                 wait_s=destination.commitment_wait_s,
             ),
@@ -430,11 +417,8 @@ class Node:
 
     def _send(self, destination: DicomDestination | WebDestination) -> Send:
         if isinstance(destination, DicomDestination):
-            return partial(send, self._peer(destination), calling_ae_title=self._settings.node.ae_title)
+            return partial(send, dicom_peer(self._settings, destination), calling_ae_title=self._settings.node.ae_title)
         return partial(store, stow_service(destination))
-
-    def _peer(self, destination: DicomDestination) -> Peer:
-        return dicom_peer(self._settings, destination)
 
     def _analyse_turns(self) -> Turns:
         stage = AnalyseStage(
@@ -536,6 +520,14 @@ def _open_ledger(url: str) -> tuple[Engine, Soundness]:
         how = "restore a backup (docs/keeping.md); `ichnode db check` tells more"
         raise ConfigError((f"database.url: {url} cannot be used: it is damaged: {problem}; {how}",)) from None
     return engine, Soundness(engine)
+
+
+def _read(read: Callable[[], _Found], otherwise: _Instead) -> _Found | _Instead:
+    """For the metrics, which are told also when the ledger cannot be read."""
+    try:
+        return read()
+    except SQLAlchemyError:
+        return otherwise
 
 
 def _commits(destination: DicomDestination | WebDestination) -> TypeGuard[DicomDestination]:

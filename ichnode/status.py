@@ -81,12 +81,10 @@ def _sum(counted: Mapping[str, int], states: tuple[str, ...]) -> int:
 
 def _disk(settings: Settings) -> dict[str, Any]:
     """Of data_dir; nothing where it is not there."""
-    data_dir, node = settings.node.data_dir, settings.node
-    if not data_dir.is_dir():
+    node = settings.node
+    if not node.data_dir.is_dir():
         return {}
-    store = FileStore(
-        data_dir, reserve_bytes=node.reserve_mb * 1_000_000, soft_reserve_bytes=node.soft_reserve_mb * 1_000_000
-    )
+    store = FileStore(node.data_dir, **node.reserves)
     return {"free_bytes": store.free_bytes(), "reserve_bytes": store.reserve_bytes(), "trouble": store.trouble()}
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from ichnode.dicom.scu import Peer, associate
+from ichnode.dicom.tls import shown_expires_at
 from ichnode.errors import DeliveryError
 
 _ALERT_S = 1.0  # for a peer that refuses our certificate to say so, after its own handshake succeeded
@@ -44,7 +45,7 @@ def echo(peer: Peer, sop_classes: Collection[str], *, calling_ae_title: str) -> 
             accepted=frozenset(accepted & set(sop_classes)),
             status=status,
             seconds=time.perf_counter() - began,
-            certificate_expires_at=_expiry(association.dul.socket.socket),
+            certificate_expires_at=shown_expires_at(association.dul.socket.socket),
         )
     finally:
         if association.is_established:
@@ -70,8 +71,3 @@ def _why_unreachable(peer: Peer) -> str:
     except OSError as problem:
         return f"{peer.host}:{peer.port}: {problem.strerror or problem}"
     return ""
-
-
-def _expiry(connection: object) -> float | None:
-    shown = connection.getpeercert() if isinstance(connection, ssl.SSLSocket) else None
-    return float(ssl.cert_time_to_seconds(str(shown["notAfter"]))) if shown else None

@@ -17,6 +17,7 @@ import httpx
 
 from ichnode.dicom.scu import Outcome, Outgoing
 from ichnode.dicom.statuses import Verdict, verdict
+from ichnode.dicom.tls import shown_expires_at
 from ichnode.errors import DeliveryError
 
 REQUEST_BYTES = 32 * 1024 * 1024  # of files in one request; a larger file goes alone
@@ -82,17 +83,10 @@ def ask(service: StowService) -> tuple[int, float | None]:
 
     Raises DeliveryError when there is no response.
     """
-    timeout = httpx.Timeout(service.response_timeout_s, connect=service.connect_timeout_s)
-    url, headers = f"{service.url.rstrip('/')}/studies", {"Accept-Encoding": "identity"}
     try:
-        with (
-            httpx.Client(verify=_trust(service), timeout=timeout, trust_env=False, auth=_basic(service)) as client,
-            client.stream("OPTIONS", url, headers={**headers, **_bearer(service)}) as response,
-        ):
+        with _client(service) as client, client.stream("OPTIONS", _studies(service)) as response:
             connection = response.extensions["network_stream"].get_extra_info("ssl_object")
-            shown = connection.getpeercert() if connection else None
-            expires = float(ssl.cert_time_to_seconds(shown["notAfter"])) if shown else None
-            return response.status_code, expires
+            return response.status_code, shown_expires_at(connection)
     except (httpx.HTTPError, OSError) as problem:
         raise DeliveryError(None, f"{type(problem).__name__} {problem}".strip(), permanent=False) from problem
 
@@ -118,20 +112,17 @@ def _post(service: StowService, batch: Sequence[tuple[Outgoing, int]]) -> _Answe
     head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
     end = f"--{boundary}--\r\n".encode()
     length = sum(len(head) + size + 2 for _, size in batch) + len(end)
-    timeout = httpx.Timeout(service.response_timeout_s, connect=service.connect_timeout_s)
+    headers = {
+        "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
+        "Content-Length": str(length),
+        "Accept": "application/dicom+json",
+    }
     try:
-        headers = {
-            "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
-            "Content-Length": str(length),
-            "Accept": "application/dicom+json",
-            "Accept-Encoding": "identity",
-            **_bearer(service),
-        }
         with (
-            httpx.Client(verify=_trust(service), timeout=timeout, trust_env=False, auth=_basic(service)) as client,
+            _client(service) as client,
             client.stream(
                 "POST",
-                f"{service.url.rstrip('/')}/studies",
+                _studies(service),
                 content=_body([Path(outgoing.file) for outgoing, _ in batch], head, end),
                 headers=headers,
             ) as response,
@@ -153,6 +144,21 @@ def _body(files: Sequence[Path], head: bytes, end: bytes) -> Iterator[bytes]:
                 yield chunk
         yield b"\r\n"
     yield end
+
+
+def _client(service: StowService) -> httpx.Client:
+    """For one request. Raises OSError and DeliveryError where files or credentials cannot be used."""
+    return httpx.Client(
+        verify=_trust(service),
+        timeout=httpx.Timeout(service.response_timeout_s, connect=service.connect_timeout_s),
+        trust_env=False,
+        auth=_basic(service),
+        headers={"Accept-Encoding": "identity", **_bearer(service)},
+    )
+
+
+def _studies(service: StowService) -> str:
+    return f"{service.url.rstrip('/')}/studies"
 
 
 def _trust(service: StowService) -> ssl.SSLContext:

@@ -46,6 +46,13 @@ def expires_at(file: Path) -> float:
     return min(certificate.not_valid_after_utc for certificate in certificates).timestamp()
 
 
+def shown_expires_at(connection: object) -> float | None:
+    """When the certificate expires that a peer shows on a connection; None where there is none, as without TLS."""
+    peer_certificate = getattr(connection, "getpeercert", None)  # httpx hands out an object of no public class
+    shown = peer_certificate() if peer_certificate else None
+    return float(ssl.cert_time_to_seconds(str(shown["notAfter"]))) if shown else None
+
+
 def _context(protocol: int, files: TlsFiles) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -47,10 +47,7 @@ def check_disk(settings: Settings) -> Check:
     """Free space against both reserves, and whether a file can be written and brought to the disk."""
     data_dir = settings.node.data_dir.absolute()
     here = next(folder for folder in (data_dir, *data_dir.parents) if folder.is_dir())
-    node = settings.node
-    store = FileStore(
-        here, reserve_bytes=node.reserve_mb * 1_000_000, soft_reserve_bytes=node.soft_reserve_mb * 1_000_000
-    )
+    store = FileStore(here, **settings.node.reserves)
     free, reserve = store.free_bytes(), store.reserve_bytes()
     room = f"{_gb(free)} free, reserve {_gb(reserve)}"
     if settings.retention.free_gb is not None:

@@ -4,6 +4,7 @@ import errno
 import socket
 from collections.abc import Collection, Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 from pydicom.uid import UID, SecondaryCaptureImageStorage
 from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr-defined]
@@ -11,7 +12,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr
 from ichnode.config import DicomDestination, Settings, WebDestination
 from ichnode.dicom.echo import Echo, echo
 from ichnode.dicom.scu import Peer
-from ichnode.dicom.stow import ask
+from ichnode.dicom.stow import StowService, ask
 from ichnode.dicom.syslog import reach
 from ichnode.dicom.tls import client_context
 from ichnode.doctor.certificates import of_time
@@ -19,22 +20,17 @@ from ichnode.doctor.check import Check, failure, ok, warning
 from ichnode.errors import ConfigError, DeliveryError
 from ichnode.node import admitted_sources, audit_collector, dicom_peer, stow_service, tls_files
 from ichnode.results.sop_classes import sop_classes_of
-from ichnode.web.health import ready_parts
+from ichnode.web.health import address_here, ready_parts
 
+_Called = TypeVar("_Called", Peer, StowService)
 _LONGEST_S = 10.0  # for any one answer, whatever the configuration allows
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def check_dicom_port(settings: Settings) -> Check:
     """Can it be bound, or is it our node that listens there?"""
     node, name = settings.node, f"port {settings.node.port} (DICOM)"
-    if node.port == 0:
-        return ok("port (DICOM)", "chosen at each start: node.port = 0")
-    problem = _bind(node.host, node.port)
-    if problem is None:
-        return ok(name, f"{node.host}:{node.port} is free: no node runs on it")
-    if problem.errno != errno.EADDRINUSE:
-        return _cannot_bind(name, "node", problem)
+    if (told := _without_listener("DICOM", "node", node.host, node.port)) is not None:
+        return told
     title = calling_ae_title(settings)
     if title is None:
         if _web_parts(settings).get("listener") == "ok":
@@ -51,13 +47,8 @@ def check_dicom_port(settings: Settings) -> Check:
 def check_web_port(settings: Settings) -> Check:
     """The same of the HTTP side; a node that runs and is not ready is a failure."""
     web, name = settings.web, f"port {settings.web.port} (HTTP)"
-    if web.port == 0:
-        return ok("port (HTTP)", "chosen at each start: web.port = 0")
-    problem = _bind(web.host, web.port)
-    if problem is None:
-        return ok(name, f"{web.host}:{web.port} is free: no node runs on it")
-    if problem.errno != errno.EADDRINUSE:
-        return _cannot_bind(name, "web", problem)
+    if (told := _without_listener("HTTP", "web", web.host, web.port)) is not None:
+        return told
     parts = _web_parts(settings)
     if "listener" not in parts:
         fix = f"stop whoever listens there (ss -ltnp 'sport = :{web.port}'), or set another web.port"
@@ -103,15 +94,8 @@ def check_dicom_destination(settings: Settings, destination: DicomDestination, *
 def check_web_destination(destination: WebDestination, *, now: float) -> Iterator[Check]:
     """Is the DICOMweb service there, and does it let us in? By OPTIONS, which stores nothing."""
     name, url = f"destination {destination.name}", destination.url
-    service = stow_service(destination)
     try:
-        code, expires_at = ask(
-            replace(
-                service,
-                connect_timeout_s=min(_LONGEST_S, service.connect_timeout_s),
-                response_timeout_s=min(_LONGEST_S, service.response_timeout_s),
-            )
-        )
+        code, expires_at = ask(_hurried(stow_service(destination)))
     except DeliveryError as problem:
         fix = "see url, firewall and, for a certificate that is not trusted, `ca`; and that its files can be read"
         yield failure(name, f"{url}: {problem.detail}", fix)
@@ -173,7 +157,7 @@ def echo_node(settings: Settings, title: str) -> Echo:
 
 def _address_here(settings: Settings) -> str:
     host = settings.node.host
-    return "127.0.0.1" if host == "localhost" else _EVERYWHERE.get(host, host)
+    return "127.0.0.1" if host == "localhost" else address_here(host)
 
 
 def _web_parts(settings: Settings) -> dict[str, str]:
@@ -183,6 +167,17 @@ def _web_parts(settings: Settings) -> dict[str, str]:
         return ready_parts(web.host, web.port, tls=web.tls) if web.port else {}
     except OSError:
         return {}
+
+
+def _without_listener(kind: str, section: str, host: str, port: int) -> Check | None:
+    """What there is to say of a port that nobody listens on; None where somebody does."""
+    if port == 0:
+        return ok(f"port ({kind})", f"chosen at each start: {section}.port = 0")
+    name = f"port {port} ({kind})"
+    problem = _bind(host, port)
+    if problem is None:
+        return ok(name, f"{host}:{port} is free: no node runs on it")
+    return None if problem.errno == errno.EADDRINUSE else _cannot_bind(name, section, problem)
 
 
 def _bind(host: str, port: int) -> OSError | None:
@@ -204,11 +199,11 @@ def _cannot_bind(name: str, section: str, problem: OSError) -> Check:
     return failure(name, problem.strerror or str(problem), fix)
 
 
-def _hurried(peer: Peer) -> Peer:
+def _hurried(called: _Called) -> _Called:
     return replace(
-        peer,
-        connect_timeout_s=min(_LONGEST_S, peer.connect_timeout_s),
-        response_timeout_s=min(_LONGEST_S, peer.response_timeout_s),
+        called,
+        connect_timeout_s=min(_LONGEST_S, called.connect_timeout_s),
+        response_timeout_s=min(_LONGEST_S, called.response_timeout_s),
     )
 
 

@@ -45,7 +45,8 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     JobState.DROPPED: frozenset({JobState.READY, JobState.DELIVERING}),
 }
 
-UNFINISHED = frozenset({JobState.READY, JobState.ANALYSING, JobState.DELIVERING, JobState.FAILED})
+ON_THE_WAY = (JobState.READY, JobState.ANALYSING, JobState.DELIVERING)
+UNFINISHED = frozenset({*ON_THE_WAY, JobState.FAILED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from ichnode.domain.job import retry_delay_s
 from ichnode.domain.rules import Rule
 from ichnode.domain.study import StudySnapshot, evidence_of_completeness
 from ichnode.faults import point
@@ -15,7 +16,7 @@ from ichnode.storage.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
-_LONGEST_REST_S = 4.0
+_FIRST_REST_S, _LONGEST_REST_S = 1.0, 4.0
 
 
 @dataclass(slots=True)
@@ -75,8 +76,9 @@ class AssembleStage:
             try:
                 taken += self._take(study)
             except Exception:
-                watched.rests_until = self._monotonic() + min(2.0**watched.failures, _LONGEST_REST_S)
                 watched.failures += 1
+                rest_s = retry_delay_s(watched.failures, first_s=_FIRST_REST_S, cap_s=_LONGEST_REST_S, jitter=0)
+                watched.rests_until = self._monotonic() + rest_s
                 log.exception("study_not_assembled", extra={"study_instance_uid": study.study_instance_uid})
         return taken > 0
 

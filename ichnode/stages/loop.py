@@ -4,6 +4,8 @@ import logging
 import threading
 from collections.abc import Callable
 
+from ichnode.domain.job import retry_delay_s
+
 log = logging.getLogger(__name__)
 
 _FIRST_REST_S, _LONGEST_REST_S = 0.25, 4.0  # the longest: what recovers is noticed within 5 s
@@ -48,16 +50,16 @@ class Loop:
         return self._thread.is_alive()
 
     def _run(self) -> None:
-        rest_s = _FIRST_REST_S
+        failures = 0
         while not self._stop.is_set():
             self._wake.clear()
             try:
                 found_work = self._turn()
             except Exception:
                 log.exception("turn_failed", extra={"detail": self.name})
-                self._stop.wait(rest_s)
-                rest_s = min(2 * rest_s, _LONGEST_REST_S)
+                failures += 1
+                self._stop.wait(retry_delay_s(failures, first_s=_FIRST_REST_S, cap_s=_LONGEST_REST_S, jitter=0))
                 continue
-            rest_s = _FIRST_REST_S
+            failures = 0
             if not found_work:
                 self._wake.wait(self._idle_s)

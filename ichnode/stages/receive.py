@@ -107,7 +107,13 @@ class ReceiveStage:
             part.discard()
             raise
         point("file_published", request.sop_instance_uid)
-        kept = self._keep_row(request, header, part, file, size_bytes=size_bytes, sha256=sha256)
+        try:
+            kept = self._keep_row(request, header, file, size_bytes=size_bytes, sha256=sha256)
+        except Undecided as problem:  # the row may still come, so the file stays
+            raise NotStored(StoreStatus.OUT_OF_RESOURCES, "the ledger is slow") from problem
+        except SQLAlchemyError as problem:
+            part.discard()
+            raise NotStored(StoreStatus.OUT_OF_RESOURCES, "the ledger cannot be written now") from problem
         point("instance_committed", request.sop_instance_uid)
         if kept is Kept.NEW:
             self._metrics.store_bytes.inc(size_bytes)
@@ -152,14 +158,7 @@ class ReceiveStage:
             scratch.discard()
 
     def _keep_row(
-        self,
-        request: StoreRequest,
-        header: dict[str, HeaderValue],
-        part: Part,
-        file: Path,
-        *,
-        size_bytes: int,
-        sha256: str,
+        self, request: StoreRequest, header: dict[str, HeaderValue], file: Path, *, size_bytes: int, sha256: str
     ) -> Kept:
         instance = Instance(
             sop_instance_uid=request.sop_instance_uid,
@@ -172,13 +171,7 @@ class ReceiveStage:
             association_id=request.association_id,
             received_at=self._clock(),
         )
-        try:
-            return self._intake.keep(instance, sha256=sha256, size_bytes=size_bytes)
-        except Undecided as problem:  # the row may still come, so the file stays
-            raise NotStored(StoreStatus.OUT_OF_RESOURCES, "the ledger is slow") from problem
-        except SQLAlchemyError as problem:
-            part.discard()
-            raise NotStored(StoreStatus.OUT_OF_RESOURCES, "the ledger cannot be written now") from problem
+        return self._intake.keep(instance, sha256=sha256, size_bytes=size_bytes)
 
 
 class IncomingInstance:

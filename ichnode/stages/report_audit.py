@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ichnode.dicom.audit_message import audit_message
 from ichnode.dicom.syslog import Collector, send_syslog
 from ichnode.domain.audit import AuditEvent, AuditOutcome
+from ichnode.domain.job import retry_delay_s
 from ichnode.metrics import Metrics
 from ichnode.storage.audit import AuditTrail
 
@@ -64,7 +65,7 @@ class AuditStage:
         self._left_out = 0
         self._counted_at = float("-inf")
         self._pending: deque[_Told] = deque()  # not written yet
-        self._rests_until, self._rest_s = 0.0, _FIRST_REST_S
+        self._rests_until, self._failures = 0.0, 0
 
     def association_rejected(self, *, calling_ae_title: str, called_ae_title: str, peer: str, reason: str) -> None:
         """Somebody was turned away. Returns at once; safe in any thread."""
@@ -130,10 +131,11 @@ class AuditStage:
         except OSError as problem:
             extra = {"destination": collector.name, "count": len(messages), "detail": str(problem)}
             log.warning("audit_not_sent", extra=extra)
-            self._rests_until = self._monotonic() + self._rest_s
-            self._rest_s = min(2 * self._rest_s, _LONGEST_REST_S)
+            self._failures += 1
+            rest_s = retry_delay_s(self._failures, first_s=_FIRST_REST_S, cap_s=_LONGEST_REST_S, jitter=0)
+            self._rests_until = self._monotonic() + rest_s
             return False
-        self._rest_s = _FIRST_REST_S
+        self._failures = 0
         self._trail.reached(collector.name, rows[-1].sequence)
         self._metrics.audit_unsent.set(self._trail.end() - rows[-1].sequence)
         return len(rows) == _ROWS_A_TURN

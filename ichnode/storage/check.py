@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, select, text
 from sqlalchemy.exc import DBAPIError
 
 from ichnode.storage.dialect import reading
-from ichnode.storage.schema import conflicts, discards, instances, newest_form, results
+from ichnode.storage.schema import conflicts, discards, form_of, instances, newest_form, results
 
 SETTLED_S = 60.0
 
@@ -81,7 +81,7 @@ def _of_database(db: Connection) -> list[Problem]:
         for table, row, other, _ in db.execute(text("PRAGMA foreign_key_check")):
             detail = f"row {row} names a row of {other} that is not there"
             broken.append(Problem(kind="foreign_key", subject=str(table), detail=detail))
-    form = db.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    form = form_of(db)
     if form != newest_form():
         detail = f"the tables have the form {form}, this ichnode wants {newest_form()}: `ichnode serve` changes them"
         broken.append(Problem(kind="form", subject="database", detail=detail))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Engine, case, insert, or_, select, update
 
 from ichnode.storage.dialect import reading
-from ichnode.storage.outbox import DELIVERY_QUERY, Delivery, as_delivery
+from ichnode.storage.outbox import Delivery, read_deliveries
 from ichnode.storage.schema import commitments, deliveries, jobs
 
 
@@ -34,9 +34,7 @@ class Commitments:
             .limit(1)
             .scalar_subquery()
         )
-        query = DELIVERY_QUERY.where(*waiting, deliveries.c.job_id == first).order_by(deliveries.c.id)
-        with reading(self._engine) as db:
-            return [as_delivery(row._mapping) for row in db.execute(query)]
+        return read_deliveries(self._engine, *waiting, deliveries.c.job_id == first)
 
     def asking(self, sent: Sequence[Delivery], transaction_uid: str, *, at: float, until: float) -> None:
         """Commitment is about to be asked for, of one job at one destination; a report is expected before `until`.
@@ -56,14 +54,14 @@ class Commitments:
         asked = select(commitments.c.job_id, commitments.c.destination)
         with reading(self._engine) as db:
             row = db.execute(asked.where(commitments.c.transaction_uid == transaction_uid)).first()
-            if row is None:
-                return None
-            query = DELIVERY_QUERY.where(
-                deliveries.c.job_id == row.job_id,
-                deliveries.c.destination == row.destination,
-                deliveries.c.state == "sent",
-            )
-            return [as_delivery(found._mapping) for found in db.execute(query.order_by(deliveries.c.id))]
+        if row is None:
+            return None
+        return read_deliveries(
+            self._engine,
+            deliveries.c.job_id == row.job_id,
+            deliveries.c.destination == row.destination,
+            deliveries.c.state == "sent",
+        )
 
     def reported(self, transaction_uid: str, *, at: float) -> None:
         """The report on `transaction_uid` is noted."""

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, select
 
 from ichnode.storage.dialect import reading
-from ichnode.storage.schema import audit, instances, jobs, newest_form
+from ichnode.storage.schema import audit, form_of, instances, jobs, newest_form
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ def glance(engine: Engine) -> Glance:
     """Look at the database behind `engine`, in whatever form it is. Raises SQLAlchemyError."""
     newest = newest_form()
     with reading(engine) as db:
-        form = db.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+        form = form_of(db)
         if form != newest:  # its tables may lack what this ichnode knows
             return Glance(form=form, newest_form=newest, newest_at=None)
         times = [

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
 
-from ichnode.domain.job import Job, JobState
+from ichnode.domain.job import ON_THE_WAY, Job, JobState
 from ichnode.storage.dialect import reading
 from ichnode.storage.schema import associations, deliveries, events, jobs, purges, results, snapshots
 
@@ -137,7 +137,7 @@ class History:
 
     def longest_in_state(self) -> dict[JobState, float]:
         """Since when a job has been in each state on the way, at the longest; without the states that none is in."""
-        query = select(jobs.c.state, func.min(jobs.c.updated_at)).where(jobs.c.state.in_(_ON_THE_WAY))
+        query = select(jobs.c.state, func.min(jobs.c.updated_at)).where(jobs.c.state.in_(ON_THE_WAY))
         with reading(self._engine) as db:
             return {JobState(state): since for state, since in db.execute(query.group_by(jobs.c.state))}
 
@@ -149,7 +149,6 @@ class History:
             return [(title, at) for title, at in db.execute(query.order_by(began))]
 
 
-_ON_THE_WAY = (JobState.READY, JobState.ANALYSING, JobState.DELIVERING)
 _JOB_QUERY = select(jobs, snapshots.c.evidence).join(snapshots, snapshots.c.id == jobs.c.snapshot_id)
 
 

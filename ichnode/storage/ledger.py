@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, and_, case, func, insert, select, update
 
 from ichnode.domain.audit import AuditEvent, AuditOutcome, pseudonym
-from ichnode.domain.job import MAX_ATTEMPTS, MAX_INTERRUPTIONS, TRANSITIONS, UNFINISHED, Job, JobState
+from ichnode.domain.job import MAX_ATTEMPTS, MAX_INTERRUPTIONS, ON_THE_WAY, TRANSITIONS, UNFINISHED, Job, JobState
 from ichnode.errors import StaleClaim
 from ichnode.faults import point
 from ichnode.storage.audit import append_audit
@@ -22,7 +22,6 @@ from ichnode.storage.schema import deliveries, events, jobs, results, snapshots,
 from ichnode.storage.work_queue import Offer
 
 NODE, BY_HAND = "ichnode", "command line"  # who does it, in the audit trail
-_UNDER_WAY = frozenset({JobState.READY, JobState.ANALYSING, JobState.DELIVERING})
 _STAT = 0
 _PRIORITY_RANK = {"stat": _STAT, "routine": 1}
 _LAST_CLAIMED = (  # the rank of the job that was last taken to be analysed
@@ -315,7 +314,7 @@ def move_job(
     if moved.rowcount != 1:
         raise StaleClaim(f"job {job_id} is no longer {start}")
     db.execute(insert(events).values(job_id=job_id, at=at, from_state=start, to_state=to, detail=detail))
-    if to not in _UNDER_WAY:
+    if to not in ON_THE_WAY:
         outcome = AuditOutcome.FAILURE if to is JobState.FAILED else AuditOutcome.SUCCESS
         what = {"job": job_id, "state": to.value, "reason": reason}
         append_audit(db, AuditEvent.JOB_ENDED, who=who, what=what, at=at, outcome=outcome)

@@ -76,16 +76,13 @@ class Outbox:
             .limit(1)
             .scalar_subquery()
         )
-        query = DELIVERY_QUERY.where(*waiting, deliveries.c.job_id == first).order_by(deliveries.c.id)
+        chosen = *waiting, deliveries.c.job_id == first
         if self._node is None:
-            with reading(self._engine) as db:
-                return [as_delivery(row._mapping) for row in db.execute(query)]
+            return read_deliveries(self._engine, *chosen)
         with self._engine.begin() as db:
-            chosen = [row.id for row in db.execute(query)]
-            claim = {"claimed_by": self._node, "claim": deliveries.c.claim + 1}
-            db.execute(update(deliveries).where(deliveries.c.id.in_(chosen)).values(claim))
-            claimed = DELIVERY_QUERY.where(deliveries.c.id.in_(chosen)).order_by(deliveries.c.id)
-            return [as_delivery(row._mapping) for row in db.execute(claimed)]
+            mine = deliveries.c.id.in_([delivery.id for delivery in _read(db, *chosen)])
+            db.execute(update(deliveries).where(mine).values(claimed_by=self._node, claim=deliveries.c.claim + 1))
+            return _read(db, mine)
 
     def due_jobs(self, destination: str, *, at: float, longest_wait_s: float = float("inf")) -> list[Offer]:
         """The jobs of which something is due at `destination`, and which nobody is sending."""
@@ -117,9 +114,7 @@ class Outbox:
 
     def of_job(self, job_id: int) -> list[Delivery]:
         """Every delivery of a job."""
-        with reading(self._engine) as db:
-            query = DELIVERY_QUERY.where(deliveries.c.job_id == job_id).order_by(deliveries.c.id)
-            return [as_delivery(row._mapping) for row in db.execute(query)]
+        return read_deliveries(self._engine, deliveries.c.job_id == job_id)
 
     def sent(self, delivery: Delivery, *, status: int | None, at: float) -> None:
         """C-STORE took it; whether the destination keeps it is to be asked now."""
@@ -136,16 +131,15 @@ class Outbox:
 
     def stand_in(self, delivery: Delivery) -> Delivery | None:
         """The job's summary page at the same destination, taken or open, where it is of another SOP class."""
-        query = DELIVERY_QUERY.where(
+        found = read_deliveries(
+            self._engine,
             deliveries.c.job_id == delivery.job_id,
             deliveries.c.destination == delivery.destination,
             deliveries.c.state.in_([*OPEN, "delivered"]),
             results.c.role == STAND_IN,
             results.c.sop_class_uid != delivery.sop_class_uid,
         )
-        with reading(self._engine) as db:
-            row = db.execute(query.limit(1)).first()
-            return as_delivery(row._mapping) if row else None
+        return found[0] if found else None
 
     def replaced(
         self, delivery: Delivery, *, status: int | None, error: str, at: float, offered: bool
@@ -190,9 +184,7 @@ class Outbox:
             self.delivered(delivery, status=delivery.status, at=at)
 
     def _open(self, destination: str, states: Collection[str]) -> list[Delivery]:
-        query = DELIVERY_QUERY.where(deliveries.c.destination == destination, deliveries.c.state.in_(states))
-        with reading(self._engine) as db:
-            return [as_delivery(row._mapping) for row in db.execute(query.order_by(deliveries.c.id))]
+        return read_deliveries(self._engine, deliveries.c.destination == destination, deliveries.c.state.in_(states))
 
     def _settle(self, delivery: Delivery, *, at: float, **values: Any) -> JobState | None:
         """Set the last word on one delivery, and on its job when it was the last one open.
@@ -224,7 +216,7 @@ class Outbox:
 
 
 _ALL_TAKEN = "every destination took every result"
-DELIVERY_QUERY = select(
+_DELIVERY_QUERY = select(
     deliveries, results.c.role, results.c.sop_class_uid, results.c.sop_instance_uid, results.c.file
 ).join(results, results.c.id == deliveries.c.result_id)
 
@@ -280,8 +272,18 @@ def _refuse_without_stand_in(db: Connection, job_id: int) -> None:
     db.execute(update(deliveries).where(*unread).values(state="refused"))
 
 
-def as_delivery(row: Mapping[Any, Any]) -> Delivery:
-    """A row of DELIVERY_QUERY."""
+def read_deliveries(engine: Engine, *where: ColumnElement[bool]) -> list[Delivery]:
+    """Those for which all of `where` holds, in the order in which their results were composed."""
+    with reading(engine) as db:
+        return _read(db, *where)
+
+
+def _read(db: Connection, *where: ColumnElement[bool]) -> list[Delivery]:
+    rows = db.execute(_DELIVERY_QUERY.where(*where).order_by(deliveries.c.id))
+    return [_as_delivery(row._mapping) for row in rows]
+
+
+def _as_delivery(row: Mapping[Any, Any]) -> Delivery:
     return Delivery(
         id=row["id"],
         job_id=row["job_id"],

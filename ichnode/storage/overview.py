@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, func, select
 
 from ichnode.domain.audit import AuditEvent
-from ichnode.domain.job import JobState
+from ichnode.domain.job import ON_THE_WAY, JobState
 from ichnode.storage.dialect import reading
 from ichnode.storage.schema import associations, audit, deliveries, instances, jobs
-
-_WAITING = (JobState.READY, JobState.ANALYSING, JobState.DELIVERING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +36,7 @@ class Overview:
 
     def oldest_waiting_job(self) -> WaitingJob | None:
         """The job that has been on its way for longest; None when none is."""
-        query = select(jobs.c.id, jobs.c.state, jobs.c.created_at).where(jobs.c.state.in_(_WAITING))
+        query = select(jobs.c.id, jobs.c.state, jobs.c.created_at).where(jobs.c.state.in_(ON_THE_WAY))
         with reading(self._engine) as db:
             row = db.execute(query.order_by(jobs.c.id).limit(1)).first()
         return row and WaitingJob(id=row.id, state=JobState(row.state), created_at=row.created_at)

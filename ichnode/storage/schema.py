@@ -14,6 +14,7 @@ from sqlalchemy import (
     JSON,
     Boolean,
     Column,
+    Connection,
     Engine,
     Float,
     ForeignKey,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     UniqueConstraint,
+    text,
 )
 
 from ichnode.storage.dialect import Whole, Words, database_file, is_shared, new_engine
@@ -264,6 +266,11 @@ def open_engine(url: str) -> Engine:
     engine = new_engine(url)
     command.upgrade(_migrations(engine), "head")  # by one node at a time: it is a transaction for writing
     return engine
+
+
+def form_of(db: Connection) -> str | None:
+    """The revision of the tables; None where there is none."""
+    return db.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
 
 
 def newest_form() -> str:

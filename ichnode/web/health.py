@@ -4,8 +4,13 @@ import json
 import ssl
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a server that listens everywhere is reached from here
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _TIMEOUT_S = 4.0
+
+
+def address_here(host: str) -> str:
+    """Where a server that listens on `host` is reached from this machine."""
+    return _EVERYWHERE.get(host, host)
 
 
 def trouble(host: str, port: int, *, tls: bool = False) -> list[str]:
@@ -18,7 +23,7 @@ def trouble(host: str, port: int, *, tls: bool = False) -> list[str]:
 
 def ready_parts(host: str, port: int, *, tls: bool = False) -> dict[str, str]:
     """What each part of that node says, "ok" as a rule. Raises OSError when no node answers."""
-    host = _EVERYWHERE.get(host, host)
+    host = address_here(host)
     connection = (
         HTTPSConnection(host, port, timeout=_TIMEOUT_S, context=_any_certificate())
         if tls

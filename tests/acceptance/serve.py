@@ -11,10 +11,10 @@ from typing import Any, Self
 
 import httpx
 
-from ichnode.domain.job import JobState
+from ichnode.domain.job import ON_THE_WAY, JobState
 from tests.acceptance.peers import free_port
 
-_ENDED = {s.value for s in JobState} - {JobState.READY, JobState.ANALYSING, JobState.DELIVERING}
+_ENDED = {s.value for s in JobState} - set(ON_THE_WAY)
 _pause = threading.Event()
 
 
@@ -75,7 +75,7 @@ class Serve:
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def wait_for_its_death(self, *, timeout_s: float = 60) -> int:
+    def wait_for_its_death(self, *, timeout_s: float = 180) -> int:
         """The exit code, once it has ended by itself; negative is a signal."""
         assert self._process
         return self._process.wait(timeout_s)

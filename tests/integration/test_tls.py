@@ -16,7 +16,6 @@ from ichnode.dicom.statuses import Verdict
 from ichnode.dicom.tls import TlsFiles, client_context, server_context
 from ichnode.errors import ConfigError, DeliveryError
 from ichnode.phantom import REGULAR, head_ct
-from tests.benchmarks.fast_sender import _associate_request
 from tests.hostile import commands, pdus
 
 
@@ -162,9 +161,9 @@ def test_a_peer_that_does_not_read_its_answers_is_let_go(start_receiving, make_f
         plain.settimeout(10)
         plain.connect(("127.0.0.1", port))
         peer = client_context(make_files()).wrap_socket(plain, server_hostname="127.0.0.1") if secure else plain
-        peer.sendall(_associate_request("ICHNODE", "SCANNER"))
+        peer.sendall(pdus.associate_rq())
         assert peer.recv(1) == b"\2"
-        echoes = pdus.message(1, commands.echo_rq()) * 1000
+        echoes = pdus.message(pdus.ECHO, commands.echo_rq()) * 1000
         with pytest.raises((ConnectionError, ssl.SSLError)):
             peer.sendall(echoes * 200)
 

@@ -60,7 +60,7 @@ def test_nothing_but_reading_is_served(start_web, method):
 def test_a_token_is_asked_for_where_there_is_one_but_not_of_probes(start_web, files, caplog):
     web = start_web({"token_file": files / "token"})
     assert web.get("/api/jobs", headers={"Authorization": "Bearer a-long-token"}).status_code == 200
-    for shown in ("", "Bearer a-long-tokeN", "Basic YTpi", "Basic \xe9", "x"):
+    for shown in ("", "Bearer a-long-tokeN", "Basic YTpi", b"Basic \xe9", "x"):
         answer = web.get("/metrics", headers={"Authorization": shown})
         assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="ichnode"')
     assert (web.get("/livez").status_code, web.get("/readyz").status_code) == (200, 503)

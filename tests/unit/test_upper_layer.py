@@ -23,14 +23,12 @@ from ichnode.dicom.pdu import (
     fragments,
     rejection,
 )
-from tests.benchmarks.fast_sender import _associate_request
+from tests.hostile import pdus
+from tests.hostile.commands import element, parsed
+from tests.hostile.pdus import item, pdu
 
 VERIFICATION = "1.2.840.10008.1.1"
-GOOD = _associate_request("ICHNODE", "SCANNER")[6:]
-
-
-def element(number, value):
-    return struct.pack("<HHL", 0, number, len(value)) + value
+GOOD = pdus.associate_body()
 
 
 def command(field=0x0001, message_id=b"\7\0", data_set=b"\0\0", **more):
@@ -46,10 +44,6 @@ def connected():
     yield ours, theirs
     ours.close()
     theirs.close()
-
-
-def pdu(kind, content):
-    return struct.pack(">BxL", kind, len(content)) + content
 
 
 def test_pdus_are_read_whole_however_they_are_cut_and_the_buffer_is_used_again(connected):
@@ -117,11 +111,7 @@ def test_a_response_names_what_it_answers():
     encoded = response(request, 0xA700, "no room" * 20)
     length = struct.unpack_from("<L", encoded, 8)[0]
     assert length == len(encoded) - 12
-    found, position = {}, 12
-    while position < len(encoded):
-        _, number, size = struct.unpack_from("<HHL", encoded, position)
-        found[number] = encoded[position + 8 : position + 8 + size]
-        position += 8 + size
+    found = parsed(encoded)
     assert list(found) == sorted(found)
     assert found[0x0100] == b"\1\x80"
     assert found[0x0120] == b"\7\0"
@@ -149,20 +139,15 @@ def test_a_command_set_that_cannot_be_answered_is_broken(encoded):
         parse_command(encoded)
 
 
-def item(kind, content):
-    return struct.pack(">BxH", kind, len(content)) + content
-
-
-def asked(*contexts, titles=(b"ICHNODE", b"CT"), version=1, application=b"1.2.840.10008.3.1.1.1", length=16384):
-    body = struct.pack(">H", version) + b"\0\0" + b"".join(t.ljust(16) for t in titles) + bytes(32)
-    user = item(0x51, struct.pack(">L", length)) + item(0x52, b"1.2.3")
-    return body + item(0x10, application) + b"".join(contexts) + item(0x50, user)
+def asked(*contexts, titles=(b"ICHNODE", b"CT"), version=1, application=pdus.APPLICATION_CONTEXT):
+    called, calling = titles
+    items = item(0x10, application), *contexts, pdus.USER_INFORMATION
+    return pdus.associate_body(*items, called=called, calling=calling, version=version)
 
 
 def context(number, abstract, *syntaxes):
     syntaxes = syntaxes or (ExplicitVRLittleEndian,)
-    content = bytes([number, 0, 0, 0]) + item(0x30, abstract.encode())
-    return item(0x20, content + b"".join(item(0x40, syntax.encode()) for syntax in syntaxes))
+    return pdus.context(number, abstract.encode(), *(syntax.encode() for syntax in syntaxes))
 
 
 def test_contexts_get_what_is_supported_and_the_rest_its_reason():
