@@ -21,7 +21,7 @@ from ichnode.errors import DeliveryError
 from ichnode.faults import POINTS
 from ichnode.phantom import REGULAR
 from ichnode.storage.check import check
-from ichnode.storage.schema import engine_as_it_is
+from ichnode.storage.dialect import new_engine
 from tests.acceptance.scanner import ScannedStudy, Scanner, data_set_of, scan
 from tests.acceptance.serve import Serve
 from tests.pacs import ArchivingPacs, CommittingPacs
@@ -152,7 +152,7 @@ def assert_arrived_once(crashes, study):
 
 def assert_sound(crashes, *, without_row):
     """What `ichnode db check` says once no file is young any more."""
-    engine = engine_as_it_is(f"sqlite:///{crashes.serve.folder}/data/ichnode.db")
+    engine = new_engine(f"sqlite:///{crashes.serve.folder}/data/ichnode.db")
     folders = [crashes.serve.folder / "data" / name for name in ("instances", "results")]
     problems = check(engine, folders, now=time.time() + SETTLED_S).problems
     engine.dispose()

@@ -15,12 +15,11 @@ from functools import partial
 import pytest
 from sqlalchemy import text
 
-from ichnode.dicom.scu import Outgoing
 from ichnode.domain.job import JobState
-from ichnode.phantom import REGULAR, head_ct
+from ichnode.phantom import REGULAR
 from ichnode.storage.dialect import new_engine, reading
+from tests.acceptance.scanner import Scanner, scan
 from tests.acceptance.serve import Serve
-from tests.acceptance.test_kill_nine import send_until_acknowledged
 from tests.pacs import Pacs
 from tests.postgres import cluster
 
@@ -68,15 +67,9 @@ class Site:
     def send(self, receiver, count=1):
         """So many studies, sent as a scanner does: again, until everything is acknowledged."""
         for _ in range(count):
-            datasets = head_ct(hematoma_ml=30, geometry=SMALL, seed=500 + self.sent).datasets
+            study = scan(self._folder, seed=500 + self.sent, geometry=SMALL)
             self.sent += 1
-            objects = []
-            for dataset in datasets:
-                file = self._folder / f"{dataset.SOPInstanceUID}.dcm"
-                dataset.save_as(file, enforce_file_format=True)
-                uids = {"sop_class_uid": dataset.SOPClassUID, "sop_instance_uid": dataset.SOPInstanceUID}
-                objects.append(Outgoing(**uids, file=str(file)))
-            send_until_acknowledged(receiver.dicom_port, objects, set())
+            Scanner(receiver.dicom_port).send_until_acknowledged(study)
 
     def ask(self, query):
         with reading(self.engine) as db:
