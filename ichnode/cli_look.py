@@ -70,12 +70,21 @@ Exit code: 0 whatever the rules decide, 1 when they or the ledger cannot be read
 """
 
 
+_CONFORMANCE_EPILOG = """Examples:
+
+\b
+  ichnode conformance --config /etc/ichnode/ichnode.toml > conformance.md      of this installation
+  ichnode conformance                                                          of ichnode as it comes
+"""
+
+
 def add_to(app: typer.Typer) -> None:
     """Put the commands of this module into the command line."""
     app.command(epilog=_DOCTOR_EPILOG)(doctor)
     app.command(epilog=_SELFTEST_EPILOG)(selftest)
     app.command(epilog=_STATUS_EPILOG)(status)
     app.command(epilog=_REPLAY_EPILOG)(replay)
+    app.command(epilog=_CONFORMANCE_EPILOG)(conformance)
 
 
 def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -109,6 +118,13 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         typer.echo(f"{len(found)} checks, {warnings} warnings, {failures} failures")
     if failures:
         raise typer.Exit(1)
+
+
+def conformance(config: ConfigOption = None) -> None:
+    """Print the DICOM conformance statement (PS3.2) of this configuration, as Markdown."""
+    from ichnode.conformance import statement
+
+    typer.echo(statement(read_settings(config)), nl=False)
 
 
 def selftest(

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 ARRIVAL_S = 10.0  # from the connection, or the end of the TLS handshake, to the last byte of the A-ASSOCIATE-RQ
 HANDSHAKE_S = 5.0
-_MOST_WAITING = 1000
+MOST_WAITING = 1000
 _BACKLOG = 512
 _TICK_S = 0.25
 _BACK_OFF_S = 0.2  # without file descriptors
@@ -155,7 +155,7 @@ class Door:
 
     def _take(self, connection: socket.socket, address: str) -> None:
         """One more who waits, in the place of another when there are too many."""
-        if len(self._waiting) >= _MOST_WAITING:
+        if len(self._waiting) >= MOST_WAITING:
             self._let_go(next(iter(self._waiting.values())))
         try:
             connection.setblocking(False)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydicom.uid import UID
-from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
 from pynetdicom._globals import APPLICATION_CONTEXT_NAME
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
@@ -23,9 +22,11 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from ichnode import __version__
 from ichnode.dicom.pdu import BrokenPdu, PduType, Reason
-from ichnode.domain.identity import clean_ae_title
+from ichnode.domain.identity import IMPLEMENTATION_CLASS_UID, clean_ae_title
 
+IMPLEMENTATION_VERSION_NAME = f"ICHNODE_{__version__}"[:16]
 BLANK = "(blank)"  # stands for an AE title of spaces or NULs; contains no valid configured title
 _FIXED_BYTES = 68  # protocol version, titles and reserved ones: PS3.8 table 9-11
 _CALLED, _CALLING = slice(4, 20), slice(20, 36)
@@ -132,8 +133,8 @@ def _about_us(longest_pdu: int) -> list[Any]:
     length, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
     version = ImplementationVersionNameNotification()
     length.maximum_length_received = longest_pdu
-    implementation.implementation_class_uid = PYNETDICOM_IMPLEMENTATION_UID
-    version.implementation_version_name = PYNETDICOM_IMPLEMENTATION_VERSION
+    implementation.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     return [length, implementation, version]
 
 

@@ -2,7 +2,7 @@
 
 import struct
 
-from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID
+from ichnode.domain.identity import IMPLEMENTATION_CLASS_UID
 
 _PREAMBLE = bytes(128) + b"DICM"  # always zeros: a received preamble could make the file an executable, too
 _VERSION = struct.pack("<HH2sHI2s", 0x0002, 0x0001, b"OB", 0, 2, b"\x00\x01")
@@ -16,7 +16,7 @@ def part10_header(*, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_
             (0x0002, sop_class_uid),
             (0x0003, sop_instance_uid),
             (0x0010, transfer_syntax_uid),
-            (0x0012, str(PYNETDICOM_IMPLEMENTATION_UID)),
+            (0x0012, IMPLEMENTATION_CLASS_UID),
         )
     )
     return _PREAMBLE + struct.pack("<HH2sHI", 0x0002, 0x0000, b"UL", 4, len(elements)) + elements

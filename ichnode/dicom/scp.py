@@ -21,7 +21,7 @@ from ichnode.dicom.receiver import Receiver
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 2 * 1024**3  # of one object
-_NEGOTIATING, _NEGOTIATING_EACH = 256, 32  # peers who have no place yet, or get none: in all, of one address
+NEGOTIATING, NEGOTIATING_EACH = 256, 32  # peers who have no place yet, or get none: in all, of one address
 _STOP_S = 2.0  # for associations to end
 
 
@@ -101,7 +101,7 @@ class StorageSCP:
         with self._lock:
             self._forget_ended()
             negotiating = [a.address for a in self._associations if not a.is_served]
-            if len(negotiating) >= _NEGOTIATING or negotiating.count(address) >= _NEGOTIATING_EACH:
+            if len(negotiating) >= NEGOTIATING or negotiating.count(address) >= NEGOTIATING_EACH:
                 self._turn_away(Rejection(why=TurnedAway.NO_PLACE, reason="too many at once", peer=address))
                 connection.send(rejection(2, 3, 1))  # temporary congestion
                 connection.close()

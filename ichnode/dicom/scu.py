@@ -13,7 +13,9 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, _config, evt
 from pynetdicom.presentation import build_context
 
+from ichnode.dicom.negotiation import IMPLEMENTATION_VERSION_NAME
 from ichnode.dicom.statuses import Verdict, verdict
+from ichnode.domain.identity import IMPLEMENTATION_CLASS_UID
 from ichnode.errors import DeliveryError
 
 _REJECTED_PERMANENTLY = 1
@@ -98,6 +100,7 @@ def associate(
     `handlers` are pynetdicom's (event, function) pairs.
     """
     ae = AE(calling_ae_title)
+    ae.implementation_class_uid, ae.implementation_version_name = IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
     ae.connection_timeout = ae.acse_timeout = peer.connect_timeout_s
     ae.dimse_timeout = ae.network_timeout = peer.response_timeout_s
     contexts = [build_context(sop_class, ExplicitVRLittleEndian) for sop_class in sorted(sop_classes)]

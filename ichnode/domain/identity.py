@@ -25,3 +25,6 @@ def is_uid(text: str) -> bool:
 def derived_uid(*parts: str) -> str:
     """The UID that these parts always give: 2.25.<uuid5> (PS3.5 B.2), so that repeated work names the same object."""
     return f"2.25.{uuid.uuid5(_NAMESPACE, '|'.join(parts)).int}"
+
+
+IMPLEMENTATION_CLASS_UID = derived_uid("implementation")  # ichnode's own, in associations and files (PS3.7 D.3.3.2)

@@ -17,13 +17,12 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 import ichnode
 from ichnode.domain.findings import ModelIdentity
-from ichnode.domain.identity import derived_uid
+from ichnode.domain.identity import IMPLEMENTATION_CLASS_UID, derived_uid
 from ichnode.results.concepts import ACQUISITION_EQUIPMENT, PROCESSING_EQUIPMENT, code_item
 
 MANUFACTURER = "ichnode"
 RESEARCH_BANNER = "AI RESEARCH - RESEARCH USE ONLY - NOT FOR CLINICAL USE"
 SOFTWARE_VERSION = f"ichnode {ichnode.__version__}"
-_IMPLEMENTATION_CLASS_UID = UID(derived_uid("implementation"))
 _SCANNER_KEYWORDS = (
     "Manufacturer",
     "InstitutionName",
@@ -164,7 +163,7 @@ def file_meta(dataset: Dataset) -> FileMetaDataset:
     meta.FileMetaInformationVersion = b"\0\1"
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = _IMPLEMENTATION_CLASS_UID
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     meta.ImplementationVersionName = f"ICHNODE_{ichnode.__version__}"[:16]
     return meta
 

@@ -77,7 +77,7 @@ def test_peers_that_do_not_ask_in_time_hold_no_place_and_are_let_go(
 
 
 def test_more_peers_than_may_wait_push_out_the_one_that_waits_longest(start_receiving, associate, monkeypatch):
-    monkeypatch.setattr("ichnode.dicom.door._MOST_WAITING", 3)
+    monkeypatch.setattr("ichnode.dicom.door.MOST_WAITING", 3)
     port = start_receiving().port
     with ExitStack() as peers:
         first, *_ = [peers.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(4)]

@@ -1,23 +1,56 @@
-"""docs/conformance.md says what the code does."""
+"""The conformance statement is printed by the program, and docs/conformance.md is what it prints as it comes."""
 
 from pathlib import Path
 
-from ichnode.dicom.contexts import ANALYSED, KEPT_DOCUMENTS, KEPT_IMAGES, accepted_contexts
+from ichnode.config import load_settings
+from ichnode.conformance import statement
 from ichnode.dicom.statuses import EventReportStatus, StoreStatus, Verdict, verdict
 
-TEXT = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text("utf-8")
+DOCUMENT = Path(__file__).parents[2] / "docs" / "conformance.md"
 
 
-def test_every_accepted_sop_class_and_no_other_is_in_the_document():
-    rows = [line for line in TEXT.splitlines() if "Storage" in line and line.startswith("|")]
-    named = {name.strip() for row in rows for name in row.split("|")[1].split(",")}
-    accepted = {sop_class.name for sop_class in (*ANALYSED, *KEPT_IMAGES, *KEPT_DOCUMENTS)}
-    assert named == accepted
-    assert len(accepted_contexts()) == len(accepted) + 1
+def printed(tmp_path, text=""):
+    (tmp_path / "ichnode.toml").write_text(text)
+    return statement(load_settings(tmp_path / "ichnode.toml", {}))
 
 
-def test_every_status_that_is_answered_is_in_the_document():
-    assert all(f"0x{status:04X}" in TEXT for status in [*StoreStatus, *EventReportStatus])
+def test_the_document_is_what_ichnode_prints(tmp_path):
+    assert DOCUMENT.read_text("utf-8") == printed(tmp_path), "ichnode conformance > docs/conformance.md"
+
+
+def test_every_status_that_is_answered_is_in_it(tmp_path):
+    text = printed(tmp_path)
+    assert all(f"| 0x{status:04X} |" in text for status in [*StoreStatus, *EventReportStatus])
+
+
+def test_it_tells_of_the_configuration(tmp_path):
+    text = printed(
+        tmp_path,
+        """
+        node = {ae_title = "NEURO", port = 4242}
+        results = {followup_sop = "ct", report_sop = "enhanced"}
+        sources = [{ae_title = "CT1", host = "10.0.0.0/24"}]
+        [[destinations]]
+        name = "pacs"
+        ae_title = "ARCHIVE"
+        host = "10.0.0.5"
+        port = 104
+        commitment = true
+        [[destinations]]
+        name = "cloud"
+        url = "https://archive.example/dicom-web"
+        """,
+    )
+    for said in (
+        "| AE title | NEURO (",
+        "| port | 4242 (",
+        "| who may send | CT1 from 10.0.0.0/24 |",
+        "| pacs | ARCHIVE | 10.0.0.5:104 | no | asked for |",
+        "(here: cloud at https://archive.example/dicom-web)",
+        "| CT Image Storage | 1.2.840.10008.5.1.4.1.1.2 | AI RESEARCH: Predicted 24h CT (SYNTHETIC) |",
+        "| Enhanced SR Storage | 1.2.840.10008.5.1.4.1.1.88.22 | AI RESEARCH: Hematoma measurements; ",
+    ):
+        assert said in text
 
 
 def test_answers_of_destinations_are_told_apart():
