@@ -59,8 +59,9 @@ from ichnode.storage.retention import Retention
 from ichnode.storage.schema import open_engine
 from ichnode.storage.soundness import LedgerDamaged, Soundness, look_for_damage
 from ichnode.storage.work_queue import Offer, Turns
-from ichnode.web.app import WebServer, create_app
+from ichnode.web.app import create_app
 from ichnode.web.guard import Credentials
+from ichnode.web.server import WebServer
 
 log = logging.getLogger(__name__)
 

@@ -26,8 +26,8 @@ from ichnode.dicom.admission import TurnedAway
 from ichnode.dicom.scp import StorageSCP
 from ichnode.dicom.tls import expires_at
 from ichnode.node import Node
-from ichnode.web.app import WebServer
 from ichnode.web.health import trouble
+from ichnode.web.server import WebServer
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ALERTS, ALERTS_TEST = DEPLOY / "prometheus" / "alerts.yml", DEPLOY / "prometheus" / "alerts_test.yml"
