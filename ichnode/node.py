@@ -27,7 +27,7 @@ from ichnode.dicom.scu import Peer, send
 from ichnode.dicom.statuses import StoreStatus, Verdict
 from ichnode.dicom.stow import StowService, store
 from ichnode.dicom.syslog import Collector
-from ichnode.dicom.tls import TlsFiles, client_context, expires_at, server_context
+from ichnode.dicom.tls import TlsFiles, client_context, expires_at, server_context, web_server_context
 from ichnode.domain.audit import AuditEvent
 from ichnode.domain.job import ON_THE_WAY
 from ichnode.errors import ConfigError
@@ -162,8 +162,7 @@ class Node:
             ),
             host=settings.web.host,
             port=settings.web.port,
-            certificate=settings.tls.certificate if settings.web.tls else None,
-            key=settings.tls.key if settings.web.tls else None,
+            tls=web_server_context(self._tls) if self._tls and settings.web.tls else None,
         )
 
     @property

@@ -39,7 +39,7 @@ def create_app(
     def metrics_page(_: Request) -> Response:
         return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
-    def livez(_: Request) -> Response:
+    async def livez(_: Request) -> Response:  # which waits for no thread
         return PlainTextResponse("ok")
 
     def readyz(_: Request) -> Response:
