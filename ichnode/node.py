@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeGuard, TypeVar, get_args
@@ -84,20 +84,19 @@ class Node:
         self._clock = clock
         self._stop = threading.Event()
         data_dir = settings.node.data_dir.absolute()
-        try:
-            data_dir.mkdir(parents=True, exist_ok=True)
-            self._name = settings.node_name if settings.shared else None
-            self._lock = _lock(data_dir, self._name)
-            self._store, self._result_store = (
-                FileStore(folder, **settings.node.reserves, owner=self._name) for folder in settings.stores
-            )
-        except OSError as problem:
-            raise ConfigError((f"node.data_dir: cannot write {data_dir}: {problem.strerror}",)) from None
-        try:
+        with ExitStack() as failed:
+            try:
+                data_dir.mkdir(parents=True, exist_ok=True)
+                self._name = settings.node_name if settings.shared else None
+                self._lock = _lock(data_dir, self._name)
+                failed.callback(os.close, self._lock)
+                self._store, self._result_store = (
+                    FileStore(folder, **settings.node.reserves, owner=self._name) for folder in settings.stores
+                )
+            except OSError as problem:
+                raise ConfigError((f"node.data_dir: cannot write {data_dir}: {problem.strerror}",)) from None
             self._engine, self._soundness = _open_ledger(settings.database_url)
-        except ConfigError:
-            os.close(self._lock)
-            raise
+            failed.pop_all()
         self._roles = frozenset(settings.node.roles)
         self._nodes = Nodes(self._engine, name=self._name, roles=self._roles) if self._name else None
         self.ledger = Ledger(
