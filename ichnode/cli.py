@@ -29,8 +29,7 @@ from ichnode.storage.intake import Intake
 from ichnode.storage.ledger import Ledger
 from ichnode.storage.outbox import Outbox
 from ichnode.storage.refused_classes import RefusedClasses
-from ichnode.storage.schema import open_engine
-from ichnode.terminal import ConfigOption, JsonOption, out
+from ichnode.terminal import ConfigOption, JsonOption, need_ledger, open_ledger, out
 from ichnode.terminal import fail as _fail
 from ichnode.terminal import print_json as _print_json
 from ichnode.terminal import read_settings as _settings
@@ -418,7 +417,8 @@ def db_check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     from ichnode.storage.check import check
 
     settings = _settings(config)
-    outcome = check(new_engine(_database(settings)), settings.stores)
+    need_ledger(settings)
+    outcome = check(new_engine(settings.database_url), settings.stores)
     if as_json:
         _print_json({"sound": outcome.sound, **asdict(outcome)})
     else:
@@ -439,7 +439,9 @@ def db_backup(
     """Copy the database to FILE while the node runs, and verify the copy. Instances and results are not in it."""
     from ichnode.storage.backup import back_up
 
-    url = _database(_settings(config))
+    settings = _settings(config)
+    need_ledger(settings)
+    url = settings.database_url
     if is_shared(url):
         _fail("the ledger is on PostgreSQL: back it up with pg_dump (docs/several-machines.md)")
     try:
@@ -506,19 +508,7 @@ def _bundles(config: Path | None) -> list[dict[str, Any]]:
 
 
 def _engine(config: Path | None) -> Engine:
-    settings = _settings(config)
-    _database(settings)
-    try:
-        return open_engine(settings.database_url)
-    except (SQLAlchemyError, CommandError) as problem:
-        _fail(_ledger_problem(settings, problem))
-
-
-def _database(settings: Settings) -> str:
-    """The URL of a database that is there."""
-    if not is_shared(settings.database_url) and not database_file(settings.database_url).exists():
-        _fail(f"there is no ledger at {settings.database_url}; has `ichnode serve` run with this configuration?")
-    return settings.database_url
+    return open_ledger(_settings(config))
 
 
 def _ledger_problem(settings: Settings, problem: SQLAlchemyError | CommandError) -> str:

@@ -10,13 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 from rich.table import Table
-from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from ichnode.config import Settings, load_settings, with_rules_of
+from ichnode.config import load_settings, with_rules_of
 from ichnode.errors import ConfigError, IchnodeError
-from ichnode.storage.dialect import database_file, new_engine
-from ichnode.terminal import ConfigOption, JsonOption, fail, out, print_json, read_settings
+from ichnode.terminal import (
+    ConfigOption,
+    JsonOption,
+    cannot_be_read,
+    fail,
+    has_ledger,
+    open_ledger,
+    out,
+    print_json,
+    read_settings,
+)
 
 if TYPE_CHECKING:
     from ichnode.stages.replay import Outcome
@@ -172,11 +180,11 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     from ichnode.status import status_of
 
     settings = read_settings(config)
-    engine = _ledger(settings)
+    engine = open_ledger(settings) if has_ledger(settings) else None
     try:
         found = status_of(settings, engine)
     except SQLAlchemyError as problem:
-        fail(f"database.url: {settings.database_url} cannot be read: {_first_line(problem)}; ask `ichnode doctor`")
+        fail(cannot_be_read(settings, problem))
     finally:
         if engine is not None:
             engine.dispose()
@@ -207,16 +215,14 @@ def replay(
     from ichnode.storage.studies import Studies
 
     settings = read_settings(config)
-    engine = _ledger(settings)
-    if engine is None:
-        fail(f"there is no ledger at {settings.database_url}; has `ichnode serve` run with this configuration?")
+    engine = open_ledger(settings)
     try:
         rules_now = (with_rules_of(settings, rules) if rules else settings).decision_rules
         rows = list(decide_again(Studies(engine), Intake(engine), rules_now, since=since.timestamp()))
     except ConfigError as problem:
         fail(str(problem))
     except SQLAlchemyError as problem:
-        fail(f"database.url: {settings.database_url} cannot be read: {_first_line(problem)}; ask `ichnode doctor`")
+        fail(cannot_be_read(settings, problem))
     finally:
         engine.dispose()
     counts = {change.value: sum(row.change is change for row in rows) for change in Change}
@@ -289,14 +295,3 @@ def _when(at: float, now: float) -> str:
         f"{max(0.0, now - at):.0f} s",
     )
     return f"{datetime.fromtimestamp(at).strftime('%Y-%m-%d %H:%M:%S')} ({ago} ago)"
-
-
-def _ledger(settings: Settings) -> Engine | None:
-    """The ledger as it is, not migrated; None where there is none yet."""
-    if not database_file(settings.database_url).exists():
-        return None
-    return new_engine(settings.database_url)
-
-
-def _first_line(problem: SQLAlchemyError) -> str:
-    return str(getattr(problem, "orig", None) or problem).partition("\n")[0]

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeGuard, TypeVar, get_args
@@ -27,7 +27,7 @@ from ichnode.dicom.scu import Peer, send
 from ichnode.dicom.statuses import StoreStatus, Verdict
 from ichnode.dicom.stow import StowService, store
 from ichnode.dicom.syslog import Collector
-from ichnode.dicom.tls import TlsFiles, client_context, expires_at, server_context
+from ichnode.dicom.tls import TlsFiles, client_context, expires_at, server_context, web_server_context
 from ichnode.domain.audit import AuditEvent
 from ichnode.domain.job import ON_THE_WAY
 from ichnode.errors import ConfigError
@@ -59,8 +59,9 @@ from ichnode.storage.retention import Retention
 from ichnode.storage.schema import open_engine
 from ichnode.storage.soundness import LedgerDamaged, Soundness, look_for_damage
 from ichnode.storage.work_queue import Offer, Turns
-from ichnode.web.app import WebServer, create_app
+from ichnode.web.app import create_app
 from ichnode.web.guard import Credentials
+from ichnode.web.server import WebServer
 
 log = logging.getLogger(__name__)
 
@@ -83,20 +84,19 @@ class Node:
         self._clock = clock
         self._stop = threading.Event()
         data_dir = settings.node.data_dir.absolute()
-        try:
-            data_dir.mkdir(parents=True, exist_ok=True)
-            self._name = settings.node_name if settings.shared else None
-            self._lock = _lock(data_dir, self._name)
-            self._store, self._result_store = (
-                FileStore(folder, **settings.node.reserves, owner=self._name) for folder in settings.stores
-            )
-        except OSError as problem:
-            raise ConfigError((f"node.data_dir: cannot write {data_dir}: {problem.strerror}",)) from None
-        try:
+        with ExitStack() as failed:
+            try:
+                data_dir.mkdir(parents=True, exist_ok=True)
+                self._name = settings.node_name if settings.shared else None
+                self._lock = _lock(data_dir, self._name)
+                failed.callback(os.close, self._lock)
+                self._store, self._result_store = (
+                    FileStore(folder, **settings.node.reserves, owner=self._name) for folder in settings.stores
+                )
+            except OSError as problem:
+                raise ConfigError((f"node.data_dir: cannot write {data_dir}: {problem.strerror}",)) from None
             self._engine, self._soundness = _open_ledger(settings.database_url)
-        except ConfigError:
-            os.close(self._lock)
-            raise
+            failed.pop_all()
         self._roles = frozenset(settings.node.roles)
         self._nodes = Nodes(self._engine, name=self._name, roles=self._roles) if self._name else None
         self.ledger = Ledger(
@@ -161,8 +161,7 @@ class Node:
             ),
             host=settings.web.host,
             port=settings.web.port,
-            certificate=settings.tls.certificate if settings.web.tls else None,
-            key=settings.tls.key if settings.web.tls else None,
+            tls=web_server_context(self._tls) if self._tls and settings.web.tls else None,
         )
 
     @property

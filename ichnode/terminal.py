@@ -1,4 +1,4 @@
-"""What every command shares: options, reading the configuration, tables, JSON, and one line for what went wrong."""
+"""What every command shares: options, configuration, the ledger, tables, JSON, and one line for what went wrong."""
 
 import json
 import os
@@ -8,9 +8,13 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from ichnode.config import Settings, load_settings
 from ichnode.errors import ConfigError
+from ichnode.storage.dialect import database_file, is_shared, new_engine, reading, without_password
+from ichnode.storage.schema import form_of, is_older_form, newest_form
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file; without it, the defaults.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -24,6 +28,39 @@ def read_settings(config: Path | None, *, roles: str | None = None) -> Settings:
         return load_settings(config, os.environ | told)
     except ConfigError as problem:
         fail(str(problem))
+
+
+def has_ledger(settings: Settings) -> bool:
+    """Whether there is one, as far as can be said without asking a server."""
+    return is_shared(settings.database_url) or database_file(settings.database_url).exists()
+
+
+def need_ledger(settings: Settings) -> None:
+    """There is a ledger, or the end."""
+    if not has_ledger(settings):
+        fail(f"there is no ledger at {settings.database_url}; has `ichnode serve` run with this configuration?")
+
+
+def open_ledger(settings: Settings) -> Engine:
+    """The ledger as it is, for a node may run on it: only `serve` migrates. The end where its form is another one."""
+    url = settings.database_url
+    need_ledger(settings)
+    engine = new_engine(url)
+    try:
+        with reading(engine) as db:
+            form = form_of(db)
+    except SQLAlchemyError as problem:
+        fail(cannot_be_read(settings, problem))
+    if form != newest_form():
+        wants = f"database.url: {without_password(url)} has the form {form}, and this ichnode wants {newest_form()}"
+        fail(f"{wants}: {'its `serve` migrates it' if is_older_form(form) else 'use the ichnode that wrote it'}")
+    return engine
+
+
+def cannot_be_read(settings: Settings, problem: SQLAlchemyError) -> str:
+    """One line: what the database says."""
+    said = str(getattr(problem, "orig", None) or problem).partition("\n")[0]
+    return f"database.url: {without_password(settings.database_url)} cannot be read: {said}; ask `ichnode doctor`"
 
 
 def print_json(value: Any) -> None:

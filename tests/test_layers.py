@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "phantom": {"domain"},
     "simulated_patient": {"phantom"},
     "node": {"config", "metrics", "stages", "web", "domain", "__init__", *PARTS},
-    "terminal": {"config"},
+    "terminal": {"config", "storage"},
     "doctor": {"doctor", "config", "node", "stages", "web", *PARTS},
     "conformance": {"config", "dicom", "results", "domain", "__init__"},
     "status": {"config", "web", "storage", "inference", "__init__"},

@@ -30,6 +30,13 @@ def server_context(files: TlsFiles, *, peer_certificate: bool = True) -> ssl.SSL
     return context
 
 
+def web_server_context(files: TlsFiles) -> ssl.SSLContext:
+    """For the HTTP side, whose readers show no certificate. Raises ConfigError."""
+    context = _context(ssl.PROTOCOL_TLS_SERVER, files)
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def client_context(files: TlsFiles, *, check_host_name: bool = True) -> ssl.SSLContext:
     """For the SCU; `check_host_name`: the certificate must be for the host that is called. Raises ConfigError."""
     context = _context(ssl.PROTOCOL_TLS_CLIENT, files)

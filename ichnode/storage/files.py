@@ -89,7 +89,11 @@ class FileStore:
 
     def begin(self) -> "Part":
         """A file to be written. Raises OSError."""
-        return Part(self._folder_to_fill() / f"{uuid.uuid4().hex}.dcm")
+        name, subfolder = f"{uuid.uuid4().hex}.dcm", self._folder_to_fill()
+        try:
+            return Part(subfolder / name)
+        except FileNotFoundError:  # somebody removed it
+            return Part(self._folder_to_fill(gone=subfolder) / name)
 
     def keep(self, parts: Iterable[bytes | memoryview]) -> Path:
         """Publish `parts` as one file. Raises OSError and leaves nothing behind when the disk is full or fails."""
@@ -113,10 +117,10 @@ class FileStore:
                     subfolder.rmdir()
         return len(leftovers)
 
-    def _folder_to_fill(self) -> Path:
-        """The subfolder for the next file; a new one, on the disk, where the last is full or of another process."""
+    def _folder_to_fill(self, *, gone: Path | None = None) -> Path:
+        """The subfolder for the next file; a new one, on the disk, where the last is full or gone, or there is none."""
         with self._lock:
-            if not self._room_in_subfolder:
+            if not self._room_in_subfolder or self._subfolder == gone:
                 subfolder = self._folder / f"{self._prefix}{uuid.uuid4().hex[:8]}"
                 subfolder.mkdir(exist_ok=True)
                 sync_folder(self._folder)

@@ -3,7 +3,7 @@
 import resource
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -14,11 +14,12 @@ import psutil
 import pytest
 
 from tests.acceptance.serve import Serve
-from tests.hostile import pdus
+from tests.hostile import commands, pdus
 from tests.hostile.data_sets import ct_image
 from tests.hostile.peer import Peer, associated
 
 ECHO_S = 2.0  # RELIABILITY.md 5.1
+ECHOED: list[int | str] = ["accepted", 0x0000, "released"]
 SETTLE_S = 30.0  # RELIABILITY.md 6: until threads and file descriptors are back to baseline
 _OWN_FILES = {"ichnode.toml", "serve.log", "data/lock"}
 _LEDGER = "data/ichnode.db"
@@ -87,18 +88,32 @@ class AttackedNode(Serve):
         assert content[:132] == bytes(128) + b"DICM"
         return content[144 + int.from_bytes(content[140:144], "little") :]
 
+    def echo(self) -> list[int | str]:
+        """What a new association, a C-ECHO on it and its release came to, as far as that went."""
+        outcomes: list[int | str] = []
+        with suppress(OSError), Peer(self.dicom_port) as peer:
+            for step in (pdus.proposing(pdus.ONLY_ECHO), pdus.message(pdus.ECHO, commands.echo_rq(1)), pdus.RELEASE):
+                outcomes.append(peer.send(step).answer(within_s=ECHO_S).outcome)
+                if outcomes != ECHOED[: len(outcomes)]:
+                    break
+        return outcomes
+
     def echoes(self) -> bool:
         """Whether a C-ECHO on a new association succeeds."""
-        with suppress(OSError), Peer(self.dicom_port) as peer:
-            accepted = peer.send(pdus.proposing(pdus.ONLY_ECHO)).answer(within_s=ECHO_S)
-            return accepted.kind == "accepted" and peer.echo().outcome == 0x0000
-        return False
+        return self.echo() == ECHOED
 
     def assert_echoes(self) -> None:
-        """A C-ECHO succeeds within ECHO_S."""
+        """A C-ECHO succeeds, the first that is tried, within ECHO_S. It is released, so the next one has its place."""
         began = monotonic()
-        assert eventually(self.echoes, within_s=ECHO_S), "the next C-ECHO did not succeed"
+        assert self.echo() == ECHOED
         assert monotonic() - began < ECHO_S
+
+    def holds(self, count: int) -> bool:
+        """Whether so many associations, each of an address of its own, are open at the same time; all are released."""
+        with ExitStack() as stack:
+            peers = [stack.enter_context(Peer(self.dicom_port, address=f"127.7.0.{n + 1}")) for n in range(count)]
+            accepted = [peer for peer in peers if peer.ask(pdus.associate_rq()).kind == "accepted"]
+            return [peer.ask(pdus.RELEASE).kind for peer in accepted] == ["released"] * count
 
     def assert_stores(self) -> None:
         """A good C-STORE is answered with success."""

@@ -175,7 +175,7 @@ def test_a_flood_of_connections_with_few_descriptors_spins_no_cpu_and_is_recover
             threading.Event().wait(4)
             spent = node.process.cpu_times()
         assert spent.user + spent.system - used.user - used.system < 0.5 * 4
-        assert eventually(node.echoes, within_s=5)
+        assert eventually(node.echoes, within_s=5)  # the battery holds its descriptors until now
     finally:
         node.limit(resource.RLIMIT_NOFILE, resource.prlimit(node.process.pid, resource.RLIMIT_NOFILE)[1])
     node.assert_rested()

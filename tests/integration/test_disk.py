@@ -1,5 +1,6 @@
 """Full, read-only, inode-less disks and locks: a named status, nothing left over, and all well again at once."""
 
+import shutil
 import sqlite3
 import threading
 import time
@@ -123,6 +124,14 @@ def test_a_store_that_is_gone_has_no_room(disk, tmp_path):
     store = FileStore(tmp_path / "instances")
     (tmp_path / "instances").rmdir()
     assert (store.trouble(), store.refuses_associations) == ("No such file or directory", True)
+
+
+def test_a_subfolder_that_vanishes_is_replaced_at_once(tmp_path):
+    store = FileStore(tmp_path / "instances")
+    shutil.rmtree(store.keep([b"x"]).parent)
+    kept = [store.keep([b"y"]), store.keep([b"z"])]
+    assert [file.read_bytes() for file in kept] == [b"y", b"z"]
+    assert kept[0].parent == kept[1].parent
 
 
 def test_empty_folders_and_half_written_files_are_swept_at_the_start(tmp_path):

@@ -24,10 +24,10 @@ from ichnode.cli import app
 from ichnode.config import Settings
 from ichnode.dicom.admission import TurnedAway
 from ichnode.dicom.scp import StorageSCP
-from ichnode.dicom.tls import expires_at
+from ichnode.dicom.tls import TlsFiles, expires_at, web_server_context
 from ichnode.node import Node
-from ichnode.web.app import WebServer
 from ichnode.web.health import trouble
+from ichnode.web.server import WebServer
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ALERTS, ALERTS_TEST = DEPLOY / "prometheus" / "alerts.yml", DEPLOY / "prometheus" / "alerts_test.yml"
@@ -160,9 +160,12 @@ def test_a_health_check_names_the_part_that_does_not_work(node, monkeypatch):
 
 
 def test_a_health_check_speaks_tls_where_the_node_does(authority, tmp_path):
-    authority.issue_cert("ichnode.example").private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
+    both = tmp_path / "both.pem"
+    authority.issue_cert("ichnode.example").private_key_and_cert_chain_pem.write_to_path(both)
     app = Starlette(routes=[Route("/readyz", lambda _: JSONResponse({"disk": "read-only", "web": "ok"}))])
-    web = WebServer(app, host="127.0.0.1", port=0, certificate=tmp_path / "both.pem", key=tmp_path / "both.pem")
+    web = WebServer(
+        app, host="127.0.0.1", port=0, tls=web_server_context(TlsFiles(certificate=both, key=both, trusted=both))
+    )
     web.start()
     try:
         assert trouble("127.0.0.1", web.port, tls=True) == ["disk: read-only"]

@@ -1,9 +1,13 @@
 """The node as a whole and what it keeps: retention, a damaged database, a disk that runs low."""
 
+import fcntl
 import os
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
+from alembic.util import CommandError
 from typer.testing import CliRunner
 
 from ichnode.cli import app
@@ -104,6 +108,22 @@ def test_a_node_does_not_start_on_a_damaged_database_and_says_what_to_do(tmp_pat
     assert "Traceback" not in outcome.output
     with pytest.raises(ConfigError, match="is damaged"):
         Node(Settings.model_validate({"node": {"data_dir": tmp_path / "data", "port": 0}, "web": {"port": 0}}))
+
+
+@pytest.mark.parametrize("trouble", ["a ledger of the future", "a file where a folder should be"])
+def test_a_node_that_cannot_open_its_ledger_or_store_lets_go_of_the_data_folder(tmp_path, trouble):
+    settings = Settings.model_validate({"node": {"data_dir": tmp_path, "host": "127.0.0.1", "port": 0}})
+    in_the_way = tmp_path / ("ichnode.db" if "ledger" in trouble else "results")
+    if "ledger" in trouble:
+        with closing(sqlite3.connect(in_the_way)) as ledger, ledger:
+            ledger.execute("CREATE TABLE alembic_version (version_num TEXT)")
+            ledger.execute("INSERT INTO alembic_version VALUES ('of the future')")
+    else:
+        in_the_way.write_text("")
+    with pytest.raises((CommandError, ConfigError)):
+        Node(settings)
+    with (tmp_path / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_readiness_tells_what_the_disk_lacks(start_node, monkeypatch):

@@ -127,11 +127,16 @@ def test_a_draft_is_read_for_its_rules_alone(tmp_path):
         with_rules_of(settings, draft)
 
 
-def test_the_command_shows_what_changes_and_counts_the_rest(past, tmp_path):
+def configure(file, engine, folder):
+    url = engine.url.render_as_string(hide_password=False)
+    file.write_text(f'[node]\ndata_dir = "{folder}"\n[database]\nurl = "{url}"\n')
+
+
+def test_the_command_shows_what_changes_and_counts_the_rest(past, engine, tmp_path):
     past.receive(at=1_700_000_000, seed=1)
     past.receive(at=1_700_000_100, seed=2)
     file, draft = tmp_path / "ichnode.toml", tmp_path / "draft.toml"
-    file.write_text(f'[node]\ndata_dir = "{tmp_path}"\n')
+    configure(file, engine, tmp_path)
     draft.write_text('[[rules]]\nname = "thin"\nmatch = { thickness = { range = [0, 2] } }\nrun = ["hematoma"]\n')
     command = ["replay", "--since", "2023-01-01", "--config", str(file)]
     same = CliRunner().invoke(app, command)
@@ -147,8 +152,8 @@ def test_the_command_shows_what_changes_and_counts_the_rest(past, tmp_path):
     assert none.stdout == "0 series\n"
 
 
-def test_a_draft_that_is_wrong_is_one_line(past, tmp_path):
+def test_a_draft_that_is_wrong_is_one_line(past, engine, tmp_path):
     file = tmp_path / "ichnode.toml"
-    file.write_text(f'[node]\ndata_dir = "{tmp_path}"\n')
+    configure(file, engine, tmp_path)
     said = CliRunner().invoke(app, ["replay", "--since", "2023-01-01", "--config", str(file), "--rules", "none.toml"])
     assert (said.exit_code, said.stderr) == (1, "none.toml: No such file or directory\n")
