@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ichnode.dicom.contexts import ANALYSED, KEPT_DOCUMENTS, KEPT_IMAGES, accepted_contexts
-from ichnode.dicom.statuses import EventReportStatus, StoreStatus, Verdict, verdict
+from ichnode.dicom.statuses import DimseStatus, EventReportStatus, Verdict, verdict
 
 TEXT = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text("utf-8")
 
@@ -17,7 +17,7 @@ def test_every_accepted_sop_class_and_no_other_is_in_the_document():
 
 
 def test_every_status_that_is_answered_is_in_the_document():
-    assert all(f"0x{status:04X}" in TEXT for status in [*StoreStatus, *EventReportStatus])
+    assert all(f"0x{status:04X}" in TEXT for status in [*DimseStatus, *EventReportStatus])
 
 
 def test_answers_of_destinations_are_told_apart():
