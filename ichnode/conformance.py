@@ -17,7 +17,7 @@ from ichnode.config import DicomDestination, Settings
 from ichnode.dicom import admission, association, command, door, pdu, scp, stow
 from ichnode.dicom.contexts import ANALYSED, accepted_contexts
 from ichnode.dicom.negotiation import IMPLEMENTATION_VERSION_NAME
-from ichnode.dicom.statuses import EventReportStatus, StoreStatus
+from ichnode.dicom.statuses import DimseStatus, EventReportStatus
 from ichnode.domain.identity import IMPLEMENTATION_CLASS_UID
 from ichnode.results.provenance import SERIES_DESCRIPTIONS, Role
 from ichnode.results.sop_classes import sop_classes_of
@@ -42,7 +42,7 @@ def statement(settings: Settings) -> str:
         verification=_named([str(Verification)])[0],
         commitment=_named([str(StorageCommitmentPushModel)])[0],
         explicit=_named([ExplicitVRLittleEndian])[0],
-        store={status.name: f"0x{status:04X}" for status in StoreStatus},
+        store={status.name: f"0x{status:04X}" for status in DimseStatus},
         report={status.name: f"0x{status:04X}" for status in EventReportStatus},
         admission=admission,
         association=association,

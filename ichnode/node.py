@@ -24,7 +24,7 @@ from ichnode.dicom.admission import LOOPBACK_ONLY, AdmittedSource, Rejection, Tu
 from ichnode.dicom.commitment import request_commitment
 from ichnode.dicom.scp import StorageSCP
 from ichnode.dicom.scu import Peer, send
-from ichnode.dicom.statuses import StoreStatus, Verdict
+from ichnode.dicom.statuses import DimseStatus, Verdict
 from ichnode.dicom.stow import StowService, store
 from ichnode.dicom.syslog import Collector
 from ichnode.dicom.tls import TlsFiles, client_context, expires_at, server_context, web_server_context
@@ -300,7 +300,7 @@ class Node:
                 metrics.certificate_expiry.labels(name).set(expires_at(file))
         for why in TurnedAway:  # a counter that is there from the start is seen to grow when it first does
             metrics.associations_rejected.labels(why)
-        for status in set(StoreStatus) - {StoreStatus.SUCCESS}:
+        for status in set(DimseStatus) - {DimseStatus.SUCCESS}:
             metrics.instances_refused.labels(f"0x{status:04X}")
         for destination in self._settings.destinations:
             for label in (*(verdict.value for verdict in Verdict), "dead"):

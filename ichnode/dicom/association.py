@@ -36,7 +36,7 @@ from ichnode.dicom.pdu import (
     rejection,
 )
 from ichnode.dicom.receiver import Incoming, Receiver, StoreRequest
-from ichnode.dicom.statuses import StoreStatus
+from ichnode.dicom.statuses import DimseStatus
 from ichnode.errors import NotStored
 
 log = logging.getLogger(__name__)
@@ -261,22 +261,22 @@ class Association:
         """Status and comment of the response."""
         if command.field == Request.C_ECHO:
             is_verification = command.uid(Tag.AFFECTED_SOP_CLASS_UID) == Verification
-            return (StoreStatus.SUCCESS, "") if is_verification else (StoreStatus.NO_SUCH_SOP_CLASS, "not Verification")
+            return (DimseStatus.SUCCESS, "") if is_verification else (DimseStatus.NO_SUCH_SOP_CLASS, "not Verification")
         incoming, message.incoming = message.incoming, None
         if message.refusal is not None:
             return message.refusal.status, message.refusal.comment
         if incoming is None and command.field == Request.C_STORE:
-            return StoreStatus.CANNOT_UNDERSTAND, "there is no data set"
+            return DimseStatus.CANNOT_UNDERSTAND, "there is no data set"
         if incoming is None:
-            return StoreStatus.UNRECOGNIZED_OPERATION, "only C-ECHO, C-STORE and commitment reports are served"
+            return DimseStatus.UNRECOGNIZED_OPERATION, "only C-ECHO, C-STORE and commitment reports are served"
         try:
             incoming.keep()
         except NotStored as refusal:
             return refusal.status, refusal.comment
         except Exception:
             log.exception("store_failed")
-            return StoreStatus.INTERNAL_ERROR, "internal error, see the log of ichnode"
-        return StoreStatus.SUCCESS, ""
+            return DimseStatus.INTERNAL_ERROR, "internal error, see the log of ichnode"
+        return DimseStatus.SUCCESS, ""
 
     def _row_id(self) -> int:
         if self._row is None:

@@ -3,8 +3,8 @@
 from enum import Enum, IntEnum
 
 
-class StoreStatus(IntEnum):
-    """What a received request is answered, a C-STORE but for those named."""
+class DimseStatus(IntEnum):
+    """What a received request is answered: a C-STORE, but for those named."""
 
     SUCCESS = 0x0000
     INVALID_SOP_INSTANCE = 0x0117  # the SOP Instance UID is not a UID

@@ -5,7 +5,6 @@ password of the environment is used: patients' data and credentials go to the co
 """
 
 import json
-import ssl
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,8 +16,9 @@ import httpx
 
 from ichnode.dicom.scu import Outcome, Outgoing
 from ichnode.dicom.statuses import Verdict, verdict
-from ichnode.dicom.tls import shown_expires_at
+from ichnode.dicom.tls import shown_expires_at, trusting, trusting_nobody
 from ichnode.errors import DeliveryError
+from ichnode.secret_files import read_secret
 
 REQUEST_BYTES = 32 * 1024 * 1024  # of files in one request; a larger file goes alone
 _RESPONSE_BYTES = 4 * 1024 * 1024
@@ -149,7 +149,7 @@ def _body(files: Sequence[Path], head: bytes, end: bytes) -> Iterator[bytes]:
 def _client(service: StowService) -> httpx.Client:
     """For one request. Raises OSError and DeliveryError where files or credentials cannot be used."""
     return httpx.Client(
-        verify=_trust(service),
+        verify=trusting_nobody() if httpx.URL(service.url).scheme == "http" else trusting(service.ca),
         timeout=httpx.Timeout(service.response_timeout_s, connect=service.connect_timeout_s),
         trust_env=False,
         auth=_basic(service),
@@ -161,14 +161,8 @@ def _studies(service: StowService) -> str:
     return f"{service.url.rstrip('/')}/studies"
 
 
-def _trust(service: StowService) -> ssl.SSLContext:
-    if httpx.URL(service.url).scheme == "http":
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody, and need not read whom the system trusts
-    return ssl.create_default_context(cafile=service.ca)
-
-
 def _bearer(service: StowService) -> dict[str, str]:
-    token = service.token_file.read_text("utf-8").strip() if service.token_file else service.token
+    token = _secret(service.token_file) if service.token_file else service.token
     if token and not all("!" <= character <= "~" for character in token):
         where = service.token_file or "token"
         raise DeliveryError(None, f"{where} is no bearer token: one word of ASCII is needed", permanent=False)
@@ -178,7 +172,15 @@ def _bearer(service: StowService) -> dict[str, str]:
 def _basic(service: StowService) -> tuple[str, str] | None:
     if service.username is None or service.password_file is None:
         return None
-    return service.username, service.password_file.read_text("utf-8").rstrip("\r\n")
+    return service.username, _secret(service.password_file)
+
+
+def _secret(file: Path) -> str:
+    """Raises OSError and DeliveryError."""
+    try:
+        return read_secret(file)
+    except ValueError as problem:
+        raise DeliveryError(None, f"{file} holds no secret: {problem}", permanent=False) from None
 
 
 def _answer(response: httpx.Response, until: float) -> _Answer:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ichnode.dicom.tls import trusting
+
 _PRIORITY = 10 * 8 + 5  # security and authorization; normal but significant
 _MESSAGE_ID = "DICOM+RFC3881"  # PS3.15 A.6
 _BOM = b"\xef\xbb\xbf"
@@ -65,11 +67,7 @@ def frame(at: float, xml: bytes, *, ae_title: str) -> bytes:
 
 
 def _context(collector: Collector) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=collector.ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if collector.cert_file:
-        context.load_cert_chain(collector.cert_file, collector.key_file)
-    return context
+    return trusting(collector.ca_file, certificate=collector.cert_file, key=collector.key_file)
 
 
 def _word(text: str) -> str:

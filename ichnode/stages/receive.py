@@ -12,7 +12,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from sqlalchemy.exc import SQLAlchemyError
 
 from ichnode.dicom.receiver import StoreRequest
-from ichnode.dicom.statuses import StoreStatus
+from ichnode.dicom.statuses import DimseStatus
 from ichnode.domain.identity import is_uid
 from ichnode.domain.study import HeaderValue, Instance
 from ichnode.errors import DatasetTooLarge, MalformedDataset, NotStored, Undecided
@@ -55,7 +55,7 @@ class ReceiveStage:
         try:
             return self._intake.open_association(calling_ae_title=calling_ae_title, peer=peer, at=self._clock())
         except SQLAlchemyError as problem:
-            refusal = NotStored(StoreStatus.OUT_OF_RESOURCES, "the ledger cannot be written now")
+            refusal = NotStored(DimseStatus.OUT_OF_RESOURCES, "the ledger cannot be written now")
             self._tell(refusal, source=calling_ae_title, sop_instance_uid="")
             raise refusal from problem
 
@@ -69,16 +69,16 @@ class ReceiveStage:
         with self.told(request):
             self.must_have_room()
             if not is_uid(request.sop_instance_uid):
-                raise NotStored(StoreStatus.INVALID_SOP_INSTANCE, "the Affected SOP Instance UID is not a UID")
+                raise NotStored(DimseStatus.INVALID_SOP_INSTANCE, "the Affected SOP Instance UID is not a UID")
             if request.sop_class_uid != request.abstract_syntax_uid:
-                raise NotStored(StoreStatus.DOES_NOT_MATCH, "the SOP class is not that of the presentation context")
+                raise NotStored(DimseStatus.DOES_NOT_MATCH, "the SOP class is not that of the presentation context")
             with _disk_errors():
                 return IncomingInstance(self, request, self._store.begin())
 
     def must_have_room(self) -> None:
         """Raises NotStored where too little is free."""
         if not self._store.has_room():
-            raise NotStored(StoreStatus.OUT_OF_RESOURCES, "too little free disk space")
+            raise NotStored(DimseStatus.OUT_OF_RESOURCES, "too little free disk space")
 
     @contextmanager
     def told(self, request: StoreRequest) -> Iterator[None]:
@@ -110,10 +110,10 @@ class ReceiveStage:
         try:
             kept = self._keep_row(request, header, file, size_bytes=size_bytes, sha256=sha256)
         except Undecided as problem:  # the row may still come, so the file stays
-            raise NotStored(StoreStatus.OUT_OF_RESOURCES, "the ledger is slow") from problem
+            raise NotStored(DimseStatus.OUT_OF_RESOURCES, "the ledger is slow") from problem
         except SQLAlchemyError as problem:
             part.discard()
-            raise NotStored(StoreStatus.OUT_OF_RESOURCES, "the ledger cannot be written now") from problem
+            raise NotStored(DimseStatus.OUT_OF_RESOURCES, "the ledger cannot be written now") from problem
         point("instance_committed", request.sop_instance_uid)
         if kept is Kept.NEW:
             self._metrics.store_bytes.inc(size_bytes)
@@ -123,7 +123,7 @@ class ReceiveStage:
         else:
             if kept is Kept.KNOWN_CONFLICT:
                 part.discard()
-            raise NotStored(StoreStatus.OTHER_BYTES_STORED, "other bytes are stored under this SOP Instance UID")
+            raise NotStored(DimseStatus.OTHER_BYTES_STORED, "other bytes are stored under this SOP Instance UID")
         self._metrics.instance_received(request.source)
         self._metrics.stage_seconds.labels("receive").observe(time.perf_counter() - began)
 
@@ -137,10 +137,10 @@ class ReceiveStage:
                 else:
                     header = scan(content, request.transfer_syntax_uid, start=start)
             except DatasetTooLarge as problem:
-                raise NotStored(StoreStatus.OUT_OF_RESOURCES, str(problem)) from None
+                raise NotStored(DimseStatus.OUT_OF_RESOURCES, str(problem)) from None
             except MalformedDataset as problem:
                 if not self._lenient:
-                    raise NotStored(StoreStatus.CANNOT_UNDERSTAND, str(problem)) from None
+                    raise NotStored(DimseStatus.CANNOT_UNDERSTAND, str(problem)) from None
                 header = _salvaged(content[start : start + _SALVAGED_BYTES], request.transfer_syntax_uid, str(problem))
         return header | {"DataSetOffset": start}
 
@@ -215,7 +215,7 @@ def _disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        raise NotStored(StoreStatus.OUT_OF_RESOURCES, f"cannot write: {problem.strerror}") from problem
+        raise NotStored(DimseStatus.OUT_OF_RESOURCES, f"cannot write: {problem.strerror}") from problem
 
 
 def _salvaged(encoded: bytes, transfer_syntax_uid: str, problem: str) -> dict[str, HeaderValue]:
@@ -223,15 +223,15 @@ def _salvaged(encoded: bytes, transfer_syntax_uid: str, problem: str) -> dict[st
     try:
         return {**salvage(encoded, transfer_syntax_uid), "Malformed": problem}
     except MalformedDataset:
-        raise NotStored(StoreStatus.CANNOT_UNDERSTAND, problem) from None
+        raise NotStored(DimseStatus.CANNOT_UNDERSTAND, problem) from None
 
 
 def _check(request: StoreRequest, header: dict[str, HeaderValue]) -> None:
     """Command and data set must name the same thing."""
     if header.get("SOPClassUID") != request.sop_class_uid:
-        raise NotStored(StoreStatus.DOES_NOT_MATCH, "SOP Class UID differs between command and data set")
+        raise NotStored(DimseStatus.DOES_NOT_MATCH, "SOP Class UID differs between command and data set")
     if header.get("SOPInstanceUID") != request.sop_instance_uid:
-        raise NotStored(StoreStatus.DOES_NOT_MATCH, "SOP Instance UID differs between command and data set")
+        raise NotStored(DimseStatus.DOES_NOT_MATCH, "SOP Instance UID differs between command and data set")
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
         if not is_uid(str(header.get(keyword, ""))):
-            raise NotStored(StoreStatus.DOES_NOT_MATCH, f"{keyword} is missing or not a UID")
+            raise NotStored(DimseStatus.DOES_NOT_MATCH, f"{keyword} is missing or not a UID")

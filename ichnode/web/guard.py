@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ichnode.errors import ConfigError
+from ichnode.secret_files import read_secret
 
 log = logging.getLogger(__name__)
 
@@ -106,12 +107,9 @@ class Guard:
 
 def _secret(key: str, file: Path) -> str:
     try:
-        secret = file.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as problem:
-        raise ConfigError((f"web.{key}: {file}: {getattr(problem, 'strerror', None) or 'not text'}",)) from None
-    if not secret:
-        raise ConfigError((f"web.{key}: {file} is empty",))
-    return secret
+        return read_secret(file)
+    except (OSError, ValueError) as problem:
+        raise ConfigError((f"web.{key}: {file}: {getattr(problem, 'strerror', None) or problem}",)) from None
 
 
 def _same(shown: str, wanted: str) -> bool:

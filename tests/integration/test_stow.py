@@ -135,6 +135,25 @@ def test_a_missing_token_file_is_worth_another_attempt_and_nothing_is_sent_witho
     assert server.requests == []
 
 
+@pytest.mark.parametrize("key", ["token_file", "password_file"])
+@pytest.mark.parametrize("content", [b"\xff\xfe", b" \n"], ids=["no text", "empty"])
+def test_a_file_without_a_secret_is_worth_another_attempt_and_nothing_is_sent_without_it(
+    objects, tmp_path, key, content
+):
+    (tmp_path / "file").write_bytes(content)
+    with StowServer() as server, pytest.raises(DeliveryError, match="file holds no secret") as problem:
+        verdicts(server, objects, username="ichnode", **{key: tmp_path / "file"})
+    assert not problem.value.permanent
+    assert server.requests == []
+
+
+def test_blanks_around_a_password_are_no_part_of_it(objects, tmp_path):
+    (tmp_path / "password").write_text(" open sesame \r\n")
+    with StowServer() as server:
+        verdicts(server, objects, username="ichnode", password_file=tmp_path / "password")
+    assert server.requests[0]["authorization"] == "Basic aWNobm9kZTpvcGVuIHNlc2FtZQ=="
+
+
 def test_secrets_are_not_shown():
     assert "secret" not in repr(StowService(url="https://h", token="secret"))
 

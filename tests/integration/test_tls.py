@@ -1,9 +1,11 @@
 """Associations over TLS: certificates on both sides, and nobody waits for a peer that hangs in its handshake."""
 
+import re
 import socket
 import ssl
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from threading import Event
 
 import pytest
@@ -11,9 +13,10 @@ import trustme
 from pynetdicom import AE
 from pynetdicom.presentation import build_context
 
+import ichnode
 from ichnode.dicom.scu import Outgoing, Peer, send
 from ichnode.dicom.statuses import Verdict
-from ichnode.dicom.tls import TlsFiles, client_context, server_context
+from ichnode.dicom.tls import TlsFiles, client_context, server_context, trusting, web_server_context
 from ichnode.errors import ConfigError, DeliveryError
 from ichnode.phantom import REGULAR, head_ct
 from tests.hostile import commands, pdus
@@ -188,3 +191,35 @@ def test_what_is_negotiated_is_forward_secret_and_authenticated(make_files):
     names = {cipher["name"] for cipher in server_context(make_files()).get_ciphers()}
     assert all("GCM" in name or "CHACHA20" in name for name in names)
     assert all(name.startswith(("ECDHE", "TLS_")) for name in names)
+
+
+@pytest.mark.parametrize("make", [server_context, client_context, web_server_context, lambda f: trusting(f.trusted)])
+def test_every_context_encrypts_with_authentication_and_forgets_its_keys(make_files, make):
+    context = make(make_files())
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert all(cipher["aead"] for cipher in context.get_ciphers())
+    assert all("DHE" in c["name"] or c["protocol"] == "TLSv1.3" for c in context.get_ciphers())
+
+
+def test_contexts_are_made_in_one_place():
+    root = Path(ichnode.__file__).parent
+    making = re.compile(r"SSLContext\(|create_default_context")
+    found = {str(file.relative_to(root)) for file in root.rglob("*.py") if making.search(file.read_text())}
+    assert found == {"dicom/tls.py", "web/health.py"}  # health asks its own machine, and checks no certificate
+
+
+def test_an_encrypted_key_for_the_collector_is_an_error_and_no_question(authority, tmp_path):
+    from cryptography.hazmat.primitives.serialization import (
+        BestAvailableEncryption,
+        Encoding,
+        PrivateFormat,
+        load_pem_private_key,
+    )
+
+    shown = authority.issue_cert("127.0.0.1")
+    (tmp_path / "cert.pem").write_bytes(shown.cert_chain_pems[0].bytes())
+    key = load_pem_private_key(shown.private_key_pem.bytes(), None)
+    locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x"))
+    (tmp_path / "key.pem").write_bytes(locked)
+    with pytest.raises(OSError, match="the key is encrypted"):
+        trusting(None, certificate=tmp_path / "cert.pem", key=tmp_path / "key.pem")

@@ -1,5 +1,6 @@
 """Who may read over HTTP, and what every answer carries."""
 
+import socket
 import ssl
 from types import SimpleNamespace
 
@@ -98,6 +99,20 @@ def test_over_tls_the_files_of_tls_are_shown(start_web, files):
     answer = web.get("/api/jobs", headers={"Authorization": "Bearer a-long-token"})
     assert answer.status_code == 200
     assert "Strict-Transport-Security" in answer.headers
+
+
+def test_over_tls_nothing_is_spoken_that_is_not_authenticated_encryption(start_web, files):
+    authority = trustme.CA()
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(files / "node.pem")
+    authority.cert_pem.write_to_path(files / "trusted.pem")
+    tls = {"certificate": files / "node.pem", "key": files / "node.pem", "trusted": files / "trusted.pem"}
+    context = ssl.create_default_context(cafile=files / "trusted.pem")
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    web = start_web({"tls": True, "token_file": files / "token"}, tls=tls, scheme="https", verify=context)
+    assert web.get("/livez").status_code == 200
+    context.set_ciphers("ECDHE-ECDSA-AES256-SHA384:ECDHE-ECDSA-AES128-SHA256")  # CBC
+    with socket.create_connection(("127.0.0.1", web.node.web_port)) as plain, pytest.raises(ssl.SSLError):
+        context.wrap_socket(plain, server_hostname="127.0.0.1")
 
 
 @pytest.mark.parametrize(

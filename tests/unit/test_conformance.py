@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ichnode.config import load_settings
 from ichnode.conformance import statement
-from ichnode.dicom.statuses import EventReportStatus, StoreStatus, Verdict, verdict
+from ichnode.dicom.statuses import DimseStatus, EventReportStatus, Verdict, verdict
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "conformance.md"
 
@@ -20,7 +20,7 @@ def test_the_document_is_what_ichnode_prints(tmp_path):
 
 def test_every_status_that_is_answered_is_in_it(tmp_path):
     text = printed(tmp_path)
-    assert all(f"| 0x{status:04X} |" in text for status in [*StoreStatus, *EventReportStatus])
+    assert all(f"| 0x{status:04X} |" in text for status in [*DimseStatus, *EventReportStatus])
 
 
 def test_it_tells_of_the_configuration(tmp_path):
