@@ -233,6 +233,7 @@ class RuleSettings(_Section):
     send_to: tuple[str, ...] | None = None  # None: every destination
     priority: Literal["stat", "routine"] = "routine"
     report_ignored: bool = False
+    withdraw_rejected: bool = False
     prefer_thickness_mm: Annotated[float, Field(gt=0)] = 5.0
 
     @field_validator("match")
@@ -333,6 +334,7 @@ class Results(_Section):
     expansion_saliency_series_number: int = 9109
     prognosis_saliency_series_number: int = 9110
     volume_survival_saliency_series_number: int = 9111
+    rejection_note_series_number: int = 9112
     followup_sop: Literal["sc", "ct"] = "sc"
     report_sop: Literal["comprehensive_3d", "comprehensive", "enhanced"] = "comprehensive_3d"
     device_serial_number: str = "ichnode-1"
@@ -463,7 +465,8 @@ class Settings(_Section):
     @property
     def results_sha256(self) -> str:
         """Hash of what shapes result objects; part of their UIDs, so that other settings give other objects."""
-        shaping = {"results": self.results.model_dump(), "bundles": self.pipeline_bundles}
+        results = self.results.model_dump(exclude={"rejection_note_series_number"})  # which comes after them
+        shaping = {"results": results, "bundles": self.pipeline_bundles}
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
 

@@ -45,12 +45,14 @@ from ichnode.stages.loop import Loop
 from ichnode.stages.purge import PurgeStage, RetentionPolicy
 from ichnode.stages.receive import ReceiveStage
 from ichnode.stages.report_audit import AuditStage
+from ichnode.stages.withdraw import WithdrawStage
 from ichnode.storage.audit import AuditTrail
 from ichnode.storage.commitments import Commitments
 from ichnode.storage.dialect import database_file, is_shared
 from ichnode.storage.files import FileStore
 from ichnode.storage.history import History
 from ichnode.storage.intake import Intake
+from ichnode.storage.judgements import Judgements
 from ichnode.storage.ledger import Ledger
 from ichnode.storage.nodes import BEAT_S, Nodes
 from ichnode.storage.outbox import Outbox
@@ -58,6 +60,7 @@ from ichnode.storage.refused_classes import RefusedClasses
 from ichnode.storage.retention import Retention
 from ichnode.storage.schema import open_engine
 from ichnode.storage.soundness import LedgerDamaged, Soundness, look_for_damage
+from ichnode.storage.withdrawals import Withdrawals
 from ichnode.storage.work_queue import Offer, Turns
 from ichnode.web.app import WebServer, create_app
 from ichnode.web.guard import Credentials
@@ -104,13 +107,14 @@ class Node:
         )
         self.history = History(self._engine)
         self.intake, self.outbox = Intake(self._engine, node=self._name), Outbox(self._engine, node=self._name)
-        self.refused_classes = RefusedClasses(self._engine)
+        self.refused_classes, self.judgements = RefusedClasses(self._engine), Judgements(self._engine)
         self.metrics = Metrics(
             sources=[source.ae_title for source in settings.sources],
             count_jobs=lambda: _read(self.history.count_by_state, {}),
             refused_classes=lambda: [
                 (refused.destination, refused.sop_class_uid) for refused in _read(self.refused_classes.all, ())
             ],
+            count_judgements=lambda: _read(self.judgements.count, {}),
         )
         self._worker: Worker[AnalysisRequest, Analysis] = Worker(
             analyser_settings(settings),
@@ -136,6 +140,7 @@ class Node:
         self._committing = [self._commit_loop(destination) for destination in commits]
         self._analysing = self._analyse_turns()
         self._assembling = self._assemble_loop()
+        self._withdrawing = self._withdraw_loop()
         self._purging = self._purge_stage()
         self._purge_loop = self._one_for_all("purge", self._purging.turn, idle_s=PURGE_POLL_S)
         self.auditing = self._audit_stage()
@@ -272,6 +277,7 @@ class Node:
             *([self._beating] if self._nodes else []),
             *self._delivering,
             *self._committing,
+            self._withdrawing,
             self._analysing,
             *([self._assembling] if "receive" in self._roles else []),
             self._purge_loop,
@@ -415,6 +421,16 @@ class Node:
         )
         return self._one_for_all(f"commit {destination.name}", stage.turn, idle_s=POLL_S, role="deliver")
 
+    def _withdraw_loop(self) -> Loop:
+        stage = WithdrawStage(
+            withdrawals=Withdrawals(self._engine),
+            store=self._result_store,
+            profile=result_profile(self._settings),
+            clock=self._clock,
+            wake=self._wake_delivering,
+        )
+        return self._one_for_all("withdraw", stage.turn, idle_s=POLL_S, role="deliver")
+
     def _send(self, destination: DicomDestination | WebDestination) -> Send:
         if isinstance(destination, DicomDestination):
             return partial(send, dicom_peer(self._settings, destination), calling_ae_title=self._settings.node.ae_title)
@@ -536,19 +552,25 @@ def _commits(destination: DicomDestination | WebDestination) -> TypeGuard[DicomD
 
 def analyser_settings(settings: Settings) -> AnalyserSettings:
     """What the analysing process is built from."""
-    inference, results = settings.inference, settings.results
+    inference = settings.inference
     return AnalyserSettings(
         bundles=settings.pipeline_bundles,
         bundles_dir=inference.bundles_dir,
         device=inference.device,
         clinical=settings.clinical.file,
-        profile=ResultProfile(
-            objects=frozenset(results.write),
-            series_numbers={role.value: getattr(results, f"{role.value}_series_number") for role in ResultRole},
-            followup_sop=results.followup_sop,
-            sr_class=results.report_sop,
-            device_serial_number=results.device_serial_number,
-        ),
+        profile=result_profile(settings),
+    )
+
+
+def result_profile(settings: Settings) -> ResultProfile:
+    """Which objects are written, and how."""
+    results = settings.results
+    return ResultProfile(
+        objects=frozenset(results.write),
+        series_numbers={role.value: getattr(results, f"{role.value}_series_number") for role in ResultRole},
+        followup_sop=results.followup_sop,
+        sr_class=results.report_sop,
+        device_serial_number=results.device_serial_number,
     )
 
 

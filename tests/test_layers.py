@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "simulated_patient": {"phantom"},
     "node": {"config", "metrics", "stages", "web", "domain", "__init__", *PARTS},
     "terminal": {"config"},
-    "doctor": {"doctor", "config", "node", "stages", "web", *PARTS},
+    "doctor": {"doctor", "config", "node", "stages", "web", "domain", *PARTS},
     "status": {"config", "web", "storage", "inference", "__init__"},
     "rehearsal": {"config", "node", "phantom", "domain", "dicom", "storage"},
     "demo": {"rehearsal", "simulated_patient", "domain", "dicom", "results"},

@@ -53,6 +53,7 @@ class Rule:
     send_to: tuple[str, ...]
     priority: str = "routine"  # or "stat"
     report_ignored: bool = False  # send a report that says why, when no series of a study is analysed
+    withdraw_rejected: bool = False  # results that a person rejects are withdrawn from the destinations
     prefer_thickness_mm: float = 5.0  # of several matching series, the one nearest to this slice thickness
 
 

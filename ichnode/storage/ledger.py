@@ -12,13 +12,14 @@ from sqlalchemy import ColumnElement, Connection, Engine, and_, case, func, inse
 
 from ichnode.domain.audit import AuditEvent, AuditOutcome, pseudonym
 from ichnode.domain.job import MAX_ATTEMPTS, MAX_INTERRUPTIONS, ON_THE_WAY, TRANSITIONS, UNFINISHED, Job, JobState
+from ichnode.domain.judgement import NOTE_ROLE
 from ichnode.errors import StaleClaim
 from ichnode.faults import point
 from ichnode.storage.audit import append_audit
 from ichnode.storage.dialect import reading
 from ichnode.storage.history import ResultFile, read_job, read_purge
 from ichnode.storage.nodes import living_names
-from ichnode.storage.schema import deliveries, events, jobs, results, snapshots, studies
+from ichnode.storage.schema import deliveries, events, jobs, results, snapshots, studies, withdrawals
 from ichnode.storage.work_queue import Offer
 
 NODE, BY_HAND = "ichnode", "command line"  # who does it, in the audit trail
@@ -210,18 +211,20 @@ class Ledger:
     def retry(self, job_id: int, *, at: float) -> JobState | None:
         """Revive a failed, refused or dropped job; its new state, or None when there is nothing to retry.
 
-        There is nothing when what the job reads was purged, or a later job of its series took its place.
+        There is nothing when what the job reads was purged, or a later job of its series took its place. Of a job whose
+        results are withdrawn, the rejection note alone is sent again, and the state stays.
         """
         with self._engine.begin() as db:
             state = _state(db, job_id)
+            if state is not None and _is_withdrawn(db, job_id):
+                return state if _revive_note(db, job_id, state, at) else None
             if state is None or _is_purged(db, job_id) or _has_successor(db, job_id):
                 return None
             undelivered = deliveries.c.state.in_(["refused", "dead", "cancelled"])
             of_job = deliveries.c.job_id == job_id
             composed = db.execute(select(deliveries.c.id).where(of_job, undelivered | (deliveries.c.state == "sent")))
             if composed.first() and state in (JobState.FAILED, JobState.DROPPED):
-                revived = {"state": "pending", "attempts": 0, "next_attempt_at": at, "transaction_uid": None}
-                db.execute(update(deliveries).where(of_job, undelivered).values(revived))
+                db.execute(update(deliveries).where(of_job, undelivered).values(_anew(at)))
                 new = JobState.DELIVERING
             elif state in (JobState.FAILED, JobState.REFUSED, JobState.DROPPED):
                 new = JobState.READY
@@ -236,7 +239,7 @@ class Ledger:
         with self._engine.begin() as db:
             if _state(db, job_id) not in UNFINISHED:
                 return False
-            _cancel_deliveries(db, job_id)
+            cancel_deliveries(db, job_id)
             move_job(db, job_id, JobState.DROPPED, at=at, detail="dropped by hand", who=BY_HAND)
             return True
 
@@ -252,7 +255,7 @@ def _open_job(db: Connection, study_instance_uid: str, snapshot_id: int, plan: P
     if newest and newest.input_sha256 == plan.input_sha256:
         return False
     if newest and newest.state in UNFINISHED:
-        _cancel_deliveries(db, newest.id)
+        cancel_deliveries(db, newest.id)
         move_job(db, newest.id, JobState.SUPERSEDED, at=at, detail="instances arrived after its snapshot")
     job_id = db.execute(
         insert(jobs)
@@ -329,6 +332,19 @@ def _expect_claim(db: Connection, job: Job) -> None:
         raise StaleClaim(f"job {job.id} was claimed again since")
 
 
+def _anew(at: float) -> dict[str, Any]:
+    """The values of a delivery that begins again."""
+    return {"state": "pending", "attempts": 0, "next_attempt_at": at, "transaction_uid": None}
+
+
+def _revive_note(db: Connection, job_id: int, state: JobState, at: float) -> bool:
+    undelivered = deliveries.c.job_id == job_id, deliveries.c.state.in_(["refused", "dead", "cancelled"])
+    if db.execute(update(deliveries).where(*undelivered, _is_note(job_id)).values(_anew(at))).rowcount == 0:
+        return False
+    append_audit(db, AuditEvent.JOB_REVIVED, who=BY_HAND, what={"job": job_id, "state": state.value}, at=at)
+    return True
+
+
 def _state(db: Connection, job_id: int) -> JobState | None:
     state = db.execute(select(jobs.c.state).where(jobs.c.id == job_id)).scalar_one_or_none()
     return JobState(state) if state else None
@@ -378,7 +394,17 @@ def _add_result(db: Connection, job: Job, result: ResultFile, at: float) -> None
         )
 
 
-def _cancel_deliveries(db: Connection, job_id: int) -> None:
-    """What is not sent yet; what is sent stays so, and may still be committed."""
+def cancel_deliveries(db: Connection, job_id: int) -> None:
+    """What is not sent yet; what is sent stays so, and may still be committed. A rejection note is sent anyhow."""
     waiting = deliveries.c.job_id == job_id, deliveries.c.state.in_(["pending", "dead"])
-    db.execute(update(deliveries).where(*waiting).values(state="cancelled"))
+    db.execute(update(deliveries).where(*waiting, ~_is_note(job_id)).values(state="cancelled"))
+
+
+def _is_note(job_id: int) -> ColumnElement[bool]:
+    """Whether a delivery of the job is that of a rejection note."""
+    notes = select(results.c.id).where(results.c.job_id == job_id, results.c.role == NOTE_ROLE)
+    return deliveries.c.result_id.in_(notes)
+
+
+def _is_withdrawn(db: Connection, job_id: int) -> bool:
+    return db.execute(select(withdrawals.c.job_id).where(withdrawals.c.job_id == job_id)).first() is not None
