@@ -6,7 +6,6 @@ that a browser may keep them until they change.
 
 import hashlib
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +40,8 @@ class Pages:
 
     def html(self, request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
         """The filled-in template; `path` and `reader` are there for every one."""
-        known: Mapping[str, Any] = {"path": request.url.path, "reader": getattr(request.state, "reader", "")}
-        return HTMLResponse(self._environment.get_template(template).render(known | context), status)
+        context |= {"path": request.url.path, "reader": getattr(request.state, "reader", "")}
+        return HTMLResponse(self._environment.get_template(template).render(context), status)
 
     def not_found(self, request: Request, _: Exception) -> Response:
         """What browsers see of a page that is not there; programs get a word."""

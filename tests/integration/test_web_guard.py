@@ -61,7 +61,7 @@ def test_what_is_read_cannot_be_posted_to(start_web):
     web = start_web()
     for path in ("/api/jobs", "/readyz", "/static/style.css"):
         answer = web.request("POST", path, headers={"Sec-Fetch-Site": "same-origin"})
-        assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
+        assert (answer.status_code, set(answer.headers["Allow"].split(", "))) == (405, {"GET", "HEAD"})
 
 
 @pytest.mark.parametrize(
