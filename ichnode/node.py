@@ -167,9 +167,12 @@ class Node:
             outbox=self.outbox,
             intake=self.intake,
             refused_classes=self.refused_classes,
+            judgements=self.judgements,
             destinations=[destination.name for destination in settings.destinations],
+            rules=settings.decision_rules,
             metrics=self.metrics,
             readiness=self.readiness,
+            clock=self._clock,
             credentials=Credentials.read(
                 token_file=web.token_file, username=web.username, password_file=web.password_file
             ),

@@ -16,7 +16,7 @@ from ichnode.errors import NothingToJudge
 from ichnode.storage.audit import append_audit
 from ichnode.storage.dialect import reading
 from ichnode.storage.history import read_job
-from ichnode.storage.ledger import cancel_deliveries, move_job
+from ichnode.storage.ledger import stop_delivering
 from ichnode.storage.schema import jobs, judgements, results, withdrawals
 
 _AT_WORK = (JobState.READY, JobState.ANALYSING)
@@ -47,7 +47,8 @@ class Judgements:
                 return said[-1]
             judgement_id = _append(db, job, opinion, who, at)
             if withdraws:
-                _begin_withdrawal(db, job, judgement_id, who, at)
+                db.execute(insert(withdrawals).values(job_id=job_id, judgement_id=judgement_id, to_do=True))
+                stop_delivering(db, job, at=at, detail="its results were rejected and are withdrawn", who=who)
             what = {
                 "job": job_id,
                 "study": pseudonym(job.study_instance_uid),
@@ -113,14 +114,6 @@ def _append(db: Connection, job: Job, opinion: Opinion, who: str, at: float) -> 
         "predicted_ml": hematoma["volume_ml"] if hematoma else 0.0,
     }
     return int(db.execute(insert(judgements).values(row).returning(judgements.c.id)).scalar_one())
-
-
-def _begin_withdrawal(db: Connection, job: Job, judgement_id: int, who: str, at: float) -> None:
-    """Nothing more is sent. A job that is still delivering would wait for ever, and is dropped."""
-    db.execute(insert(withdrawals).values(job_id=job.id, judgement_id=judgement_id, to_do=True))
-    cancel_deliveries(db, job.id)
-    if job.state is JobState.DELIVERING:
-        move_job(db, job.id, JobState.DROPPED, at=at, detail="its results were rejected and are withdrawn", who=who)
 
 
 _QUERY = (

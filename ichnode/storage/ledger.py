@@ -208,7 +208,7 @@ class Ledger:
             _expect_claim(db, job)
             move_job(db, job.id, JobState.READY, at=at, detail=detail, attempts=jobs.c.attempts - 1)
 
-    def retry(self, job_id: int, *, at: float) -> JobState | None:
+    def retry(self, job_id: int, *, at: float, who: str = BY_HAND) -> JobState | None:
         """Revive a failed, refused or dropped job; its new state, or None when there is nothing to retry.
 
         There is nothing when what the job reads was purged, or a later job of its series took its place. Of a job whose
@@ -217,7 +217,7 @@ class Ledger:
         with self._engine.begin() as db:
             state = _state(db, job_id)
             if state is not None and _is_withdrawn(db, job_id):
-                return state if _revive_note(db, job_id, state, at) else None
+                return state if _revive_note(db, job_id, state, at, who) else None
             if state is None or _is_purged(db, job_id) or _has_successor(db, job_id):
                 return None
             undelivered = deliveries.c.state.in_(["refused", "dead", "cancelled"])
@@ -231,7 +231,7 @@ class Ledger:
             else:
                 return None
             move_job(db, job_id, new, at=at, detail="retried by hand", outcome=None, attempts=0, interruptions=0)
-            append_audit(db, AuditEvent.JOB_REVIVED, who=BY_HAND, what={"job": job_id, "state": new.value}, at=at)
+            append_audit(db, AuditEvent.JOB_REVIVED, who=who, what={"job": job_id, "state": new.value}, at=at)
             return new
 
     def drop(self, job_id: int, *, at: float) -> bool:
@@ -239,7 +239,7 @@ class Ledger:
         with self._engine.begin() as db:
             if _state(db, job_id) not in UNFINISHED:
                 return False
-            cancel_deliveries(db, job_id)
+            _cancel_deliveries(db, job_id)
             move_job(db, job_id, JobState.DROPPED, at=at, detail="dropped by hand", who=BY_HAND)
             return True
 
@@ -255,7 +255,7 @@ def _open_job(db: Connection, study_instance_uid: str, snapshot_id: int, plan: P
     if newest and newest.input_sha256 == plan.input_sha256:
         return False
     if newest and newest.state in UNFINISHED:
-        cancel_deliveries(db, newest.id)
+        _cancel_deliveries(db, newest.id)
         move_job(db, newest.id, JobState.SUPERSEDED, at=at, detail="instances arrived after its snapshot")
     job_id = db.execute(
         insert(jobs)
@@ -323,6 +323,13 @@ def move_job(
         append_audit(db, AuditEvent.JOB_ENDED, who=who, what=what, at=at, outcome=outcome)
 
 
+def stop_delivering(db: Connection, job: Job, *, at: float, detail: str, who: str) -> None:
+    """Nothing more of the job is sent. One that is delivering would wait for ever, and is dropped."""
+    _cancel_deliveries(db, job.id)
+    if job.state is JobState.DELIVERING:
+        move_job(db, job.id, JobState.DROPPED, at=at, detail=detail, who=who)
+
+
 def _expect_claim(db: Connection, job: Job) -> None:
     """Whether the job is still with whoever claimed it as `job`."""
     row = db.execute(select(jobs.c.state, jobs.c.claim).where(jobs.c.id == job.id)).first()
@@ -337,11 +344,11 @@ def _anew(at: float) -> dict[str, Any]:
     return {"state": "pending", "attempts": 0, "next_attempt_at": at, "transaction_uid": None}
 
 
-def _revive_note(db: Connection, job_id: int, state: JobState, at: float) -> bool:
+def _revive_note(db: Connection, job_id: int, state: JobState, at: float, who: str) -> bool:
     undelivered = deliveries.c.job_id == job_id, deliveries.c.state.in_(["refused", "dead", "cancelled"])
     if db.execute(update(deliveries).where(*undelivered, _is_note(job_id)).values(_anew(at))).rowcount == 0:
         return False
-    append_audit(db, AuditEvent.JOB_REVIVED, who=BY_HAND, what={"job": job_id, "state": state.value}, at=at)
+    append_audit(db, AuditEvent.JOB_REVIVED, who=who, what={"job": job_id, "state": state.value}, at=at)
     return True
 
 
@@ -394,7 +401,7 @@ def _add_result(db: Connection, job: Job, result: ResultFile, at: float) -> None
         )
 
 
-def cancel_deliveries(db: Connection, job_id: int) -> None:
+def _cancel_deliveries(db: Connection, job_id: int) -> None:
     """What is not sent yet; what is sent stays so, and may still be committed. A rejection note is sent anyhow."""
     waiting = deliveries.c.job_id == job_id, deliveries.c.state.in_(["pending", "dead"])
     db.execute(update(deliveries).where(*waiting, ~_is_note(job_id)).values(state="cancelled"))

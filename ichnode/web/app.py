@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from ichnode.errors import ConfigError
 from ichnode.web.api import api_routes
 from ichnode.web.guard import Guard
+from ichnode.web.judgement import judgement_routes
 from ichnode.web.pages import Pages, static_route
 from ichnode.web.parts import WebParts
 
@@ -22,7 +23,7 @@ def create_app(parts: WebParts) -> Starlette:
     """The application."""
     pages = Pages(parts)
     return Starlette(
-        routes=[*api_routes(parts), static_route()],
+        routes=[*api_routes(parts), *judgement_routes(parts, pages), static_route()],
         middleware=[Middleware(Guard, credentials=parts.credentials, tls=parts.tls)],
         exception_handlers={404: pages.not_found},
     )
