@@ -52,6 +52,7 @@ class Role(StrEnum):
     REJECTION_NOTE = NOTE_ROLE
 
 
+OF_AN_ANALYSIS = frozenset(Role) - {Role.REJECTION_NOTE}  # which comes later, if a person rejects the others
 SERIES_DESCRIPTIONS: Mapping[Role, str] = {
     Role.SEGMENTATION: "AI RESEARCH: Hematoma segmentation",
     Role.PREDICTED_SEGMENTATION: "AI RESEARCH: Predicted 24h hematoma segmentation",

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import httpx
 import pytest
-from pydicom.uid import KeyObjectSelectionDocumentStorage
+from pydicom.uid import KeyObjectSelectionDocumentStorage, SecondaryCaptureImageStorage
 
 from ichnode.config import Settings
 from ichnode.dicom.scu import Outgoing, Peer, send
@@ -16,6 +16,7 @@ from ichnode.phantom import head_ct
 from ichnode.storage.audit import AuditTrail
 from tests.acceptance.dcmtk import dciodvfy
 from tests.integration.test_node import SMALL, _pause, destination
+from tests.iocm_archive import IocmArchive
 from tests.pacs import CommittingPacs, Pacs
 
 OURS = {"Sec-Fetch-Site": "same-origin"}
@@ -276,5 +277,19 @@ def test_a_pacs_that_takes_no_rejection_notes_is_named_on_the_page(tmp_path):
             reviewed.wait(lambda: reviewed.note_states(job.id) == ["refused"])
             assert reviewed.node.history.job(job.id).state is JobState.DONE
             assert "It still has the results: remove them there by hand." in reviewed.get(job.id).text
+        finally:
+            reviewed.node.stop()
+
+
+def test_an_archive_that_follows_iocm_hides_what_it_took_and_only_that_is_named(tmp_path):
+    with IocmArchive([SecondaryCaptureImageStorage]) as archive:  # segmentation and reports are refused, and replaced
+        reviewed = Reviewed(tmp_path, archive, withdraws=True)
+        try:
+            job = reviewed.analyse()
+            assert len(archive.shown) == 1
+            reviewed.post(job.id, REJECTED)
+            reviewed.wait(lambda: reviewed.note_states(job.id) == ["delivered"])
+            assert (archive.shown, archive.answers) == ({}, [0x0000])
+            assert list(archive.hidden.values()) == ["113037"]
         finally:
             reviewed.node.stop()
