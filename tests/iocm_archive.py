@@ -1,4 +1,4 @@
-"""An archive that follows IHE IOCM (RAD TF-2 4.66) in the way of dcm4chee, on a stock pynetdicom SCP.
+"""An archive that follows IHE IOCM (RAD-66) in the way of dcm4chee, on a stock pynetdicom SCP.
 
 A rejection note about instances that it has withdraws them; one that names anything else is refused as a whole, with
 the statuses of dcm4chee-arc.

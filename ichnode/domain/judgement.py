@@ -21,7 +21,7 @@ class Verdict(StrEnum):
 
 
 class NoteTitle(StrEnum):
-    """The Document Title of a rejection note, by its code value of DCM (CID 7011, IHE RAD TF-3 4.66)."""
+    """The Document Title of a rejection note, by its code value of DCM (CID 7010; IHE RAD-66)."""
 
     QUALITY = "113001"
     SAFETY = "113037"

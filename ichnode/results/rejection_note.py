@@ -1,4 +1,4 @@
-"""The rejection note of IHE IOCM (RAD TF-2 4.66): a Key Object Selection that asks archives to withdraw its references.
+"""The rejection note of IHE IOCM (RAD-66): a Key Object Selection that asks archives to withdraw its references.
 
 It is TID 2010 (PS3.16) under the title that says why, in a series of its own in the study of what it names. The comment
 of the person who rejected stays on this node: nobody can say what stands in it.

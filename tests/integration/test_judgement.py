@@ -5,16 +5,19 @@ from html.parser import HTMLParser
 
 import httpx
 import pytest
+from playwright.sync_api import sync_playwright
 from pydicom.uid import KeyObjectSelectionDocumentStorage, SecondaryCaptureImageStorage
 
 from ichnode.config import Settings
 from ichnode.dicom.scu import Outgoing, Peer, send
 from ichnode.domain.audit import AuditEvent
 from ichnode.domain.job import JobState
+from ichnode.domain.judgement import RejectReason, Verdict
 from ichnode.node import Node
 from ichnode.phantom import head_ct
 from ichnode.storage.audit import AuditTrail
 from tests.acceptance.dcmtk import dciodvfy
+from tests.acceptance.peers import program
 from tests.integration.test_node import SMALL, _pause, destination
 from tests.iocm_archive import IocmArchive
 from tests.pacs import CommittingPacs, Pacs
@@ -183,11 +186,44 @@ def test_without_the_rule_a_rejection_is_noted_and_the_pacs_keeps_what_it_has(ke
 def test_hostile_input_is_refused_beside_its_field_and_stores_nothing(keeping, said, told):
     before = keeping.node.judgements.all()
     answer = keeping.post(keeping.job.id, said)
-    assert (answer.status_code, told in answer.text) == (422, True)
+    assert (answer.status_code, told in answer.text.lower()) == (422, True)
     assert "<script>" not in answer.text.replace("<script src", "")
     assert "<b>" not in answer.text
     assert keeping.post(keeping.job.id, said, HTMX).status_code == 200  # htmx shows nothing else
     assert keeping.node.judgements.all() == before
+
+
+def test_it_is_judged_by_keyboard_alone_and_nothing_breaks_the_policy(keeping):
+    """In a real browser, where htmx swaps the fragment."""
+    url = f"http://127.0.0.1:{keeping.node.web_port}/jobs/{keeping.job.id}/judgement"
+    complaints = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program("chromium", "chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 360, "height": 740})
+        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        page.goto(url)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        while page.evaluate("document.activeElement.name") != "verdict":
+            page.keyboard.press("Tab")
+        page.keyboard.press("ArrowDown")  # from accept to reject
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        page.keyboard.type("nan")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#reason-problem")
+        assert page.evaluate("document.activeElement.role") == "alert"  # where a reader goes on
+        while page.evaluate("document.activeElement.name") != "reason":
+            page.keyboard.press("Tab")
+        page.keyboard.type("hemorrhage")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Control+A")
+        page.keyboard.type("36,5")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("text=Saved.")
+        browser.close()
+    said = keeping.node.judgements.of_job(keeping.job.id)[-1].opinion
+    assert (said.verdict, said.reason, said.corrected_ml) == (Verdict.REJECTED, RejectReason.MISSED, 36.5)
+    assert complaints == []
 
 
 def test_html_in_a_comment_is_text(keeping):
