@@ -99,11 +99,12 @@ class Outbox:
             return [Offer(job_id=id_, lock=f"{study} {destination}", rank=rank) for id_, study, rank in rows]
 
     def expect_claim(self, delivery: Delivery) -> None:
-        """Raises StaleClaim when another node has claimed it since: this one was frozen, and taken for dead."""
-        if self._node is None:
-            return
+        """Raises StaleClaim when it was cancelled, or another node claimed it since: this one was taken for dead."""
         with reading(self._engine) as db:
             _expect_claim(db, delivery)
+            state = db.execute(select(deliveries.c.state).where(deliveries.c.id == delivery.id)).scalar_one()
+            if state == "cancelled":
+                raise StaleClaim(f"delivery {delivery.id} was cancelled since")
 
     def _due(self, destination: str, at: float, longest_wait_s: float) -> Iterator[ColumnElement[bool]]:
         yield deliveries.c.destination == destination

@@ -13,6 +13,7 @@ from ichnode.domain.audit import AuditEvent, pseudonym
 from ichnode.domain.job import JobState
 from ichnode.errors import NothingToJudge
 from ichnode.metrics import Metrics
+from ichnode.stages.deliver import DeliverStage, RetryPolicy
 from ichnode.stages.fallback import Fallback
 from ichnode.storage.audit import AuditTrail
 from ichnode.storage.refused_classes import RefusedClasses
@@ -307,3 +308,28 @@ def test_what_was_purged_is_judged_but_not_withdrawn(clinic, done):
     Retention(clinic.engine).purge("1", reason="age", received_before=clinic.now + 1, at=clinic.now)
     assert not clinic.reject(done).withdraws
     assert not clinic.withdrawing.turn()
+
+
+def test_what_is_still_to_be_sent_in_the_same_turn_is_not_sent_any_more(clinic):
+    job, offered = clinic.analysed(), []
+
+    def send(objects):
+        for outgoing in objects:
+            offered.append(outgoing.sop_instance_uid)
+            clinic.reject(job)
+            yield Outcome(verdict=DeliveryVerdict.DELIVERED, status=0, detail="")
+
+    stage = DeliverStage(
+        "pacs",
+        send=send,
+        commits=False,
+        fallback=None,
+        outbox=clinic.outbox,
+        history=clinic.history,
+        metrics=Metrics(sources=[], count_jobs=dict),
+        retry=RetryPolicy(first_s=1, cap_s=1, max_attempts=3),
+        clock=lambda: clinic.now,
+    )
+    stage.turn()
+    assert len(offered) == 1
+    assert clinic.states(job) == {"segmentation": "delivered", "measurement_report": "cancelled"}
