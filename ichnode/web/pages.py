@@ -39,7 +39,9 @@ class Pages:
         self._environment.globals.update(
             ae_title=parts.ae_title, version=parts.version, static=lambda name: f"/static/{name}?{_sha256(name)}"
         )
-        self._environment.filters.update(clock=clock, ago=ago, number=number, words=words, short_uid=short_uid)
+        self._environment.filters.update(
+            clock=clock, ago=ago, number=number, seconds=seconds, words=words, short_uid=short_uid
+        )
 
     def html(self, request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
         """The filled-in template; `path` and `reader` are there for every one."""
@@ -114,6 +116,17 @@ def number(value: float | None, digits: int = 1) -> str:
     ('12.3', '–')
     """
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def seconds(value: float) -> str:
+    """A duration: tenths below ten seconds, minutes from two on.
+
+    >>> seconds(2.34), seconds(14.2), seconds(331.9)
+    ('2.3 s', '14 s', '5 min 31 s')
+    """
+    if value >= 120:
+        return f"{int(value) // 60} min {int(value) % 60} s"
+    return f"{value:.{1 if value < 10 else 0}f} s"
 
 
 def words(name: str) -> str:

@@ -15,12 +15,12 @@ class Patient:
     """What a page may show."""
 
     name: str
-    about: str = ""  # sex, date of birth, ID and accession number, where they are shown
+    about: tuple[str, ...] = ()  # sex, date of birth, ID and accession number, where they are shown
     patient_id: str = ""  # to search by; shown only where `about` has it
     accession_number: str = ""
 
 
-UNKNOWN = Patient(name="not here any more")
+UNKNOWN = Patient(name="patient not known here")
 
 
 class Patients:
@@ -56,7 +56,7 @@ def _read(file: str) -> Patient | None:
     }
     return Patient(
         name=", ".join(filter(None, parts)) or str(name) or "no name",
-        about=" · ".join(label + value for label, value in known.items() if value),
+        about=tuple(label + value for label, value in known.items() if value),
         patient_id=patient_id,
         accession_number=accession,
     )

@@ -69,7 +69,7 @@ def _hematoma(findings: Mapping[str, Any]) -> Line:
         label="Hematoma",
         short=" ".join(filter(None, (str(hematoma["side"]), types))),
         value=f"{hematoma['volume_ml']:.1f} mL",
-        interval=f"{hematoma['volume_low_ml']:.1f} to {hematoma['volume_high_ml']:.1f}",
+        interval=f"{hematoma['volume_low_ml']:.1f} to {hematoma['volume_high_ml']:.1f} mL",
         note="; ".join(filter(None, (types, f"side: {hematoma['side']}", f"ABC/2 {hematoma['abc2_ml']:.1f} mL"))),
         model=model,
     )
@@ -88,7 +88,7 @@ def _estimates(findings: Mapping[str, Any]) -> Iterator[tuple[str, Line]]:
                     label=long,
                     short=short,
                     value=_ABSTAINED if value is None else f"{value:.{decimals}f} {unit}",
-                    interval=f"{low:.{decimals}f} to {high:.{decimals}f}" if whole else "",
+                    interval=f"{low:.{decimals}f} to {high:.{decimals}f} {unit}" if whole else "",
                     note="; ".join(filter(None, (estimate.get("category"), estimate.get("note")))),
                     model=_model(said["model"]),
                 ),

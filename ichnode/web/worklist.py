@@ -155,7 +155,7 @@ def _fits(study: ListedStudy, patient: Patient, text: str, shown: bool) -> bool:
     if text in (patient.patient_id, patient.accession_number):
         return True
     seen = [study.study_instance_uid, study.source or "", _described(study.header)]
-    seen += [patient.name, patient.about] if shown else []
+    seen += [patient.name, *patient.about] if shown else []
     return all(any(word in part.casefold() for part in seen) for word in text.casefold().split())
 
 
