@@ -27,7 +27,7 @@ class Patients:
     """Reads who a file is of."""
 
     def __init__(self, *, shown: bool) -> None:
-        self._shown = shown
+        self.shown = shown
         self._read = lru_cache(maxsize=_REMEMBERED)(_read)
 
     def of(self, file: str | None) -> Patient:
@@ -35,7 +35,7 @@ class Patients:
         found = self._read(file) if file else None
         if found is None:
             return UNKNOWN
-        if self._shown:
+        if self.shown:
             return found
         masked = " ".join(f"{part[0]}***" for part in found.name.replace(",", " ").split())
         return Patient(name=masked or "no name", patient_id=found.patient_id, accession_number=found.accession_number)

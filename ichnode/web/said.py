@@ -1,7 +1,7 @@
 """What models said about a series, from the findings of a job, as lines with unit and interval for people to read."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 _LINES: Mapping[str, tuple[str, str, str, int]] = {  # long and short label, unit, decimals
@@ -30,9 +30,10 @@ class Line:
     model: str = ""
 
 
-def lines(findings: Mapping[str, Any]) -> list[Line]:
-    """Everything that was said: the hematoma first, then each model's estimates."""
-    return [_hematoma(findings), *(line for _, line in _estimates(findings))]
+def lines(findings: Mapping[str, Any], *, masked: bool) -> list[Line]:
+    """Everything that was said: the hematoma first, then each model's estimates. Masked: not what it was told."""
+    said = [_hematoma(findings), *(line for _, line in _estimates(findings))]
+    return [replace(line, note=_without_told(line.note)) for line in said] if masked else said
 
 
 def at_a_glance(findings: Mapping[str, Any]) -> list[Line]:
@@ -57,6 +58,11 @@ def expansion_percent(findings: Mapping[str, Any] | None) -> float:
 
 
 _ABSTAINED = "not estimated"
+_TOLD = "told of the patient"  # age and the like, in the note of the expansion model
+
+
+def _without_told(note: str) -> str:
+    return "; ".join(part for part in note.split("; ") if not part.startswith(_TOLD))
 
 
 def _hematoma(findings: Mapping[str, Any]) -> Line:

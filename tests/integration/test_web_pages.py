@@ -36,7 +36,14 @@ FINDINGS = {
         {
             "model": {"name": "expansion", "version": "2"},
             "estimates": [
-                {"name": "expansion_probability", "value": 41.0, "low": 20.0, "high": 60.0, "category": "high risk"},
+                {
+                    "name": "expansion_probability",
+                    "value": 41.0,
+                    "low": 20.0,
+                    "high": 60.0,
+                    "category": "high risk",
+                    "note": "growth of 6 mL; told of the patient: age 72",
+                },
                 {
                     "name": "death_probability",
                     "value": None,
@@ -147,8 +154,8 @@ def test_the_work_list_tells_of_arrival_evidence_decision_findings_and_delivery(
     web.analyse()
     said = text_of(web.get("/"))
     for expected in (
-        "CT D*** J***",
-        "HEAD WITHOUT CONTRAST complete: gapless geometry",
+        "CT D*** J*** HEAD WITHOUT CONTRAST delivering",
+        "complete: gapless geometry",
         "delivering",
         "2 BRAIN · chosen · rule head",
         "30.2 mL (28.0 to 33.0 mL) left IPH",
@@ -163,8 +170,9 @@ def test_the_work_list_tells_of_arrival_evidence_decision_findings_and_delivery(
 def test_patients_are_masked_unless_the_configuration_shows_them(start):
     web = start()
     uid = web.receive(PatientName="DOE^JOHN", PatientID="4711", PatientBirthDate="19540302")
+    web.analyse()
     for path in ("/", f"/studies/{uid}", f"/rules?study={uid}"):
-        assert not re.search("DOE|JOHN|4711|1954", web.get(path).text)
+        assert not re.search("DOE|JOHN|4711|1954|age 72", web.get(path).text)
     web.stop()
     shown = start(patient="shown")
     for path in ("/", f"/studies/{uid}"):
@@ -210,7 +218,7 @@ def test_the_page_of_a_study_tells_everything_that_was_said(web):
     uid = web.receive()
     job_id = web.analyse()
     said = text_of(web.get(f"/studies/{uid}"))
-    assert "Expansion within 24 h 41 % 20 to 60 % high risk expansion 2" in said
+    assert "Expansion within 24 h 41 % 20 to 60 % high risk; growth of 6 mL expansion 2" in said
     assert "Death within 30 days not estimated unlike those it knows" in said
     assert "models trained on simulated patients" in said
     assert f'href="/studies/{uid}/jobs/{job_id}"' in web.get("/").text
