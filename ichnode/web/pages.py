@@ -39,18 +39,27 @@ class Pages:
         self._environment.globals.update(
             ae_title=parts.ae_title, version=parts.version, static=lambda name: f"/static/{name}?{_sha256(name)}"
         )
-        self._environment.filters.update(clock=clock, ago=ago, number=number, words=words, short_uid=short_uid)
+        self._environment.filters.update(
+            clock=clock, ago=ago, number=number, seconds=seconds, words=words, short_uid=short_uid
+        )
 
     def html(self, request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
         """The filled-in template; `path` and `reader` are there for every one."""
         context |= {"path": request.url.path, "reader": getattr(request.state, "reader", "")}
         return HTMLResponse(self._environment.get_template(template).render(context), status)
 
+    def said(self, request: Request, said: str, *, ok: bool, back: str) -> Response:
+        """What became of an action: a line for the page that asked by htmx, which then looks again, else a page."""
+        fragment = "said.html" if request.headers.get("hx-request") else "message.html"
+        answer = self.html(request, fragment, status=200 if ok else 409, said=said, ok=ok, back=back)
+        answer.headers["HX-Trigger"] = "changed"
+        return answer
+
     def not_found(self, request: Request, _: Exception) -> Response:
         """What browsers see of a page that is not there; programs get a word."""
         if "text/html" not in request.headers.get("accept", ""):
             return PlainTextResponse("not found", 404)
-        return self.html(request, "message.html", status=404, said="There is no such page, study or job.")
+        return self.html(request, "message.html", status=404, said="There is no such page, study or job.", back="/")
 
 
 async def form(request: Request) -> dict[str, str]:
@@ -107,6 +116,17 @@ def number(value: float | None, digits: int = 1) -> str:
     ('12.3', '–')
     """
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def seconds(value: float) -> str:
+    """A duration: tenths below ten seconds, minutes from two on.
+
+    >>> seconds(2.34), seconds(14.2), seconds(331.9)
+    ('2.3 s', '14 s', '5 min 31 s')
+    """
+    if value >= 120:
+        return f"{int(value) // 60} min {int(value) % 60} s"
+    return f"{value:.{1 if value < 10 else 0}f} s"
 
 
 def words(name: str) -> str:
