@@ -17,7 +17,7 @@ from rich.table import Table
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from ichnode import __version__, cli_look, faults, logs, service
+from ichnode import __version__, cli_judgements, cli_look, faults, logs, service
 from ichnode.config import Settings, example, load_settings
 from ichnode.domain.audit import AuditEvent, pseudonym
 from ichnode.domain.job import JobState
@@ -51,6 +51,7 @@ app.add_typer(destinations_app, name="destinations")
 app.add_typer(models_app, name="models")
 app.add_typer(db_app, name="db")
 app.add_typer(audit_app, name="audit")
+app.add_typer(cli_judgements.app, name="judgements")
 
 
 @app.callback(invoke_without_command=True)

@@ -161,6 +161,11 @@ class DicomDestination(_Destination):
 
     _check_ae_title = field_validator("ae_title")(_ae_title)
 
+    @property
+    def where(self) -> str:
+        """As people write it."""
+        return f"{self.ae_title}@{self.host}:{self.port}{' by TLS' if self.tls else ''}"
+
 
 class WebDestination(_Destination):
     """Where results go by STOW-RS. Credentials are only sent over TLS, or to this machine itself."""
@@ -171,6 +176,11 @@ class WebDestination(_Destination):
     username: str | None = None
     password_file: Path | None = None
     ca: Path | None = None
+
+    @property
+    def where(self) -> str:
+        """As people write it."""
+        return self.url
 
     @field_validator("url")
     @classmethod
@@ -233,6 +243,7 @@ class RuleSettings(_Section):
     send_to: tuple[str, ...] | None = None  # None: every destination
     priority: Literal["stat", "routine"] = "routine"
     report_ignored: bool = False
+    withdraw_rejected: bool = False
     prefer_thickness_mm: Annotated[float, Field(gt=0)] = 5.0
 
     @field_validator("match")
@@ -273,7 +284,7 @@ class Database(_Section):
 
 
 class Web(_Section):
-    """The HTTP endpoint: metrics, health, jobs."""
+    """The HTTP endpoint: pages, metrics, health, jobs."""
 
     host: str = "127.0.0.1"
     port: Port = 8042
@@ -282,6 +293,7 @@ class Web(_Section):
     password_file: Path | None = None
     tls: bool = False  # with the files of [tls]
     behind_proxy: bool = False  # somebody else speaks TLS with the readers
+    patient: Literal["masked", "shown"] = "masked"  # whether pages name patients
 
     @model_validator(mode="after")
     def _check_readers(self) -> "Web":
@@ -333,6 +345,7 @@ class Results(_Section):
     expansion_saliency_series_number: int = 9109
     prognosis_saliency_series_number: int = 9110
     volume_survival_saliency_series_number: int = 9111
+    rejection_note_series_number: int = 9112
     followup_sop: Literal["sc", "ct"] = "sc"
     report_sop: Literal["comprehensive_3d", "comprehensive", "enhanced"] = "comprehensive_3d"
     device_serial_number: str = "ichnode-1"
@@ -456,6 +469,15 @@ class Settings(_Section):
         return problems
 
     @property
+    def certificate_files(self) -> dict[str, Path]:
+        """Every file with certificates that is used, by its key."""
+        files = {"tls.certificate": self.tls.certificate, "tls.trusted": self.tls.trusted}
+        if self.audit.host:
+            files |= {"audit.cert_file": self.audit.cert_file, "audit.ca_file": self.audit.ca_file}
+        files |= {f"{d.name}.ca": d.ca for d in self.destinations if isinstance(d, WebDestination)}
+        return {key: file for key, file in files.items() if file is not None}
+
+    @property
     def sha256(self) -> str:
         """Hash of the whole configuration, for the audit trail."""
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
@@ -463,7 +485,8 @@ class Settings(_Section):
     @property
     def results_sha256(self) -> str:
         """Hash of what shapes result objects; part of their UIDs, so that other settings give other objects."""
-        shaping = {"results": self.results.model_dump(), "bundles": self.pipeline_bundles}
+        results = self.results.model_dump(exclude={"rejection_note_series_number"})  # which comes after them
+        shaping = {"results": results, "bundles": self.pipeline_bundles}
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
 

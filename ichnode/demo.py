@@ -8,12 +8,12 @@ from typing import Any
 from ichnode.dicom.statuses import Verdict
 from ichnode.domain.job import JobState
 from ichnode.rehearsal import rehearse
-from ichnode.results.provenance import SERIES_DESCRIPTIONS, Role
+from ichnode.results.provenance import OF_AN_ANALYSIS, SERIES_DESCRIPTIONS, Role
 from ichnode.simulated_patient import simulated_patient
 
 TOLERANCE = 0.15  # of the volume found in the simulated patient
-_NOT_RUN = (Role.FOLLOWUP_SALIENCY,)
-_EXPECTED = {SERIES_DESCRIPTIONS[role] for role in Role if role not in _NOT_RUN}
+_NOT_RUN = {Role.FOLLOWUP_SALIENCY}
+_EXPECTED = {SERIES_DESCRIPTIONS[role] for role in OF_AN_ANALYSIS - _NOT_RUN}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

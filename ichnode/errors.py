@@ -11,6 +11,7 @@
     ├── DeliveryError(status, permanent) a destination did not take an instance
     ├── BackupError                      no verified copy of the database could be made
     ├── Undecided                        a transaction took too long to wait for; it may still be committed
+    ├── NothingToJudge                   a job has no results that a person could judge
     └── StaleClaim                       the job row is no longer in the state that this work started from
 
 Facts travel as attributes. The stage alone decides whether to retry or to fail.
@@ -91,3 +92,7 @@ class Undecided(IchnodeError):
 
 class StaleClaim(IchnodeError):
     """The job row is no longer in the state that this work started from; its result must not be used."""
+
+
+class NothingToJudge(IchnodeError):
+    """A job has no results that a person could judge; the message says why, in words for that person."""

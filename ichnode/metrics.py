@@ -4,7 +4,7 @@ import platform
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ichnode import __version__
@@ -24,8 +24,9 @@ class Metrics:
         sources: Collection[str],
         count_jobs: Callable[[], Mapping[JobState, int]],
         refused_classes: Callable[[], Sequence[tuple[str, str]]] = tuple,
+        count_judgements: Callable[[], Mapping[tuple[str, str], int]] = dict,
     ) -> None:
-        """`refused_classes`: destination and SOP Class UID."""
+        """`refused_classes`: destination and SOP Class UID; `count_judgements`: by bundle with version, and verdict."""
         self.registry = CollectorRegistry()
         self._sources = frozenset(sources)
         self._instances_received = Counter(
@@ -103,6 +104,7 @@ class Metrics:
         build.info({"version": __version__, "python": platform.python_version()})
         self.register("ichnode_jobs", "Jobs by state", "state", count_jobs)
         self.registry.register(_RefusedClasses(refused_classes))
+        self.registry.register(_Judgements(count_judgements))
 
     def instance_received(self, source: str) -> None:
         """Count an instance; calling AE titles that no [[sources]] names share one label."""
@@ -162,3 +164,24 @@ class _RefusedClasses(Collector):
     def _family(self) -> GaugeMetricFamily:
         name, text = "ichnode_sop_class_refused", "SOP classes that a destination refuses; the summary page stands in"
         return GaugeMetricFamily(name, text, labels=["destination", "sop_class_uid"])
+
+
+class _Judgements(Collector):
+    """What people said of results, counted by the ledger, which knows it after a restart, too."""
+
+    def __init__(self, count: Callable[[], Mapping[tuple[str, str], int]]) -> None:
+        self._count = count
+
+    def describe(self) -> Iterable[Metric]:
+        """Without reading the ledger."""
+        return [self._family()]
+
+    def collect(self) -> Iterable[Metric]:
+        family = self._family()
+        for (bundle, verdict), count in self._count().items():
+            family.add_metric([bundle, verdict], count)
+        yield family
+
+    def _family(self) -> CounterMetricFamily:
+        text = "Judgements of results by people, by name and version of the bundle"
+        return CounterMetricFamily("ichnode_judgements", text, labels=["bundle", "verdict"])

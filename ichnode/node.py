@@ -22,15 +22,16 @@ from ichnode import __version__
 from ichnode.config import DicomDestination, Role, Settings, WebDestination
 from ichnode.dicom.admission import LOOPBACK_ONLY, AdmittedSource, Rejection, TurnedAway
 from ichnode.dicom.commitment import request_commitment
+from ichnode.dicom.echo import echo
 from ichnode.dicom.scp import StorageSCP
 from ichnode.dicom.scu import Peer, send
 from ichnode.dicom.statuses import DimseStatus, Verdict
-from ichnode.dicom.stow import StowService, store
+from ichnode.dicom.stow import StowService, ask, store
 from ichnode.dicom.syslog import Collector
 from ichnode.dicom.tls import TlsFiles, client_context, expires_at, server_context, web_server_context
 from ichnode.domain.audit import AuditEvent
 from ichnode.domain.job import ON_THE_WAY
-from ichnode.errors import ConfigError
+from ichnode.errors import ConfigError, DeliveryError
 from ichnode.inference.worker import Worker
 from ichnode.metrics import Metrics
 from ichnode.results.provenance import ResultProfile
@@ -38,6 +39,7 @@ from ichnode.results.provenance import Role as ResultRole
 from ichnode.stages.analyse import AnalyseStage
 from ichnode.stages.analyser import AnalyserSettings, Analysis, AnalysisRequest
 from ichnode.stages.assemble import AssembleStage
+from ichnode.stages.by_hand import ByHand
 from ichnode.stages.commit import CommitmentReports, CommitStage
 from ichnode.stages.deliver import DeliverStage, RetryPolicy, Send
 from ichnode.stages.fallback import Fallback
@@ -45,22 +47,29 @@ from ichnode.stages.loop import Loop
 from ichnode.stages.purge import PurgeStage, RetentionPolicy
 from ichnode.stages.receive import ReceiveStage
 from ichnode.stages.report_audit import AuditStage
+from ichnode.stages.withdraw import WithdrawStage
 from ichnode.storage.audit import AuditTrail
 from ichnode.storage.commitments import Commitments
 from ichnode.storage.dialect import database_file, is_shared
 from ichnode.storage.files import FileStore
 from ichnode.storage.history import History
 from ichnode.storage.intake import Intake
+from ichnode.storage.judgements import Judgements
 from ichnode.storage.ledger import Ledger
 from ichnode.storage.nodes import BEAT_S, Nodes
 from ichnode.storage.outbox import Outbox
+from ichnode.storage.overview import Overview
 from ichnode.storage.refused_classes import RefusedClasses
 from ichnode.storage.retention import Retention
 from ichnode.storage.schema import open_engine
 from ichnode.storage.soundness import LedgerDamaged, Soundness, look_for_damage
+from ichnode.storage.studies import Studies
+from ichnode.storage.withdrawals import Withdrawals
 from ichnode.storage.work_queue import Offer, Turns
+from ichnode.storage.worklist import WorkList
 from ichnode.web.app import create_app
 from ichnode.web.guard import Credentials
+from ichnode.web.parts import WebParts
 from ichnode.web.server import WebServer
 
 log = logging.getLogger(__name__)
@@ -104,13 +113,14 @@ class Node:
         )
         self.history = History(self._engine)
         self.intake, self.outbox = Intake(self._engine, node=self._name), Outbox(self._engine, node=self._name)
-        self.refused_classes = RefusedClasses(self._engine)
+        self.refused_classes, self.judgements = RefusedClasses(self._engine), Judgements(self._engine)
         self.metrics = Metrics(
             sources=[source.ae_title for source in settings.sources],
             count_jobs=lambda: _read(self.history.count_by_state, {}),
             refused_classes=lambda: [
                 (refused.destination, refused.sop_class_uid) for refused in _read(self.refused_classes.all, ())
             ],
+            count_judgements=lambda: _read(self.judgements.count, {}),
         )
         self._worker: Worker[AnalysisRequest, Analysis] = Worker(
             analyser_settings(settings),
@@ -136,6 +146,7 @@ class Node:
         self._committing = [self._commit_loop(destination) for destination in commits]
         self._analysing = self._analyse_turns()
         self._assembling = self._assemble_loop()
+        self._withdrawing = self._withdraw_loop()
         self._purging = self._purge_stage()
         self._purge_loop = self._one_for_all("purge", self._purging.turn, idle_s=PURGE_POLL_S)
         self.auditing = self._audit_stage()
@@ -144,24 +155,52 @@ class Node:
         self._scp = self._storage_scp() if "receive" in self._roles else None
         self._measure()
         self._web = WebServer(
-            create_app(
-                history=self.history,
-                outbox=self.outbox,
-                intake=self.intake,
-                refused_classes=self.refused_classes,
-                destinations=[destination.name for destination in settings.destinations],
-                metrics=self.metrics,
-                readiness=self.readiness,
-                credentials=Credentials.read(
-                    token_file=settings.web.token_file,
-                    username=settings.web.username,
-                    password_file=settings.web.password_file,
-                ),
-                tls=settings.web.tls,
-            ),
+            create_app(self._web_parts()),
             host=settings.web.host,
             port=settings.web.port,
             tls=web_server_context(self._tls) if self._tls and settings.web.tls else None,
+        )
+
+    def _web_parts(self) -> WebParts:
+        """What the pages show, and what they may ask for."""
+        settings, web = self._settings, self._settings.web
+        by_hand = ByHand(
+            studies=Studies(self._engine),
+            intake=self.intake,
+            history=self.history,
+            rules=settings.decision_rules,
+            results_sha256=settings.results_sha256,
+        )
+        return WebParts(
+            ae_title=settings.node.ae_title,
+            version=__version__,
+            history=self.history,
+            ledger=self.ledger,
+            outbox=self.outbox,
+            intake=self.intake,
+            refused_classes=self.refused_classes,
+            judgements=self.judgements,
+            work_list=WorkList(self._engine),
+            overview=Overview(self._engine),
+            store=self._store,
+            destinations={destination.name: destination.where for destination in settings.destinations},
+            sources=[source.ae_title for source in settings.sources],
+            rules=settings.decision_rules,
+            metrics=self.metrics,
+            device=settings.inference.device,
+            readiness=self.readiness,
+            trace=by_hand.trace,
+            plan=by_hand.plan,
+            call=partial(call_destination, settings),
+            certificates=partial(expiry_of_certificates, settings),
+            clock=self._clock,
+            wake=self._wake_up,
+            stopping=self._stop.is_set,
+            patients_shown=web.patient == "shown",
+            credentials=Credentials.read(
+                token_file=web.token_file, username=web.username, password_file=web.password_file
+            ),
+            tls=web.tls,
         )
 
     @property
@@ -271,6 +310,7 @@ class Node:
             *([self._beating] if self._nodes else []),
             *self._delivering,
             *self._committing,
+            self._withdrawing,
             self._analysing,
             *([self._assembling] if "receive" in self._roles else []),
             self._purge_loop,
@@ -362,6 +402,11 @@ class Node:
             reason=rejection.reason,
         )
 
+    def _wake_up(self) -> None:
+        """A person changed what there is to do."""
+        self._analysing.wake()
+        self._wake_delivering()
+
     def _wake_delivering(self) -> None:
         for loop in self._delivering:
             loop.wake()
@@ -413,6 +458,16 @@ class Node:
             clock=self._clock,
         )
         return self._one_for_all(f"commit {destination.name}", stage.turn, idle_s=POLL_S, role="deliver")
+
+    def _withdraw_loop(self) -> Loop:
+        stage = WithdrawStage(
+            withdrawals=Withdrawals(self._engine),
+            store=self._result_store,
+            profile=result_profile(self._settings),
+            clock=self._clock,
+            wake=self._wake_delivering,
+        )
+        return self._one_for_all("withdraw", stage.turn, idle_s=POLL_S, role="deliver")
 
     def _send(self, destination: DicomDestination | WebDestination) -> Send:
         if isinstance(destination, DicomDestination):
@@ -535,19 +590,25 @@ def _commits(destination: DicomDestination | WebDestination) -> TypeGuard[DicomD
 
 def analyser_settings(settings: Settings) -> AnalyserSettings:
     """What the analysing process is built from."""
-    inference, results = settings.inference, settings.results
+    inference = settings.inference
     return AnalyserSettings(
         bundles=settings.pipeline_bundles,
         bundles_dir=inference.bundles_dir,
         device=inference.device,
         clinical=settings.clinical.file,
-        profile=ResultProfile(
-            objects=frozenset(results.write),
-            series_numbers={role.value: getattr(results, f"{role.value}_series_number") for role in ResultRole},
-            followup_sop=results.followup_sop,
-            sr_class=results.report_sop,
-            device_serial_number=results.device_serial_number,
-        ),
+        profile=result_profile(settings),
+    )
+
+
+def result_profile(settings: Settings) -> ResultProfile:
+    """Which objects are written, and how."""
+    results = settings.results
+    return ResultProfile(
+        objects=frozenset(results.write),
+        series_numbers={role.value: getattr(results, f"{role.value}_series_number") for role in ResultRole},
+        followup_sop=results.followup_sop,
+        sr_class=results.report_sop,
+        device_serial_number=results.device_serial_number,
     )
 
 
@@ -564,6 +625,35 @@ def dicom_peer(settings: Settings, destination: DicomDestination) -> Peer:
         response_timeout_s=destination.response_timeout_s,
         tls=tls,
     )
+
+
+def call_destination(settings: Settings, name: str) -> str:
+    """What a destination answers to C-ECHO, or a DICOMweb service to OPTIONS.
+
+    Raises DeliveryError where it does not, and ConfigError when the files of [tls] cannot be used.
+    """
+    destination = next(destination for destination in settings.destinations if destination.name == name)
+    if isinstance(destination, WebDestination):
+        code, _ = ask(stow_service(destination))
+        if code in (401, 403) or code >= 500:
+            raise DeliveryError(code, f"OPTIONS was answered {code}", permanent=False)
+        return f"OPTIONS was answered {code}"
+    answer = echo(dicom_peer(settings, destination), (), calling_ae_title=settings.node.ae_title)
+    if answer.status != DimseStatus.SUCCESS:
+        said = "C-ECHO is not accepted" if answer.status is None else f"C-ECHO was answered 0x{answer.status:04X}"
+        raise DeliveryError(answer.status, said, permanent=False)
+    return f"C-ECHO 0x0000 in {answer.seconds * 1000:.0f} ms"
+
+
+def expiry_of_certificates(settings: Settings) -> Mapping[str, tuple[Path, float | None]]:
+    """Every file with certificates, by its key, and when the first in it expires; None where it cannot be read."""
+    found: dict[str, tuple[Path, float | None]] = {}
+    for key, file in settings.certificate_files.items():
+        try:
+            found[key] = file, expires_at(file)
+        except ConfigError:
+            found[key] = file, None
+    return found
 
 
 def stow_service(destination: WebDestination) -> StowService:

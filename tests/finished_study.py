@@ -63,19 +63,19 @@ class Clinic:
             at=self.now,
         )
 
-    def analyse(self):
+    def analyse(self, *, findings=None, content=b"result"):
         """The next job, its one result written and in the outbox."""
         job = self.ledger.claim(at=self.now)
-        file = self.results.keep([b"result"])
+        file = self.results.keep([content])
         result = ResultFile(
             role="summary_page",
             sop_instance_uid=f"2.{job.id}",
             sop_class_uid="3",
             series_instance_uid="4",
             file=str(file),
-            size_bytes=6,
+            size_bytes=len(content),
         )
-        self.ledger.finish_analysis(job, [result], findings=None, seconds={}, at=self.now)
+        self.ledger.finish_analysis(job, [result], findings=findings, seconds={}, at=self.now)
         return self.history.job(job.id)
 
     def deliver(self):

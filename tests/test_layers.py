@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 EVERYWHERE = {"errors"}
 PARTS = {"dicom", "storage", "inference", "results", "imaging"}
-COMMANDS = {"terminal", "cli_look"}
+COMMANDS = {"terminal", "cli_look", "cli_judgements"}
 MAY_IMPORT = {
     "domain": {"domain"},
     "imaging": {"imaging", "domain"},
@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "simulated_patient": {"phantom"},
     "node": {"config", "metrics", "stages", "web", "domain", "__init__", *PARTS},
     "terminal": {"config", "storage"},
-    "doctor": {"doctor", "config", "node", "stages", "web", *PARTS},
+    "doctor": {"doctor", "config", "node", "stages", "web", "domain", *PARTS},
     "conformance": {"config", "dicom", "results", "domain", "__init__"},
     "status": {"config", "web", "storage", "inference", "__init__"},
     "rehearsal": {"config", "node", "phantom", "domain", "dicom", "storage"},
@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "selftest": {"config", "rehearsal", "simulated_patient", "phantom", "doctor", "stages", "domain", *PARTS},
     "cli": {"config", "faults", "logs", "service", "node", "demo", "stages", "web", "domain", "__init__", *PARTS}
     | COMMANDS,
+    "cli_judgements": {"terminal", "storage", "domain"},
     "cli_look": {"config", "conformance", "doctor", "selftest", "status", "terminal", "stages", "storage"},
     "__init__": set(),
     "__main__": {"cli"},

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
-from pydicom.uid import UID, SecondaryCaptureImageStorage
+from pydicom.uid import UID, KeyObjectSelectionDocumentStorage, SecondaryCaptureImageStorage
 from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr-defined]
 
 from ichnode.config import DicomDestination, Settings, WebDestination
@@ -17,6 +17,7 @@ from ichnode.dicom.syslog import reach
 from ichnode.dicom.tls import client_context
 from ichnode.doctor.certificates import of_time
 from ichnode.doctor.check import Check, failure, ok, warning
+from ichnode.domain.judgement import NOTE_ROLE
 from ichnode.errors import ConfigError, DeliveryError
 from ichnode.node import admitted_sources, audit_collector, dicom_peer, stow_service, tls_files
 from ichnode.results.sop_classes import sop_classes_of
@@ -61,10 +62,9 @@ def check_web_port(settings: Settings) -> Check:
 def check_dicom_destination(settings: Settings, destination: DicomDestination, *, now: float) -> Iterator[Check]:
     """C-ECHO, and which of the result SOP classes it accepts."""
     name = f"destination {destination.name}"
-    wanted = sop_classes_of(
-        settings.results.write, report_sop=settings.results.report_sop, followup_sop=settings.results.followup_sop
-    )
-    where = f"{destination.ae_title}@{destination.host}:{destination.port}{' by TLS' if destination.tls else ''}"
+    roles = [*settings.results.write, *([NOTE_ROLE] if any(r.withdraw_rejected for r in settings.rules) else [])]
+    wanted = sop_classes_of(roles, report_sop=settings.results.report_sop, followup_sop=settings.results.followup_sop)
+    where = destination.where
     asked = {*wanted, str(StorageCommitmentPushModel)} if destination.commitment else set(wanted)
     try:
         peer = dicom_peer(settings, destination)
@@ -77,6 +77,10 @@ def check_dicom_destination(settings: Settings, destination: DicomDestination, *
         return
     said = f"{where}: {_echoed(answer)}, accepts {_names(answer.accepted)}"
     lacking = [uid for uid in wanted if uid not in answer.accepted]
+    if KeyObjectSelectionDocumentStorage in lacking:
+        lacking.remove(KeyObjectSelectionDocumentStorage)
+        fix = "allow ICHNODE to store Key Object Selections there, or set withdraw_rejected = false"
+        yield warning(f"rejection notes for {destination.name}", "it refuses them: nothing is withdrawn there", fix)
     if destination.commitment and StorageCommitmentPushModel not in answer.accepted:
         fix = "allow Storage Commitment Push Model there, or set commitment = false"
         yield failure(name, f"{said}; refuses storage commitment, so nothing is ever delivered", fix)

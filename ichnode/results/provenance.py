@@ -18,6 +18,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 import ichnode
 from ichnode.domain.findings import ModelIdentity
 from ichnode.domain.identity import IMPLEMENTATION_CLASS_UID, derived_uid
+from ichnode.domain.judgement import NOTE_ROLE
 from ichnode.results.concepts import ACQUISITION_EQUIPMENT, PROCESSING_EQUIPMENT, code_item
 
 MANUFACTURER = "ichnode"
@@ -47,8 +48,10 @@ class Role(StrEnum):
     EXPANSION_SALIENCY = "expansion_saliency"
     PROGNOSIS_SALIENCY = "prognosis_saliency"
     VOLUME_SURVIVAL_SALIENCY = "volume_survival_saliency"
+    REJECTION_NOTE = NOTE_ROLE
 
 
+OF_AN_ANALYSIS = frozenset(Role) - {Role.REJECTION_NOTE}  # which comes later, if a person rejects the others
 SERIES_DESCRIPTIONS: Mapping[Role, str] = {
     Role.SEGMENTATION: "AI RESEARCH: Hematoma segmentation",
     Role.PREDICTED_SEGMENTATION: "AI RESEARCH: Predicted 24h hematoma segmentation",
@@ -61,6 +64,7 @@ SERIES_DESCRIPTIONS: Mapping[Role, str] = {
     Role.EXPANSION_SALIENCY: "AI RESEARCH: What speaks for expansion",
     Role.PROGNOSIS_SALIENCY: "AI RESEARCH: What speaks for a poor outcome",
     Role.VOLUME_SURVIVAL_SALIENCY: "AI RESEARCH: What speaks for the volume",
+    Role.REJECTION_NOTE: "AI RESEARCH: Results are rejected",
 }
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from pydicom.uid import SecondaryCaptureImageStorage, SegmentationStorage
+from pydicom.uid import KeyObjectSelectionDocumentStorage, SecondaryCaptureImageStorage, SegmentationStorage
 
 from ichnode.results.predicted_series import FOLLOWUP_SOP_CLASSES
 from ichnode.results.provenance import Role
@@ -20,6 +20,8 @@ def sop_classes_of(roles: Collection[str], *, report_sop: str, followup_sop: str
             return str(SegmentationStorage)
         if role in _REPORTS:
             return str(SOP_CLASSES[report_sop])
+        if role is Role.REJECTION_NOTE:
+            return str(KeyObjectSelectionDocumentStorage)
         return str(
             FOLLOWUP_SOP_CLASSES[followup_sop] if role is Role.PREDICTED_SERIES else SecondaryCaptureImageStorage
         )

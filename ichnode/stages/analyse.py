@@ -17,7 +17,7 @@ from ichnode.faults import point
 from ichnode.inference.worker import Worker
 from ichnode.metrics import Metrics
 from ichnode.results.provenance import PredecessorReport, Role, RunContext
-from ichnode.stages.analyser import Analysis, AnalysisRequest
+from ichnode.stages.analyser import Analysis, AnalysisRequest, ComposedObject
 from ichnode.storage.files import FileStore
 from ichnode.storage.history import History, ResultFile
 from ichnode.storage.intake import Intake
@@ -137,17 +137,7 @@ class AnalyseStage:
         state: JobState | None = None
         try:
             for composed in analysis.objects:
-                file = self._store.keep([composed.encoded])
-                files.append(
-                    ResultFile(
-                        role=composed.role,
-                        sop_instance_uid=composed.sop_instance_uid,
-                        sop_class_uid=composed.sop_class_uid,
-                        series_instance_uid=composed.series_instance_uid,
-                        file=str(file),
-                        size_bytes=len(composed.encoded),
-                    )
-                )
+                files.append(keep_composed(composed, self._store))
                 point("result_kept", job.study_instance_uid)
             state = self._ledger.finish_analysis(
                 job,
@@ -174,3 +164,16 @@ class AnalyseStage:
         log.error("attempt_failed", extra={"job_id": job.id, "reason": reason, "state": state})
         if state is JobState.FAILED:
             self._metrics.series_decisions.labels("fail", reason).inc()
+
+
+def keep_composed(composed: ComposedObject, store: FileStore) -> ResultFile:
+    """The result on the disk. Raises OSError."""
+    file = store.keep([composed.encoded])
+    return ResultFile(
+        role=composed.role,
+        sop_instance_uid=composed.sop_instance_uid,
+        sop_class_uid=composed.sop_class_uid,
+        series_instance_uid=composed.series_instance_uid,
+        file=str(file),
+        size_bytes=len(composed.encoded),
+    )

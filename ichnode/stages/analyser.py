@@ -5,12 +5,13 @@ Only the child loads torch and the networks: the node that receives stays small,
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from ichnode.domain.reasons import Reason
 from ichnode.domain.study import Series
-from ichnode.results.provenance import ResultProfile, RunContext
+from ichnode.results.provenance import Result, ResultProfile, RunContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,19 @@ class ComposedObject:
     sop_instance_uid: str
     series_instance_uid: str
     encoded: bytes
+
+    @classmethod
+    def of(cls, result: Result) -> "ComposedObject":
+        """The result, encoded."""
+        buffer = BytesIO()
+        result.dataset.save_as(buffer, enforce_file_format=True)
+        return cls(
+            role=result.role,
+            sop_class_uid=str(result.dataset.SOPClassUID),
+            sop_instance_uid=str(result.dataset.SOPInstanceUID),
+            series_instance_uid=str(result.dataset.SeriesInstanceUID),
+            encoded=buffer.getvalue(),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from io import BytesIO
 from textwrap import shorten
 from typing import Any
 
@@ -29,7 +28,7 @@ from ichnode.inference.prognosis import PrognosisPredictor
 from ichnode.inference.quantify import quantify
 from ichnode.inference.volume_survival import VolumeSurvivalPredictor
 from ichnode.results.compose import compose_not_analysed, compose_results
-from ichnode.results.provenance import Result, ResultProfile
+from ichnode.results.provenance import ResultProfile
 from ichnode.stages.analyser import AnalyserSettings, Analysis, AnalysisRequest, ComposedObject
 from ichnode.stages.clinical import ClinicalTable
 
@@ -104,7 +103,7 @@ def analyse(
         profile=profile,
         context=replace(request.context, told=told),
     )
-    objects = tuple(map(_encoded, results))
+    objects = tuple(map(ComposedObject.of, results))
     clock.step("compose")
     return Analysis(
         objects=objects,
@@ -173,7 +172,7 @@ def _report_of(
         profile=profile,
         context=request.context,
     )
-    encoded = _encoded(result)
+    encoded = ComposedObject.of(result)
     clock.step("compose")
     return Analysis(
         objects=(encoded,),
@@ -193,15 +192,3 @@ def _headers(series: Series, sop_instance_uids: tuple[str, ...]) -> tuple[Datase
 
 def _header(file: str) -> Dataset:
     return dcmread(file, force=True, stop_before_pixels=True)
-
-
-def _encoded(result: Result) -> ComposedObject:
-    buffer = BytesIO()
-    result.dataset.save_as(buffer, enforce_file_format=True)
-    return ComposedObject(
-        role=result.role,
-        sop_class_uid=str(result.dataset.SOPClassUID),
-        sop_instance_uid=str(result.dataset.SOPInstanceUID),
-        series_instance_uid=str(result.dataset.SeriesInstanceUID),
-        encoded=buffer.getvalue(),
-    )

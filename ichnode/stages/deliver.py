@@ -105,7 +105,7 @@ class DeliverStage:
         return True
 
     def _outcomes(self, offered: Sequence[Delivery]) -> Iterator[Outcome]:
-        """What became of each; nothing is sent that another node has claimed since. Raises StaleClaim then."""
+        """What became of each. Raises StaleClaim before what was cancelled, or claimed by another node, is sent."""
         outcomes = iter(self._send(as_outgoing(offered)))
         for delivery in offered:
             self._outbox.expect_claim(delivery)

@@ -12,13 +12,14 @@ from sqlalchemy import ColumnElement, Connection, Engine, and_, case, func, inse
 
 from ichnode.domain.audit import AuditEvent, AuditOutcome, pseudonym
 from ichnode.domain.job import MAX_ATTEMPTS, MAX_INTERRUPTIONS, ON_THE_WAY, TRANSITIONS, UNFINISHED, Job, JobState
+from ichnode.domain.judgement import NOTE_ROLE
 from ichnode.errors import StaleClaim
 from ichnode.faults import point
 from ichnode.storage.audit import append_audit
 from ichnode.storage.dialect import reading
 from ichnode.storage.history import ResultFile, read_job, read_purge
 from ichnode.storage.nodes import living_names
-from ichnode.storage.schema import deliveries, events, jobs, results, snapshots, studies
+from ichnode.storage.schema import deliveries, events, jobs, results, snapshots, studies, withdrawals
 from ichnode.storage.work_queue import Offer
 
 NODE, BY_HAND = "ichnode", "command line"  # who does it, in the audit trail
@@ -207,42 +208,77 @@ class Ledger:
             _expect_claim(db, job)
             move_job(db, job.id, JobState.READY, at=at, detail=detail, attempts=jobs.c.attempts - 1)
 
-    def retry(self, job_id: int, *, at: float) -> JobState | None:
+    def retry(self, job_id: int, *, at: float, who: str = BY_HAND) -> JobState | None:
         """Revive a failed, refused or dropped job; its new state, or None when there is nothing to retry.
 
-        There is nothing when what the job reads was purged, or a later job of its series took its place.
+        There is nothing when what the job reads was purged, or a later job of its series took its place. Of a job whose
+        results are withdrawn, the rejection note alone is sent again, and the state stays.
         """
         with self._engine.begin() as db:
             state = _state(db, job_id)
+            if state is not None and _is_withdrawn(db, job_id):
+                return state if _revive_note(db, job_id, state, at, who) else None
             if state is None or _is_purged(db, job_id) or _has_successor(db, job_id):
                 return None
             undelivered = deliveries.c.state.in_(["refused", "dead", "cancelled"])
             of_job = deliveries.c.job_id == job_id
             composed = db.execute(select(deliveries.c.id).where(of_job, undelivered | (deliveries.c.state == "sent")))
             if composed.first() and state in (JobState.FAILED, JobState.DROPPED):
-                revived = {"state": "pending", "attempts": 0, "next_attempt_at": at, "transaction_uid": None}
-                db.execute(update(deliveries).where(of_job, undelivered).values(revived))
+                db.execute(update(deliveries).where(of_job, undelivered).values(_anew(at)))
                 new = JobState.DELIVERING
             elif state in (JobState.FAILED, JobState.REFUSED, JobState.DROPPED):
                 new = JobState.READY
             else:
                 return None
             move_job(db, job_id, new, at=at, detail="retried by hand", outcome=None, attempts=0, interruptions=0)
-            append_audit(db, AuditEvent.JOB_REVIVED, who=BY_HAND, what={"job": job_id, "state": new.value}, at=at)
+            append_audit(db, AuditEvent.JOB_REVIVED, who=who, what={"job": job_id, "state": new.value}, at=at)
             return new
 
-    def drop(self, job_id: int, *, at: float) -> bool:
+    def drop(self, job_id: int, *, at: float, who: str = BY_HAND) -> bool:
         """End an unfinished job by hand; False when it is not there or finished."""
         with self._engine.begin() as db:
             if _state(db, job_id) not in UNFINISHED:
                 return False
             _cancel_deliveries(db, job_id)
-            move_job(db, job_id, JobState.DROPPED, at=at, detail="dropped by hand", who=BY_HAND)
+            move_job(db, job_id, JobState.DROPPED, at=at, detail="dropped by hand", who=who)
             return True
 
+    def raise_to_stat(self, job_id: int, *, at: float, who: str) -> bool:
+        """Put an unfinished job before all routine ones; False when it is not there, finished, or STAT already."""
+        routine = jobs.c.id == job_id, jobs.c.state.in_(UNFINISHED), jobs.c.priority_rank > _STAT
+        with self._engine.begin() as db:
+            raised = db.execute(update(jobs).where(*routine).values(priority="stat", priority_rank=_STAT))
+            if raised.rowcount != 1:
+                return False
+            append_audit(db, AuditEvent.JOB_RAISED, who=who, what={"job": job_id}, at=at)
+            return True
 
-def _open_job(db: Connection, study_instance_uid: str, snapshot_id: int, plan: PlannedJob, at: float) -> bool:
-    """A job for the plan; False when the newest job of the series has the same input."""
+    def run_again(self, job_id: int, plan: PlannedJob, *, at: float, who: str) -> int | None:
+        """A new job of the same series and snapshot, planned by a person; its id. It supersedes the old one.
+
+        None when there is nothing to run: what the job reads was purged, a later job of its series took its place, or
+        the plan is what was done already.
+        """
+        with self._engine.begin() as db:
+            query = select(jobs.c.study_instance_uid, jobs.c.snapshot_id).where(jobs.c.id == job_id)
+            old = db.execute(query).first()
+            if old is None or _is_purged(db, job_id) or _has_successor(db, job_id):
+                return None
+            why = f"run again by hand under rule {plan.rule}"
+            return _open_job(db, old.study_instance_uid, old.snapshot_id, plan, at, who=who, why=why)
+
+
+def _open_job(
+    db: Connection,
+    study_instance_uid: str,
+    snapshot_id: int,
+    plan: PlannedJob,
+    at: float,
+    *,
+    who: str = NODE,
+    why: str = "instances arrived after its snapshot",
+) -> int | None:
+    """A job for the plan; None when the newest job of the series has the same input. `why`: the old one ends."""
     newest = db.execute(
         select(jobs.c.id, jobs.c.state, jobs.c.input_sha256)
         .where(jobs.c.study_instance_uid == study_instance_uid, jobs.c.series_instance_uid == plan.series_instance_uid)
@@ -250,11 +286,11 @@ def _open_job(db: Connection, study_instance_uid: str, snapshot_id: int, plan: P
         .limit(1)
     ).first()
     if newest and newest.input_sha256 == plan.input_sha256:
-        return False
+        return None
     if newest and newest.state in UNFINISHED:
         _cancel_deliveries(db, newest.id)
-        move_job(db, newest.id, JobState.SUPERSEDED, at=at, detail="instances arrived after its snapshot")
-    job_id = db.execute(
+        move_job(db, newest.id, JobState.SUPERSEDED, at=at, detail=why, who=who)
+    job_id: int = db.execute(
         insert(jobs)
         .values(
             snapshot_id=snapshot_id,
@@ -284,8 +320,8 @@ def _open_job(db: Connection, study_instance_uid: str, snapshot_id: int, plan: P
     db.execute(insert(events).values(opened))
     names = {"study": pseudonym(study_instance_uid), "series": pseudonym(plan.series_instance_uid)}
     what = {"job": job_id, **names, "decision": plan.decision, "reason": str(plan.reason), "rule": plan.rule}
-    append_audit(db, AuditEvent.JOB_DECIDED, who=NODE, what=what, at=at)
-    return True
+    append_audit(db, AuditEvent.JOB_DECIDED, who=who, what=what, at=at)
+    return job_id
 
 
 def move_job(
@@ -320,6 +356,13 @@ def move_job(
         append_audit(db, AuditEvent.JOB_ENDED, who=who, what=what, at=at, outcome=outcome)
 
 
+def stop_delivering(db: Connection, job: Job, *, at: float, detail: str, who: str) -> None:
+    """Nothing more of the job is sent. One that is delivering would wait for ever, and is dropped."""
+    _cancel_deliveries(db, job.id)
+    if job.state is JobState.DELIVERING:
+        move_job(db, job.id, JobState.DROPPED, at=at, detail=detail, who=who)
+
+
 def _expect_claim(db: Connection, job: Job) -> None:
     """Whether the job is still with whoever claimed it as `job`."""
     row = db.execute(select(jobs.c.state, jobs.c.claim).where(jobs.c.id == job.id)).first()
@@ -327,6 +370,19 @@ def _expect_claim(db: Connection, job: Job) -> None:
         raise StaleClaim(f"job {job.id} is {row and row.state}, not {JobState.ANALYSING}")
     if row.claim != job.claim:
         raise StaleClaim(f"job {job.id} was claimed again since")
+
+
+def _anew(at: float) -> dict[str, Any]:
+    """The values of a delivery that begins again."""
+    return {"state": "pending", "attempts": 0, "next_attempt_at": at, "transaction_uid": None}
+
+
+def _revive_note(db: Connection, job_id: int, state: JobState, at: float, who: str) -> bool:
+    undelivered = deliveries.c.job_id == job_id, deliveries.c.state.in_(["refused", "dead", "cancelled"])
+    if db.execute(update(deliveries).where(*undelivered, _is_note(job_id)).values(_anew(at))).rowcount == 0:
+        return False
+    append_audit(db, AuditEvent.JOB_REVIVED, who=who, what={"job": job_id, "state": state.value}, at=at)
+    return True
 
 
 def _state(db: Connection, job_id: int) -> JobState | None:
@@ -379,6 +435,16 @@ def _add_result(db: Connection, job: Job, result: ResultFile, at: float) -> None
 
 
 def _cancel_deliveries(db: Connection, job_id: int) -> None:
-    """What is not sent yet; what is sent stays so, and may still be committed."""
+    """What is not sent yet; what is sent stays so, and may still be committed. A rejection note is sent anyhow."""
     waiting = deliveries.c.job_id == job_id, deliveries.c.state.in_(["pending", "dead"])
-    db.execute(update(deliveries).where(*waiting).values(state="cancelled"))
+    db.execute(update(deliveries).where(*waiting, ~_is_note(job_id)).values(state="cancelled"))
+
+
+def _is_note(job_id: int) -> ColumnElement[bool]:
+    """Whether a delivery of the job is that of a rejection note."""
+    notes = select(results.c.id).where(results.c.job_id == job_id, results.c.role == NOTE_ROLE)
+    return deliveries.c.result_id.in_(notes)
+
+
+def _is_withdrawn(db: Connection, job_id: int) -> bool:
+    return db.execute(select(withdrawals.c.job_id).where(withdrawals.c.job_id == job_id)).first() is not None

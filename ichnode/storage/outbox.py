@@ -14,13 +14,14 @@ from sqlalchemy import ColumnElement, Connection, Engine, func, or_, select, upd
 
 from ichnode.domain.audit import AuditEvent, AuditOutcome, pseudonym
 from ichnode.domain.job import JobState
+from ichnode.domain.judgement import NOTE_ROLE
 from ichnode.errors import StaleClaim
 from ichnode.faults import point
 from ichnode.storage.audit import append_audit
 from ichnode.storage.dialect import reading
 from ichnode.storage.ledger import NODE, move_job
 from ichnode.storage.nodes import living_names
-from ichnode.storage.schema import deliveries, jobs, results
+from ichnode.storage.schema import deliveries, jobs, results, withdrawals
 from ichnode.storage.work_queue import Offer
 
 OPEN = ("pending", "sent")
@@ -98,11 +99,12 @@ class Outbox:
             return [Offer(job_id=id_, lock=f"{study} {destination}", rank=rank) for id_, study, rank in rows]
 
     def expect_claim(self, delivery: Delivery) -> None:
-        """Raises StaleClaim when another node has claimed it since: this one was frozen, and taken for dead."""
-        if self._node is None:
-            return
+        """Raises StaleClaim when it was cancelled, or another node claimed it since: this one was taken for dead."""
         with reading(self._engine) as db:
             _expect_claim(db, delivery)
+            state = db.execute(select(deliveries.c.state).where(deliveries.c.id == delivery.id)).scalar_one()
+            if state == "cancelled":
+                raise StaleClaim(f"delivery {delivery.id} was cancelled since")
 
     def _due(self, destination: str, at: float, longest_wait_s: float) -> Iterator[ColumnElement[bool]]:
         yield deliveries.c.destination == destination
@@ -118,8 +120,10 @@ class Outbox:
 
     def sent(self, delivery: Delivery, *, status: int | None, at: float) -> None:
         """C-STORE took it; whether the destination keeps it is to be asked now."""
+        values = {"state": "sent", "status": status, "error": None, "next_attempt_at": at, "transaction_uid": None}
         with self._engine.begin() as db:
-            _update(db, delivery, state="sent", status=status, error=None, next_attempt_at=at, transaction_uid=None)
+            if _update(db, delivery, "cancelled", **values):
+                _is_taken(db, delivery)
 
     def delivered(self, delivery: Delivery, *, status: int | None, at: float) -> JobState | None:
         """The destination took it, or has committed itself to keep what it took."""
@@ -130,7 +134,12 @@ class Outbox:
         return self._settle(delivery, state="refused", status=status, error=error, at=at)
 
     def stand_in(self, delivery: Delivery) -> Delivery | None:
-        """The job's summary page at the same destination, taken or open, where it is of another SOP class."""
+        """The job's summary page at the same destination, taken or open, where it is of another SOP class.
+
+        Nothing stands in for a rejection note.
+        """
+        if delivery.role == NOTE_ROLE:
+            return None
         found = read_deliveries(
             self._engine,
             deliveries.c.job_id == delivery.job_id,
@@ -159,10 +168,14 @@ class Outbox:
             _update(db, delivery, attempts=deliveries.c.attempts + 1, **values)
 
     def send_again(self, delivery: Delivery, *, status: int, error: str, until: float) -> None:
-        """The destination does not keep what it took; what a superseded or dropped job sent is not sent again."""
+        """The destination does not keep what it took.
+
+        What a superseded or dropped job sent is not sent again, unless it is a rejection note.
+        """
         with self._engine.begin() as db:
             job_state = db.execute(select(jobs.c.state).where(jobs.c.id == delivery.job_id)).scalar_one()
-            state = "pending" if job_state == JobState.DELIVERING else "cancelled"
+            is_wanted = job_state == JobState.DELIVERING or delivery.role == NOTE_ROLE
+            state = "pending" if is_wanted else "cancelled"
             values = {"status": status, "error": error, "next_attempt_at": until, "transaction_uid": None}
             _update(db, delivery, state=state, **values)
 
@@ -196,6 +209,8 @@ class Outbox:
         with self._engine.begin() as db:
             if not _update(db, delivery, *also, **values):
                 return None
+            if values["state"] == "delivered":
+                _is_taken(db, delivery)
             _audit_destination(db, delivery, at)
             of_job = deliveries.c.job_id == delivery.job_id
             still_open = db.execute(select(deliveries.c.id).where(of_job, deliveries.c.state.in_(OPEN)).limit(1))
@@ -221,13 +236,21 @@ _DELIVERY_QUERY = select(
 ).join(results, results.c.id == deliveries.c.result_id)
 
 
+def _is_taken(db: Connection, delivery: Delivery) -> None:
+    """What a destination took although the job's results are withdrawn is to be named by a rejection note, too."""
+    if delivery.role != NOTE_ROLE:
+        db.execute(update(withdrawals).where(withdrawals.c.job_id == delivery.job_id).values(to_do=True))
+
+
 def _audit_destination(db: Connection, delivery: Delivery, at: float) -> None:
-    """Once nothing of the job is open at the destination, the trail tells what it took."""
+    """Once nothing of the job is open at the destination, the trail tells what it took; of rejection notes apart."""
+    is_note = results.c.role == NOTE_ROLE
     query = (
         select(jobs.c.study_instance_uid, results.c.sop_class_uid, deliveries.c.state, func.count())
         .join(results, results.c.id == deliveries.c.result_id)
         .join(jobs, jobs.c.id == deliveries.c.job_id)
         .where(deliveries.c.job_id == delivery.job_id, deliveries.c.destination == delivery.destination)
+        .where(is_note if delivery.role == NOTE_ROLE else ~is_note)
         .group_by(jobs.c.study_instance_uid, results.c.sop_class_uid, deliveries.c.state)
     )
     rows = db.execute(query).all()

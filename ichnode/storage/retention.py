@@ -1,10 +1,10 @@
 """Retention: which studies may be purged, and the one transaction in which their rows go.
 
 A study may go when no instance waits, every job has ended, and every result was delivered or had no destination (those
-of a superseded job were replaced). What stays: jobs, results and deliveries as rows, the UIDs of purged instances
-without their headers, and the purge itself (SQLite overwrites what it deletes, PostgreSQL with the next VACUUM). Files
-are only named here (`discards`); they are removed after the commit, so that a kill between the two leaves no row
-without its file.
+of a superseded job were replaced, those of a rejected one withdrawn, by a note that was delivered). What stays: jobs,
+results and deliveries as rows, the UIDs of purged instances without their headers, and the purge itself (SQLite
+overwrites what it deletes, PostgreSQL with the next VACUUM). Files are only named here (`discards`); they are removed
+after the commit, so that a kill between the two leaves no row without its file.
 """
 
 from collections.abc import Sequence
@@ -28,6 +28,7 @@ from sqlalchemy import (
 
 from ichnode.domain.audit import AuditEvent, pseudonym
 from ichnode.domain.job import UNFINISHED, JobState
+from ichnode.domain.judgement import NOTE_ROLE
 from ichnode.storage.audit import append_audit
 from ichnode.storage.dialect import hold_study, reading, upsert
 from ichnode.storage.history import Purge, as_purge
@@ -43,6 +44,7 @@ from ichnode.storage.schema import (
     purges,
     results,
     studies,
+    withdrawals,
 )
 
 
@@ -81,9 +83,12 @@ class Retention:
 
 def _may_go(received_before: float) -> ColumnElement[bool]:
     of_study = jobs.c.study_instance_uid == studies.c.study_instance_uid
+    withdrawn = exists().where(withdrawals.c.job_id == deliveries.c.job_id)
+    note = exists().where(results.c.id == deliveries.c.result_id, results.c.role == NOTE_ROLE)
     not_delivered = or_(
         deliveries.c.state.in_(OPEN),
-        and_(deliveries.c.state.not_in(["delivered", "replaced"]), jobs.c.state != JobState.SUPERSEDED),
+        and_(deliveries.c.state.not_in(["delivered", "replaced"]), note),
+        and_(deliveries.c.state.not_in(["delivered", "replaced"]), jobs.c.state != JobState.SUPERSEDED, ~withdrawn),
     )
     return and_(
         ~studies.c.waiting,
@@ -91,6 +96,7 @@ def _may_go(received_before: float) -> ColumnElement[bool]:
         exists().where(instances.c.study_instance_uid == studies.c.study_instance_uid),
         exists().where(of_study),
         ~exists().where(of_study, jobs.c.state.in_(UNFINISHED)),
+        ~exists().where(of_study, withdrawals.c.job_id == jobs.c.id, withdrawals.c.to_do),
         ~exists().where(of_study, deliveries.c.job_id == jobs.c.id, not_delivered),
     )
 

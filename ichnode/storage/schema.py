@@ -170,8 +170,35 @@ deliveries = Table(  # the outbox: one row for each result and destination
     Column("delivered_at", Float),
     Column("claimed_by", Words),  # as in jobs
     Column("claim", Whole, nullable=False, server_default="0"),
+    Column("withdrawn_by", Whole),  # the result that is the rejection note which names it
     UniqueConstraint("result_id", "destination"),
     Index("ix_deliveries_due", "destination", "state", "next_attempt_at"),
+)
+
+judgements = Table(  # rows are only appended; triggers forbid the rest
+    "judgements",
+    metadata,
+    Column("id", Whole, primary_key=True),
+    Column("job_id", ForeignKey("jobs.id"), nullable=False, index=True),
+    Column("at", Float, nullable=False),
+    Column("who", Words, nullable=False),
+    Column("verdict", Words, nullable=False),  # domain.judgement.Verdict
+    Column("reason", Words),  # of a rejection
+    Column("comment", Words, nullable=False),
+    Column("corrected_ml", Float),
+    Column("bundle", Words, nullable=False),
+    Column("bundle_version", Words, nullable=False),
+    Column("weights_sha256", Words, nullable=False),
+    Column("predicted_ml", Float, nullable=False),
+)
+
+withdrawals = Table(  # jobs whose results are withdrawn from the destinations
+    "withdrawals",
+    metadata,
+    Column("job_id", ForeignKey("jobs.id"), primary_key=True),
+    Column("judgement_id", ForeignKey("judgements.id"), nullable=False),  # that began it
+    Column("to_do", Boolean, nullable=False),  # there may be something that was taken and no note names
+    Index("ix_withdrawals_to_do", "to_do"),
 )
 
 nodes = Table(  # that share the ledger

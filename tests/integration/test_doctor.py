@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import trustme
-from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage
+from pydicom.uid import Comprehensive3DSRStorage, CTImageStorage, SecondaryCaptureImageStorage, SegmentationStorage
 from sqlalchemy import func, select
 from typer.testing import CliRunner
 
@@ -144,6 +144,15 @@ def test_a_destination_without_segmentation_has_the_summary_page_where_that_is_a
     assert "ichnode destinations reset pacs" in stands_in.fix
     assert (fails.level, uncommitted.level) == (Level.FAILURE, Level.FAILURE)
     assert "refuses storage commitment" in uncommitted.detail
+
+
+def test_a_destination_that_takes_no_rejection_notes_is_told_where_a_rule_makes_some(tmp_path):
+    rules = [{"name": "r", "withdraw_rejected": True}]
+    takes = (SecondaryCaptureImageStorage, SegmentationStorage, Comprehensive3DSRStorage)
+    with CommittingPacs(takes=takes, commits=False) as pacs:
+        note, check = of_destination(tmp_path, destination(pacs.port), rules=rules)
+    assert (note.level, check.level) == (Level.WARNING, Level.OK)
+    assert note.detail == "it refuses them: nothing is withdrawn there"
 
 
 def test_a_destination_that_takes_none_of_the_results_is_a_failure(tmp_path):

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 
 from ichnode.domain.findings import Caveat, HematomaPart, HemorrhageType
 from ichnode.domain.identity import is_uid
-from ichnode.results.provenance import Result, Role
+from ichnode.results.provenance import OF_AN_ANALYSIS, Result, Role
 from tests.results_factory import (
     CONTEXT,
     EXPLAINED,
@@ -108,8 +108,8 @@ def test_every_object_is_read_back_under_strict_validation(name: str, monkeypatc
 def test_roles_have_a_series_and_a_number_each() -> None:
     results = phantom_case(30).results()
     series = {(result.role, result.dataset.SeriesInstanceUID, result.dataset.SeriesNumber) for result in results}
-    assert len(series) == len(Role) == len({uid for _, uid, _ in series}) == len({number for _, _, number in series})
-    assert {(role, number) for role, _, number in series} == set(PROFILE.series_numbers.items())
+    assert len(series) == len(OF_AN_ANALYSIS) == len({uid for _, uid, _ in series}) == len({n for _, _, n in series})
+    assert {(role, number) for role, _, number in series} == {(r, PROFILE.series_numbers[r]) for r in OF_AN_ANALYSIS}
     of_slices = {Role.PREDICTED_SERIES, *EXPLAINED}
     single = [result.role for result in results if result.role not in of_slices]
     assert len(single) == len(set(single))
@@ -200,7 +200,7 @@ def test_missing_and_sloppy_attributes_do_not_stop_the_results() -> None:
         case.volume, grid=replace(case.volume.grid, slice_thickness_mm=0 * case.volume.grid.slice_thickness_mm)
     )
     results = case.results()
-    assert {result.role for result in results} == set(Role)
+    assert {result.role for result in results} == OF_AN_ANALYSIS
     for result in results:
         assert result.dataset.PatientName == "X" * 80
         assert result.dataset.StudyDate == "01/02/2026"

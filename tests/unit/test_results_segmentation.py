@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from ichnode.imaging.volume import Mask
 from ichnode.phantom import IRREGULAR, REVERSED, TILTED, Geometry, head_ct
-from ichnode.results.provenance import Result, Role
+from ichnode.results.provenance import OF_AN_ANALYSIS, Result, Role
 from tests.results_factory import SMALL, Case, phantom_case, save, shared_data
 
 
@@ -121,7 +121,7 @@ def test_a_series_without_frame_of_reference_gives_reports_but_no_segmentation()
     for source in case.sources:
         del source.FrameOfReferenceUID
     roles = {result.role for result in case.results()}
-    assert roles == set(Role) - {Role.SEGMENTATION, Role.PREDICTED_SEGMENTATION}
+    assert roles == OF_AN_ANALYSIS - {Role.SEGMENTATION, Role.PREDICTED_SEGMENTATION}
     report = case.result(Role.MEASUREMENT_REPORT)
     assert "121191" not in str(report)  # Referenced Segment
 

@@ -1,0 +1,94 @@
+"""Withdraw: rejection notes for results that a person rejected, under a rule with `withdraw_rejected = true`.
+
+The person's rejection is a row. This turns it into notes in the outbox, which are then delivered like any result; also
+after a kill at any point, and once more for what a destination took while it was being rejected.
+"""
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from ichnode.domain.findings import ModelIdentity
+from ichnode.results.provenance import ResultProfile, RunContext
+from ichnode.results.rejection_note import compose_rejection_note
+from ichnode.stages.analyse import keep_composed
+from ichnode.stages.analyser import ComposedObject
+from ichnode.storage.files import FileStore
+from ichnode.storage.history import ResultFile
+from ichnode.storage.withdrawals import Taken, Withdrawal, Withdrawals
+
+log = logging.getLogger(__name__)
+
+
+class WithdrawStage:
+    """Makes the notes of one job a turn."""
+
+    def __init__(
+        self,
+        *,
+        withdrawals: Withdrawals,
+        store: FileStore,
+        profile: ResultProfile,
+        clock: Callable[[], float],
+        wake: Callable[[], None],
+    ) -> None:
+        self._withdrawals = withdrawals
+        self._store = store
+        self._profile = profile
+        self._clock = clock
+        self._wake = wake  # the delivering loops
+        self._unreadable: set[int] = set()  # jobs of which no result file can be read; tried again after a start
+
+    def turn(self) -> bool:
+        """Withdraw the results of one job; whether there was one."""
+        withdrawal = self._withdrawals.next(without=self._unreadable) if self._store.has_room() else None
+        if withdrawal is None:
+            return False
+        notes: list[ResultFile] = []
+        added = False
+        try:
+            for taken in withdrawal.taken:
+                header = _any_header(taken)
+                if header is None:
+                    self._unreadable.add(withdrawal.job.id)
+                    detail = "no rejection note: none of its result files can be read"
+                    log.error("not_withdrawn", extra={"job_id": withdrawal.job.id, "detail": detail})
+                    return True
+                notes.append(keep_composed(self._compose(withdrawal, taken, header), self._store))
+            added = self._withdrawals.add_notes(withdrawal, notes, at=self._clock())
+        finally:
+            if not added:
+                for note in notes:
+                    Path(note.file).unlink()
+        if added and notes:
+            log.info("withdrawn", extra={"job_id": withdrawal.job.id, "count": len(notes)})
+            self._wake()
+        return True
+
+    def _compose(self, withdrawal: Withdrawal, taken: Taken, header: Dataset) -> ComposedObject:
+        findings = withdrawal.job.findings or {}
+        note = compose_rejection_note(
+            header,
+            [(r.series_instance_uid, r.sop_class_uid, r.sop_instance_uid) for r in taken.results],
+            reason=withdrawal.reason,
+            destinations=taken.destinations,
+            models=(ModelIdentity(**findings["model"]),),
+            profile=self._profile,
+            context=RunContext(
+                run_at=datetime.fromtimestamp(withdrawal.at), config_sha256="", rule=withdrawal.job.rule or ""
+            ),
+        )
+        return ComposedObject.of(note)
+
+
+def _any_header(taken: Taken) -> Dataset | None:
+    for result in taken.results:
+        with suppress(OSError, InvalidDicomError):
+            return dcmread(result.file, stop_before_pixels=True)
+    return None
