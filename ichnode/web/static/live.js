@@ -7,8 +7,12 @@
     shown.textContent = live ? "live" : "not live: looks again every minute";
     shown.className = live ? "good" : "quiet";
   };
-  source.addEventListener("open", () => tell(true));
-  source.addEventListener("error", () => tell(false));
+  let away; // each answer ends after a while, and the browser asks again: only a long absence is told
+  source.addEventListener("open", () => {
+    away = clearTimeout(away);
+    tell(true);
+  });
+  source.addEventListener("error", () => (away ??= setTimeout(tell, 3000, false)));
   source.addEventListener("changed", () => htmx.trigger(document.body, "changed"));
   addEventListener("pagehide", () => source.close());
 
