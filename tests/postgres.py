@@ -85,7 +85,8 @@ def cluster(*, durable: bool = False) -> Iterator[Cluster]:
 
     Not `durable`: without fsync, for tests that do not count on it.
     """
-    folder = Path(tempfile.mkdtemp(prefix="ichnode-postgres-"))
+    reachable = os.environ.get("TMPDIR", "/tmp")  # by its own user; a folder of pytest's is root's alone
+    folder = Path(tempfile.mkdtemp(prefix="ichnode-postgres-", dir=reachable))
     try:
         server = Cluster(folder, durable=durable)
         try:

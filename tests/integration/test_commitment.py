@@ -219,15 +219,15 @@ def test_a_destination_that_never_reports_ends_in_dead_letters(silent):
 
 
 @pytest.mark.parametrize(
-    ("pacs", "error"),
+    ("refuses", "error"),
     [
-        (CommittingPacs(commits=False), "does not accept Storage Commitment"),
-        (CommittingPacs(action_status=0x0213), "commitment is not given: 0x0213"),
+        ({"commits": False}, "does not accept Storage Commitment"),
+        ({"action_status": 0x0213}, "commitment is not given: 0x0213"),
     ],
     ids=["class refused", "N-ACTION refused"],
 )
-def test_a_destination_that_does_not_commit_is_asked_with_back_off_and_given_up(engine, objects, pacs, error):
-    with pacs:
+def test_a_destination_that_does_not_commit_is_asked_with_back_off_and_given_up(engine, objects, refuses, error):
+    with CommittingPacs(**refuses) as pacs:
         committing = Committing(engine, objects, pacs.port)
         committing.stage.turn()
         assert committing.asking.turn()
