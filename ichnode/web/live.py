@@ -15,6 +15,7 @@ from ichnode.web.parts import WebParts
 
 _EVERY_S = 1.0
 _ALIVE_EVERY = 15  # turns: a comment, so that proxies keep the connection
+_UNBUFFERED = {"X-Accel-Buffering": "no"}  # by nginx in front
 _MOST = 30  # listeners, each of whom holds a connection; one more asks again every minute by itself
 
 
@@ -59,6 +60,6 @@ def live_route(parts: WebParts) -> Route:
     async def events(request: Request) -> Response:
         if len(listeners) >= _MOST:
             return PlainTextResponse("too many listen", 503)
-        return StreamingResponse(changes(request), media_type="text/event-stream")
+        return StreamingResponse(changes(request), media_type="text/event-stream", headers=_UNBUFFERED)
 
     return Route("/events", events)

@@ -1,16 +1,28 @@
 // Server-sent events: when something changed, parts of the page that wait for "changed" ask for themselves again.
 (() => {
-  const source = new EventSource("/events");
   const tell = (live) => {
     const shown = document.getElementById("live");
     if (!shown) return;
     shown.textContent = live ? "live" : "not live: looks again every minute";
     shown.className = live ? "good" : "quiet";
   };
-  source.addEventListener("open", () => tell(true));
-  source.addEventListener("error", () => tell(false));
-  source.addEventListener("changed", () => htmx.trigger(document.body, "changed"));
-  addEventListener("pagehide", () => source.close());
+  const look = () => htmx.trigger(document.body, "changed");
+
+  // a tab that nobody sees does not listen: browsers allow six connections to a node, all tabs together
+  let source = null;
+  const listen = () => {
+    source?.close();
+    source = document.hidden ? null : new EventSource("/events");
+    source?.addEventListener("open", () => tell(true));
+    source?.addEventListener("error", () => tell(false));
+    source?.addEventListener("changed", look);
+  };
+  document.addEventListener("visibilitychange", () => {
+    listen();
+    if (!document.hidden) look();
+  });
+  addEventListener("pagehide", () => source?.close());
+  listen();
 
   // what was open stays open when a part is replaced
   let open = [];
