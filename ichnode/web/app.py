@@ -1,5 +1,6 @@
 """The HTTP side of the node: pages for people, and what machines read. The routes are in the files beside this one."""
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
@@ -30,5 +31,5 @@ def create_app(parts: WebParts) -> Starlette:
             static_route(),
         ],
         middleware=[Middleware(Guard, credentials=parts.credentials, tls=parts.tls)],
-        exception_handlers={404: pages.not_found},
+        exception_handlers={404: pages.not_found, SQLAlchemyError: pages.no_ledger},
     )

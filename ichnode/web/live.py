@@ -14,10 +14,9 @@ from starlette.routing import Route
 from ichnode.web.parts import WebParts
 
 _EVERY_S = 1.0
-_TURNS = (
-    20  # then the answer ends, before `web.server` closes it as one that takes too long, and the browser asks again
-)
+_TURNS = 20  # then the answer ends before `web.server` calls it too long, and the browser asks again
 _AGAIN_MS = 500
+_UNBUFFERED = {"X-Accel-Buffering": "no"}  # by nginx in front
 _MOST = 30  # listeners, each of whom holds a connection; one more asks again every minute by itself
 
 
@@ -25,13 +24,13 @@ class _Mark:
     """The state of the ledger in a word, read once a second however many listen."""
 
     def __init__(self, parts: WebParts) -> None:
-        self._read, self._lock = parts.work_list.mark, Lock()
+        self._parts, self._lock = parts, Lock()
         self._at, self._word = 0.0, ""
 
     def word(self) -> str:
         with self._lock:
             if time.monotonic() - self._at >= _EVERY_S / 2:
-                self._word, self._at = "-".join(map(str, self._read())), time.monotonic()
+                self._word, self._at = "-".join(map(str, self._parts.work_list.mark())), time.monotonic()
             return self._word
 
 
@@ -61,6 +60,6 @@ def live_route(parts: WebParts) -> Route:
     async def events(request: Request) -> Response:
         if len(listeners) >= _MOST:
             return PlainTextResponse("too many listen", 503)
-        return StreamingResponse(changes(request), media_type="text/event-stream")
+        return StreamingResponse(changes(request), media_type="text/event-stream", headers=_UNBUFFERED)
 
     return Route("/events", events)

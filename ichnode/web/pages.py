@@ -5,6 +5,7 @@ that a browser may keep them until they change.
 """
 
 import hashlib
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from ichnode.web.parts import WebParts
+
+log = logging.getLogger(__name__)
 
 _HERE = Path(__file__).parent
 _STATIC = _HERE / "static"
@@ -60,6 +63,14 @@ class Pages:
         if "text/html" not in request.headers.get("accept", ""):
             return PlainTextResponse("not found", 404)
         return self.html(request, "message.html", status=404, said="There is no such page, study or job.", back="/")
+
+    def no_ledger(self, request: Request, problem: Exception) -> Response:
+        """The database is locked, damaged or away; /readyz says more."""
+        log.error("ledger_not_read", extra={"detail": f"{request.url.path}: {type(problem).__name__}"})
+        said = "The database cannot be read now."
+        if "text/html" not in request.headers.get("accept", ""):
+            return PlainTextResponse(said, 503)
+        return self.html(request, "message.html", status=503, said=said, back=request.url.path)
 
 
 async def form(request: Request) -> dict[str, str]:

@@ -70,7 +70,7 @@ class _Door(socket.socket):
     """Where connections come in. Of too many, one is closed for each that comes."""
 
     def __init__(self, family: int) -> None:
-        super().__init__(family, socket.SOCK_STREAM)
+        super().__init__(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio: TCP_NODELAY only if said so
         self._let_in: list[tuple[str, socket.socket]] = []  # the oldest first
 
     def accept(self) -> tuple[socket.socket, Any]:

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
 from ichnode.config import Settings
 from ichnode.dicom.scu import Outgoing, Peer, send
@@ -14,6 +16,8 @@ from ichnode.node import Node
 from ichnode.phantom import REGULAR, head_ct
 from ichnode.storage.audit import AuditTrail
 from ichnode.storage.history import ResultFile
+from ichnode.storage.worklist import WorkList
+from ichnode.web.gpu import Gpu, gpus
 from tests.pacs import Pacs
 
 OURS = {"Sec-Fetch-Site": "same-origin"}
@@ -200,8 +204,6 @@ def test_the_list_shows_one_group_and_sorts(web):
 
 
 def test_a_page_of_studies_takes_as_many_queries_as_one_study(web):
-    from sqlalchemy import event
-
     counted = []
     event.listen(web.node._engine, "before_cursor_execute", lambda *said: counted.append(said[2]))
     numbers = []
@@ -328,8 +330,6 @@ def test_a_listener_is_told_that_something_changed(web):
 
 
 def test_a_gpu_is_told_as_nvidia_smi_tells_it(tmp_path, monkeypatch):
-    from ichnode.web.gpu import Gpu, gpus
-
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 1024, 81559, 7, 41'\necho odd\n")
     program.chmod(0o755)
@@ -338,3 +338,23 @@ def test_a_gpu_is_told_as_nvidia_smi_tells_it(tmp_path, monkeypatch):
     assert gpus() == [told]
     monkeypatch.setenv("PATH", "/nowhere")
     assert gpus() == []
+
+
+def test_a_database_that_cannot_be_read_is_said_and_a_mistake_is_logged(web, monkeypatch, caplog):
+    def raises(problem):
+        def newest(*_, **__):
+            raise problem
+
+        return newest
+
+    monkeypatch.setattr(WorkList, "newest", raises(OperationalError("", {}, Exception())))
+    answer = web.get("/", headers={"Accept": "text/html"})
+    assert (answer.status_code, "The database cannot be read now" in answer.text) == (503, True)
+    monkeypatch.setattr(WorkList, "newest", raises(LookupError("secret")))
+    answer = web.get("/")
+    assert (answer.status_code, "secret" in answer.text) == (500, False)
+    assert "Content-Security-Policy" in answer.headers
+    assert [r.message for r in caplog.records if r.name.startswith("ichnode.web")] == [
+        "ledger_not_read",
+        "answer_failed",
+    ]

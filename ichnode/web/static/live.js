@@ -1,20 +1,32 @@
 // Server-sent events: when something changed, parts of the page that wait for "changed" ask for themselves again.
 (() => {
-  const source = new EventSource("/events");
   const tell = (live) => {
     const shown = document.getElementById("live");
     if (!shown) return;
     shown.textContent = live ? "live" : "not live: looks again every minute";
     shown.className = live ? "good" : "quiet";
   };
+  const look = () => htmx.trigger(document.body, "changed");
+
+  // a tab that nobody sees does not listen: browsers allow six connections to a node, all tabs together
+  let source = null;
   let away; // each answer ends after a while, and the browser asks again: only a long absence is told
-  source.addEventListener("open", () => {
-    away = clearTimeout(away);
-    tell(true);
+  const listen = () => {
+    source?.close();
+    source = document.hidden ? null : new EventSource("/events");
+    source?.addEventListener("open", () => {
+      away = clearTimeout(away);
+      tell(true);
+    });
+    source?.addEventListener("error", () => (away ??= setTimeout(tell, 3000, false)));
+    source?.addEventListener("changed", look);
+  };
+  document.addEventListener("visibilitychange", () => {
+    listen();
+    if (!document.hidden) look();
   });
-  source.addEventListener("error", () => (away ??= setTimeout(tell, 3000, false)));
-  source.addEventListener("changed", () => htmx.trigger(document.body, "changed"));
-  addEventListener("pagehide", () => source.close());
+  addEventListener("pagehide", () => source?.close());
+  listen();
 
   // what was open stays open when a part is replaced
   let open = [];
