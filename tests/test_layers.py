@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "dicom": {"dicom", "domain"},
     "storage": {"storage", "domain", "faults"},
     "stages": {"stages", "domain", "metrics", "faults", *PARTS},
-    "web": {"web", "domain", "metrics", "storage"},
+    "web": {"web", "domain", "metrics", "storage", "imaging", "results"},
     "errors": set(),
     "faults": set(),
     "logs": set(),
