@@ -61,6 +61,7 @@ from ichnode.storage.soundness import LedgerDamaged, Soundness, look_for_damage
 from ichnode.storage.work_queue import Offer, Turns
 from ichnode.web.app import WebServer, create_app
 from ichnode.web.guard import Credentials
+from ichnode.web.parts import WebParts
 
 log = logging.getLogger(__name__)
 
@@ -144,25 +145,30 @@ class Node:
         self._scp = self._storage_scp() if "receive" in self._roles else None
         self._measure()
         self._web = WebServer(
-            create_app(
-                history=self.history,
-                outbox=self.outbox,
-                intake=self.intake,
-                refused_classes=self.refused_classes,
-                destinations=[destination.name for destination in settings.destinations],
-                metrics=self.metrics,
-                readiness=self.readiness,
-                credentials=Credentials.read(
-                    token_file=settings.web.token_file,
-                    username=settings.web.username,
-                    password_file=settings.web.password_file,
-                ),
-                tls=settings.web.tls,
-            ),
+            create_app(self._web_parts()),
             host=settings.web.host,
             port=settings.web.port,
             certificate=settings.tls.certificate if settings.web.tls else None,
             key=settings.tls.key if settings.web.tls else None,
+        )
+
+    def _web_parts(self) -> WebParts:
+        """What the pages show, and what they may ask for."""
+        settings, web = self._settings, self._settings.web
+        return WebParts(
+            ae_title=settings.node.ae_title,
+            version=__version__,
+            history=self.history,
+            outbox=self.outbox,
+            intake=self.intake,
+            refused_classes=self.refused_classes,
+            destinations=[destination.name for destination in settings.destinations],
+            metrics=self.metrics,
+            readiness=self.readiness,
+            credentials=Credentials.read(
+                token_file=web.token_file, username=web.username, password_file=web.password_file
+            ),
+            tls=web.tls,
         )
 
     @property

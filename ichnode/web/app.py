@@ -1,82 +1,30 @@
-"""The HTTP side of the node: /metrics, /livez, /readyz, /api/jobs, /api/jobs/{id}, /api/destinations. Reads only."""
+"""The HTTP side of the node: pages for people, and what machines read. The routes are in the files beside this one."""
 
 import socket
 import threading
-from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
 
-from ichnode.domain.job import JobState
 from ichnode.errors import ConfigError
-from ichnode.metrics import Metrics
-from ichnode.storage.history import History
-from ichnode.storage.intake import Intake
-from ichnode.storage.outbox import Outbox
-from ichnode.storage.refused_classes import RefusedClasses
-from ichnode.web.destinations import list_of_destinations
-from ichnode.web.guard import Credentials, Guard
-from ichnode.web.jobs import list_of_jobs, one_job
+from ichnode.web.api import api_routes
+from ichnode.web.guard import Guard
+from ichnode.web.pages import Pages, static_route
+from ichnode.web.parts import WebParts
 
-_NOT_ASKED_FOR = Credentials()
 _MOST_AT_ONCE = 100  # connections; one more is answered 503
 
 
-def create_app(
-    *,
-    history: History,
-    outbox: Outbox,
-    intake: Intake,
-    refused_classes: RefusedClasses,
-    destinations: Collection[str],
-    metrics: Metrics,
-    readiness: Callable[[], Mapping[str, str]],
-    credentials: Credentials = _NOT_ASKED_FOR,
-    tls: bool = False,
-) -> Starlette:
-    """The application. `readiness` gives each part's trouble, "" where there is none."""
-
-    def metrics_page(_: Request) -> Response:
-        return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
-
-    def livez(_: Request) -> Response:
-        return PlainTextResponse("ok")
-
-    def readyz(_: Request) -> Response:
-        parts = readiness()
-        ready = not any(parts.values())
-        return JSONResponse({part: trouble or "ok" for part, trouble in parts.items()}, 200 if ready else 503)
-
-    def jobs(request: Request) -> Response:
-        wanted = request.query_params.get("state")
-        if wanted is not None and wanted not in set(JobState):
-            return JSONResponse({"error": f"unknown state; known: {', '.join(JobState)}"}, 400)
-        return JSONResponse(list_of_jobs(history, state=JobState(wanted) if wanted else None))
-
-    def job(request: Request) -> Response:
-        found = one_job(history, outbox, intake, request.path_params["id"])
-        return JSONResponse(found) if found else JSONResponse({"error": "no such job"}, 404)
-
-    def destinations_page(_: Request) -> Response:
-        return JSONResponse(list_of_destinations(destinations, outbox, refused_classes))
-
+def create_app(parts: WebParts) -> Starlette:
+    """The application."""
+    pages = Pages(parts)
     return Starlette(
-        routes=[
-            Route("/metrics", metrics_page),
-            Route("/livez", livez),
-            Route("/readyz", readyz),
-            Route("/api/jobs", jobs),
-            Route("/api/jobs/{id:int}", job),
-            Route("/api/destinations", destinations_page),
-        ],
-        middleware=[Middleware(Guard, credentials=credentials, tls=tls)],
+        routes=[*api_routes(parts), static_route()],
+        middleware=[Middleware(Guard, credentials=parts.credentials, tls=parts.tls)],
+        exception_handlers={404: pages.not_found},
     )
 
 

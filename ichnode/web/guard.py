@@ -1,8 +1,8 @@
-"""The guard of the HTTP side: who may read, and what every answer carries. It stands before every route.
+"""The guard of the HTTP side: who may read and act, and what every answer carries. It stands before every route.
 
-Nothing is changed by GET, and nothing but GET is served, so a foreign page has nothing to forge (CSRF). Without
-credentials the node answers this machine alone, and only under its own names: a page that rebinds a name of its own to
-127.0.0.1 gets nothing.
+Nothing is changed by GET. POST comes from this node's own pages or not at all: the browser says so by Sec-Fetch-Site or
+Origin, which no page can forge (CSRF), and who says neither is refused. Without credentials the node answers this
+machine alone, and only under its own names: a page that rebinds a name of its own to 127.0.0.1 gets nothing.
 """
 
 import base64
@@ -10,6 +10,7 @@ import logging
 from dataclasses import dataclass
 from hmac import compare_digest
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -20,12 +21,14 @@ from ichnode.errors import ConfigError
 log = logging.getLogger(__name__)
 
 PROBES = frozenset({"/livez", "/readyz"})  # for everybody: they say what works, and nothing of patients
-_METHODS = frozenset({"GET", "HEAD"})
+_READING = frozenset({"GET", "HEAD"})
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_UNLESS_SAID = {"Cache-Control": "no-store"}
 _HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",  # with less, browsers hide the Origin of a form
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
@@ -54,22 +57,22 @@ class Credentials:
         """Whether there are any."""
         return self.token is not None or self.password is not None
 
-    def admit(self, authorization: str) -> bool:
-        """Whether the value of the header shows one of them."""
+    def reader(self, authorization: str) -> str:
+        """Who shows one of them in the value of the header: the name, or "token"; "" for nobody."""
         scheme, _, shown = authorization.partition(" ")
         if scheme.lower() == "bearer" and self.token is not None:
-            return _same(shown, self.token)
+            return "token" if _same(shown, self.token) else ""
         if scheme.lower() == "basic" and self.password is not None:
             try:
                 pair = base64.b64decode(shown, validate=True).decode("utf-8")
             except ValueError:  # no base64, or no text
-                return False
-            return _same(pair, f"{self.username}:{self.password}")
-        return False
+                return ""
+            return self.username if _same(pair, f"{self.username}:{self.password}") else ""
+        return ""
 
 
 class Guard:
-    """ASGI middleware."""
+    """ASGI middleware. Routes find who asks in `request.state.reader`."""
 
     def __init__(self, app: ASGIApp, *, credentials: Credentials, tls: bool) -> None:
         self._app, self._credentials = app, credentials
@@ -83,25 +86,46 @@ class Guard:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(self._headers)
+                headers = MutableHeaders(scope=message)
+                headers.update(self._headers)
+                for name, value in _UNLESS_SAID.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         refusal = self._refusal(scope, Headers(scope=scope))
         await (refusal or self._app)(scope, receive, send_with_headers)
 
     def _refusal(self, scope: Scope, headers: Headers) -> PlainTextResponse | None:
-        if scope["method"] not in _METHODS:
-            return PlainTextResponse("only GET and HEAD are served", 405, {"Allow": "GET, HEAD"})
-        if scope["path"] in PROBES:
+        """Why not, if so; otherwise the scope knows the reader."""
+        if scope["method"] not in {*_READING, "POST"}:
+            return PlainTextResponse("only GET, HEAD and POST are served", 405, {"Allow": "GET, HEAD, POST"})
+        if scope["path"] in PROBES and scope["method"] in _READING:
             return None
+        peer = (scope.get("client") or ("",))[0]
         if not self._credentials.are_asked_for:
             is_ours = headers.get("host", "").rpartition(":")[0] in _LOCAL_NAMES or headers.get("host") in _LOCAL_NAMES
-            return None if is_ours else PlainTextResponse("not a name of this node", 400)
-        if self._credentials.admit(headers.get("authorization", "")):
-            return None
-        log.warning("reader_refused", extra={"peer": (scope.get("client") or ("",))[0], "detail": scope["path"]})
-        asked = "Basic" if self._credentials.password is not None else "Bearer"
-        return PlainTextResponse("who are you?", 401, {"WWW-Authenticate": f'{asked} realm="ichnode"'})
+            if not is_ours:
+                return PlainTextResponse("not a name of this node", 400)
+            reader = "anybody"
+        else:
+            reader = self._credentials.reader(headers.get("authorization", ""))
+            if not reader:
+                log.warning("reader_refused", extra={"peer": peer, "detail": scope["path"]})
+                asked = "Basic" if self._credentials.password is not None else "Bearer"
+                return PlainTextResponse("who are you?", 401, {"WWW-Authenticate": f'{asked} realm="ichnode"'})
+        if scope["method"] == "POST" and not _is_from_our_own_page(headers):
+            log.warning("post_refused", extra={"peer": peer, "detail": scope["path"]})
+            return PlainTextResponse("only the pages of this node may ask for that", 403)
+        scope.setdefault("state", {})["reader"] = f"{reader} at {peer}"
+        return None
+
+
+def _is_from_our_own_page(headers: Headers) -> bool:
+    """What the browser says of the page that sends a request; a page cannot set these headers."""
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        return site == "same-origin"
+    return origin is not None and urlsplit(origin).netloc == headers.get("host")
 
 
 def _secret(key: str, file: Path) -> str:

@@ -51,10 +51,52 @@ def test_without_credentials_this_machine_reads_under_its_own_names_alone(start_
     assert web.get("/livez", headers={"Host": "10.1.2.3"}).status_code == 200
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
-def test_nothing_but_reading_is_served(start_web, method):
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_nothing_but_reading_and_posting_is_served(start_web, method):
     answer = start_web().request(method, "/api/jobs")
-    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD, POST")
+
+
+def test_what_is_read_cannot_be_posted_to(start_web):
+    web = start_web()
+    for path in ("/api/jobs", "/readyz", "/static/style.css"):
+        answer = web.request("POST", path, headers={"Sec-Fetch-Site": "same-origin"})
+        assert (answer.status_code, set(answer.headers["Allow"].split(", "))) == (405, {"GET", "HEAD"})
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 403),  # a script, or a browser that does not tell
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "none"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "OURS"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "http://localhost:1"}, 403),
+        ({"Origin": "OURS"}, 405),  # let through: the route does not take it
+        ({"Sec-Fetch-Site": "same-origin"}, 405),
+    ],
+)
+def test_only_the_pages_of_the_node_may_post(start_web, headers, status):
+    web = start_web()
+    ours = f"http://127.0.0.1:{web.node.web_port}"
+    headers = {name: ours if value == "OURS" else value for name, value in headers.items()}
+    assert web.request("POST", "/api/jobs", headers=headers).status_code == status
+
+
+def test_a_post_needs_the_credentials_as_well(start_web, files):
+    web = start_web({"username": "ichnode", "password_file": files / "password"})
+    assert web.request("POST", "/api/jobs", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 401
+
+
+def test_files_of_pages_may_be_kept_and_nothing_else_is_a_file(start_web):
+    web = start_web()
+    kept = web.get("/static/style.css")
+    assert (kept.status_code, kept.headers["Cache-Control"]) == (200, "private, max-age=31536000, immutable")
+    assert web.get("/static/README.md").status_code == 404
+    assert web.get("/static/..%2fapp.py").status_code == 404
 
 
 def test_a_token_is_asked_for_where_there_is_one_but_not_of_probes(start_web, files, caplog):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 
 from ichnode.config import load_settings
 from ichnode.web.app import create_app
+from ichnode.web.parts import WebParts
 from tests.commands import is_a_command
 
 ROOT = Path(__file__).parents[2]
@@ -27,10 +29,8 @@ def step(word):
 
 
 def paths_of_the_web():
-    app = create_app(
-        **dict.fromkeys(("history", "outbox", "intake", "refused_classes", "metrics", "readiness")), destinations=()
-    )
-    return {route.path for route in app.routes}
+    needed = [field.name for field in fields(WebParts) if field.default is MISSING]
+    return {route.path for route in create_app(WebParts(**dict.fromkeys(needed))).routes}
 
 
 def test_compose_is_what_its_specification_allows():

@@ -1,0 +1,118 @@
+"""Pages: Jinja templates turned into HTML, with the filters that every template may use, and the static files.
+
+Everything is escaped. A page loads nothing but files of this node, and these are named with a hash of their content, so
+that a browser may keep them until they change.
+"""
+
+import hashlib
+import time
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from ichnode.web.parts import WebParts
+
+_HERE = Path(__file__).parent
+_STATIC = _HERE / "static"
+_KEPT = {"Cache-Control": "private, max-age=31536000, immutable"}
+_UNITS = (("days", 86_400), ("h", 3_600), ("min", 60))
+
+
+class Pages:
+    """The templates of a node."""
+
+    def __init__(self, parts: WebParts) -> None:
+        self._environment = Environment(
+            loader=FileSystemLoader(_HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.globals.update(
+            ae_title=parts.ae_title, version=parts.version, static=lambda name: f"/static/{name}?{_sha256(name)}"
+        )
+        self._environment.filters.update(clock=clock, ago=ago, number=number, words=words, short_uid=short_uid)
+
+    def html(self, request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
+        """The filled-in template; `path` and `reader` are there for every one."""
+        context |= {"path": request.url.path, "reader": getattr(request.state, "reader", "")}
+        return HTMLResponse(self._environment.get_template(template).render(context), status)
+
+    def not_found(self, request: Request, _: Exception) -> Response:
+        """What browsers see of a page that is not there; programs get a word."""
+        if "text/html" not in request.headers.get("accept", ""):
+            return PlainTextResponse("not found", 404)
+        return self.html(request, "message.html", status=404, said="There is no such page, study or job.")
+
+
+def static_route() -> Route:
+    """The files beside the templates."""
+    names = frozenset(file.name for file in _STATIC.iterdir() if file.suffix in (".css", ".js", ".svg"))
+
+    def static(request: Request) -> Response:
+        name = request.path_params["name"]
+        return FileResponse(_STATIC / name, headers=_KEPT) if name in names else PlainTextResponse("no such file", 404)
+
+    return Route("/static/{name}", static)
+
+
+def clock(at: float | None) -> str:
+    """A time of today as the clock shows it, any other with its date; local time.
+
+    >>> clock(None)
+    '-'
+    """
+    if at is None:
+        return "-"
+    then = time.localtime(at)
+    today = time.localtime()[:3] == then[:3]
+    return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M", then)
+
+
+def ago(at: float | None) -> str:
+    """How long ago, in the largest unit that makes sense.
+
+    >>> ago(None)
+    'never'
+    """
+    if at is None:
+        return "never"
+    seconds = max(0.0, time.time() - at)
+    said = next((f"{seconds / size:.0f} {unit}" for unit, size in _UNITS if seconds >= 2 * size), f"{seconds:.0f} s")
+    return f"{said} ago"
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """A number with a fixed count of decimals; a dash where there is none.
+
+    >>> number(12.345), number(None)
+    ('12.3', '–')
+    """
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def words(name: str) -> str:
+    """A name of the code as people read it.
+
+    >>> words("bone_kernel")
+    'bone kernel'
+    """
+    return str(name).replace("_", " ").strip()
+
+
+def short_uid(uid: str) -> str:
+    """The end of a long UID, which tells it from its neighbours.
+
+    >>> short_uid("1.2.826.0.1.3680043.8.498.1234567890123456789")
+    '…567890123456789'
+    """
+    return uid if len(uid) <= 20 else f"…{uid[-15:]}"
+
+
+def _sha256(name: str) -> str:
+    return hashlib.sha256((_STATIC / name).read_bytes()).hexdigest()[:12]
