@@ -14,6 +14,7 @@ from ichnode.web.api import api_routes
 from ichnode.web.guard import Guard
 from ichnode.web.pages import Pages, static_route
 from ichnode.web.parts import WebParts
+from ichnode.web.review import review_routes
 
 _MOST_AT_ONCE = 100  # connections; one more is answered 503
 
@@ -22,7 +23,7 @@ def create_app(parts: WebParts) -> Starlette:
     """The application."""
     pages = Pages(parts)
     return Starlette(
-        routes=[*api_routes(parts), static_route()],
+        routes=[*api_routes(parts), *review_routes(parts, pages), static_route()],
         middleware=[Middleware(Guard, credentials=parts.credentials, tls=parts.tls)],
         exception_handlers={404: pages.not_found},
     )

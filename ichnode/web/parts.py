@@ -26,3 +26,4 @@ class WebParts:
     readiness: Callable[[], Mapping[str, str]]  # each part's trouble, "" where there is none
     credentials: Credentials
     tls: bool
+    viewer_url: str | None = None  # of the site's viewer, with {StudyInstanceUID} in it
