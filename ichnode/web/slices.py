@@ -20,7 +20,7 @@ from ichnode.imaging.windows import BLOOD, BONE, BRAIN, Window, apply
 
 WINDOWS = {"brain": BRAIN, "blood": BLOOD, "bone": BONE}
 DIFFERENCE_HU = 40.0  # and beyond: the full colour
-_DENSER, _THINNER = (255, 150, 30), (60, 150, 255)  # orange and blue, which nobody mistakes for each other
+_DENSER, _LESS_DENSE = (255, 150, 30), (60, 150, 255)  # orange and blue, which nobody mistakes for each other
 _DIMMED = 0.5  # the CT under the difference
 _COMPRESSION = 1  # of zlib: a third more bytes than its usual 6 in a quarter of the time
 
@@ -38,9 +38,9 @@ def gray_png(hu: FloatArray, window: Window) -> bytes:
 
 
 def difference_png(predicted: FloatArray, source: FloatArray) -> bytes:
-    """Where the predicted slice is denser (orange) or thinner (blue) than the source, over the dimmed source."""
+    """Where the predicted slice is denser (orange) or less dense (blue) than the source, over the dimmed source."""
     change = np.clip((predicted - source) / np.float32(DIFFERENCE_HU), -1, 1)[..., None]
-    colour = np.where(change > 0, np.array(_DENSER, np.float32), np.array(_THINNER, np.float32))
+    colour = np.where(change > 0, np.array(_DENSER, np.float32), np.array(_LESS_DENSE, np.float32))
     gray = apply(source, BRAIN)[..., None] * np.float32(_DIMMED)
     share = np.abs(change)
     return rgb_png(np.rint(gray * (1 - share) + colour * share).astype(np.uint8))

@@ -71,13 +71,13 @@ def test_fill_and_outline_are_clear_where_they_do_not_paint():
     assert (filled[mask][:, :3] == RGB).all()
 
 
-def test_the_difference_is_orange_where_denser_blue_where_thinner_and_the_dimmed_ct_elsewhere():
+def test_the_difference_is_orange_where_denser_blue_where_less_dense_and_the_dimmed_ct_elsewhere():
     source = np.full((1, 4), 40, np.float32)
     shown = pixels(difference_png(source + np.array([[0, 40, -40, 400]], np.float32), source))
-    same, denser, thinner, far_denser = shown[0].tolist()
+    same, denser, less_dense, far_denser = shown[0].tolist()
     assert same == [64, 64, 64]
     assert denser == far_denser == [255, 150, 30]
-    assert thinner == [60, 150, 255]
+    assert less_dense == [60, 150, 255]
 
 
 @pytest.mark.parametrize("syntax", [*NATIVE, *COMPRESSED])

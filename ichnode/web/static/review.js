@@ -44,19 +44,22 @@ async function load(address, priority) {
 const shownWindow = () => viewer.querySelector("input[name=window]:checked").value;
 const isThere = (name, at) => !(name in layers.pictures) || layers.pictures[name].includes(at);
 
+// What is painted over a picture: a fill would hide a difference, and saliency stays as it was sent.
+const TAKES = { predicted: () => true, difference: layer => layer.name.endsWith("-outline") };
+
 function panes() {
-  const shown = [{ pane: sourcePane, name: `source-${shownWindow()}`, painted: true }];
+  const shown = [{ pane: sourcePane, name: `source-${shownWindow()}`, takes: () => true }];
   const kind = beside?.value;
   if (kind) {
     const name = kind === "predicted" ? `predicted-${shownWindow()}` : kind;
-    shown.push({ pane: besidePane, kind, name, painted: kind === "predicted" || kind === "difference" });
+    shown.push({ pane: besidePane, kind, name, takes: TAKES[kind] ?? (() => false) });
   }
   return shown;
 }
 
 function layersOn(at) {
   const names = [];
-  for (const segment of layers.segments) {
+  for (const segment of [...layers.segments].reverse()) { // the hematoma of today on top
     if (!segment.slices.includes(at)) continue;
     if (segment.fill.checked) names.push({ name: `${segment.name}-fill`, alpha: opacity.value / 100 });
     if (segment.outline.checked) names.push({ name: `${segment.name}-outline`, alpha: 1 });
@@ -69,7 +72,7 @@ async function draw() {
   const loaded = await Promise.all(panes().map(async shown => ({
     ...shown,
     image: isThere(shown.kind, at) ? await picture(shown.name, at) : null,
-    painted: shown.painted ? await Promise.all(overlays.map(o => picture(o.name, at).then(image => ({ ...o, image })))) : [],
+    painted: await Promise.all(overlays.filter(shown.takes).map(o => picture(o.name, at).then(image => ({ ...o, image })))),
   })));
   for (const shown of loaded) paint(shown, at);
   tell(at);
@@ -92,7 +95,7 @@ function paint({ pane, kind, image, painted }, at) {
 
 function legend(kind) {
   if (kind === "predicted") return `SYNTHETIC, not acquired · ${shownWindow()} window`;
-  if (kind === "difference") return "predicted minus source · orange denser, blue thinner, full colour at 40 HU";
+  if (kind === "difference") return "predicted minus source · orange denser, blue less dense, full colour at 40 HU";
   return kind ? "brain window, as it was sent" : `${shownWindow()} window`;
 }
 
@@ -139,6 +142,7 @@ function go(to) {
 function showBeside() {
   besidePane.hidden = !beside?.value;
   if (beside?.value) besidePane.querySelector(".name").textContent = beside.selectedOptions[0].textContent;
+  besidePane.classList.toggle("burned", !(beside?.value in TAKES));
   besidePane.querySelector("figcaption").classList.toggle("synthetic", beside?.value === "predicted");
 }
 
