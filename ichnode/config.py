@@ -161,6 +161,11 @@ class DicomDestination(_Destination):
 
     _check_ae_title = field_validator("ae_title")(_ae_title)
 
+    @property
+    def where(self) -> str:
+        """As people write it."""
+        return f"{self.ae_title}@{self.host}:{self.port}{' by TLS' if self.tls else ''}"
+
 
 class WebDestination(_Destination):
     """Where results go by STOW-RS. Credentials are only sent over TLS, or to this machine itself."""
@@ -171,6 +176,11 @@ class WebDestination(_Destination):
     username: str | None = None
     password_file: Path | None = None
     ca: Path | None = None
+
+    @property
+    def where(self) -> str:
+        """As people write it."""
+        return self.url
 
     @field_validator("url")
     @classmethod
@@ -273,7 +283,7 @@ class Database(_Section):
 
 
 class Web(_Section):
-    """The HTTP endpoint: metrics, health, jobs."""
+    """The HTTP endpoint: pages, metrics, health, jobs."""
 
     host: str = "127.0.0.1"
     port: Port = 8042
@@ -282,6 +292,7 @@ class Web(_Section):
     password_file: Path | None = None
     tls: bool = False  # with the files of [tls]
     behind_proxy: bool = False  # somebody else speaks TLS with the readers
+    patient: Literal["masked", "shown"] = "masked"  # whether pages name patients
     viewer_url: str | None = None  # a study in the site's own viewer, with {StudyInstanceUID} in it
 
     @field_validator("viewer_url")
@@ -462,6 +473,15 @@ class Settings(_Section):
                 except OSError as problem:
                     problems.append(f"destinations.{i}.{key}: {file}: {problem.strerror}")
         return problems
+
+    @property
+    def certificate_files(self) -> dict[str, Path]:
+        """Every file with certificates that is used, by its key."""
+        files = {"tls.certificate": self.tls.certificate, "tls.trusted": self.tls.trusted}
+        if self.audit.host:
+            files |= {"audit.cert_file": self.audit.cert_file, "audit.ca_file": self.audit.ca_file}
+        files |= {f"{d.name}.ca": d.ca for d in self.destinations if isinstance(d, WebDestination)}
+        return {key: file for key, file in files.items() if file is not None}
 
     @property
     def sha256(self) -> str:

@@ -22,15 +22,16 @@ from ichnode import __version__
 from ichnode.config import DicomDestination, Role, Settings, WebDestination
 from ichnode.dicom.admission import LOOPBACK_ONLY, AdmittedSource, Rejection, TurnedAway
 from ichnode.dicom.commitment import request_commitment
+from ichnode.dicom.echo import echo
 from ichnode.dicom.scp import StorageSCP
 from ichnode.dicom.scu import Peer, send
 from ichnode.dicom.statuses import StoreStatus, Verdict
-from ichnode.dicom.stow import StowService, store
+from ichnode.dicom.stow import StowService, ask, store
 from ichnode.dicom.syslog import Collector
 from ichnode.dicom.tls import TlsFiles, client_context, expires_at, server_context
 from ichnode.domain.audit import AuditEvent
 from ichnode.domain.job import ON_THE_WAY
-from ichnode.errors import ConfigError
+from ichnode.errors import ConfigError, DeliveryError
 from ichnode.inference.worker import Worker
 from ichnode.metrics import Metrics
 from ichnode.results.provenance import ResultProfile
@@ -38,6 +39,7 @@ from ichnode.results.provenance import Role as ResultRole
 from ichnode.stages.analyse import AnalyseStage
 from ichnode.stages.analyser import AnalyserSettings, Analysis, AnalysisRequest
 from ichnode.stages.assemble import AssembleStage
+from ichnode.stages.by_hand import ByHand
 from ichnode.stages.commit import CommitmentReports, CommitStage
 from ichnode.stages.deliver import DeliverStage, RetryPolicy, Send
 from ichnode.stages.fallback import Fallback
@@ -54,11 +56,14 @@ from ichnode.storage.intake import Intake
 from ichnode.storage.ledger import Ledger
 from ichnode.storage.nodes import BEAT_S, Nodes
 from ichnode.storage.outbox import Outbox
+from ichnode.storage.overview import Overview
 from ichnode.storage.refused_classes import RefusedClasses
 from ichnode.storage.retention import Retention
 from ichnode.storage.schema import open_engine
 from ichnode.storage.soundness import LedgerDamaged, Soundness, look_for_damage
+from ichnode.storage.studies import Studies
 from ichnode.storage.work_queue import Offer, Turns
+from ichnode.storage.worklist import WorkList
 from ichnode.web.app import WebServer, create_app
 from ichnode.web.guard import Credentials
 from ichnode.web.parts import WebParts
@@ -155,16 +160,38 @@ class Node:
     def _web_parts(self) -> WebParts:
         """What the pages show, and what they may ask for."""
         settings, web = self._settings, self._settings.web
+        by_hand = ByHand(
+            studies=Studies(self._engine),
+            intake=self.intake,
+            history=self.history,
+            rules=settings.decision_rules,
+            results_sha256=settings.results_sha256,
+        )
         return WebParts(
             ae_title=settings.node.ae_title,
             version=__version__,
             history=self.history,
+            ledger=self.ledger,
             outbox=self.outbox,
             intake=self.intake,
             refused_classes=self.refused_classes,
-            destinations=[destination.name for destination in settings.destinations],
+            work_list=WorkList(self._engine),
+            overview=Overview(self._engine),
+            store=self._store,
+            destinations={destination.name: destination.where for destination in settings.destinations},
+            sources=[source.ae_title for source in settings.sources],
+            rules=settings.decision_rules,
             metrics=self.metrics,
+            device=settings.inference.device,
             readiness=self.readiness,
+            trace=by_hand.trace,
+            plan=by_hand.plan,
+            call=partial(call_destination, settings),
+            certificates=partial(expiry_of_certificates, settings),
+            clock=self._clock,
+            wake=self._wake_up,
+            stopping=self._stop.is_set,
+            patients_shown=web.patient == "shown",
             credentials=Credentials.read(
                 token_file=web.token_file, username=web.username, password_file=web.password_file
             ),
@@ -370,6 +397,11 @@ class Node:
             reason=rejection.reason,
         )
 
+    def _wake_up(self) -> None:
+        """A person changed what there is to do."""
+        self._analysing.wake()
+        self._wake_delivering()
+
     def _wake_delivering(self) -> None:
         for loop in self._delivering:
             loop.wake()
@@ -572,6 +604,35 @@ def dicom_peer(settings: Settings, destination: DicomDestination) -> Peer:
         response_timeout_s=destination.response_timeout_s,
         tls=tls,
     )
+
+
+def call_destination(settings: Settings, name: str) -> str:
+    """What a destination answers to C-ECHO, or a DICOMweb service to OPTIONS.
+
+    Raises DeliveryError where it does not, and ConfigError when the files of [tls] cannot be used.
+    """
+    destination = next(destination for destination in settings.destinations if destination.name == name)
+    if isinstance(destination, WebDestination):
+        code, _ = ask(stow_service(destination))
+        if code in (401, 403) or code >= 500:
+            raise DeliveryError(code, f"OPTIONS was answered {code}", permanent=False)
+        return f"OPTIONS was answered {code}"
+    answer = echo(dicom_peer(settings, destination), (), calling_ae_title=settings.node.ae_title)
+    if answer.status != StoreStatus.SUCCESS:
+        said = "C-ECHO is not accepted" if answer.status is None else f"C-ECHO was answered 0x{answer.status:04X}"
+        raise DeliveryError(answer.status, said, permanent=False)
+    return f"C-ECHO 0x0000 in {answer.seconds * 1000:.0f} ms"
+
+
+def expiry_of_certificates(settings: Settings) -> Mapping[str, tuple[Path, float | None]]:
+    """Every file with certificates, by its key, and when the first in it expires; None where it cannot be read."""
+    found: dict[str, tuple[Path, float | None]] = {}
+    for key, file in settings.certificate_files.items():
+        try:
+            found[key] = file, expires_at(file)
+        except ConfigError:
+            found[key] = file, None
+    return found
 
 
 def stow_service(destination: WebDestination) -> StowService:

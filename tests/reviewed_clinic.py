@@ -1,7 +1,7 @@
 """A clinic whose studies have pixels and results, and the pages that show them: everything real but the models."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import httpx
@@ -11,11 +11,10 @@ from sqlalchemy import Engine
 
 from ichnode.domain.job import Job
 from ichnode.imaging.header import instance_from_file
-from ichnode.metrics import Metrics
 from ichnode.results.provenance import Result
 from ichnode.storage.history import ResultFile
-from ichnode.storage.refused_classes import RefusedClasses
 from ichnode.storage.retention import Retention
+from ichnode.storage.worklist import WorkList
 from ichnode.web.app import WebServer, create_app
 from ichnode.web.guard import Credentials
 from ichnode.web.parts import WebParts
@@ -34,21 +33,17 @@ class ReviewedClinic(Clinic):
         self._servers: list[WebServer] = []
 
     def browser(self, *, viewer_url: str | None = None) -> httpx.Client:
-        parts = WebParts(
-            ae_title="ICHNODE",
-            version="0",
-            history=self.history,
-            outbox=self.outbox,
-            intake=self.intake,
-            refused_classes=RefusedClasses(self.engine),
-            destinations=["pacs"],
-            metrics=Metrics(sources=[], count_jobs=dict),
-            readiness=dict,
-            credentials=Credentials(),
-            tls=False,
-            viewer_url=viewer_url,
-        )
-        server = WebServer(create_app(parts), host="127.0.0.1", port=0)
+        parts = dict.fromkeys(field.name for field in fields(WebParts)) | {  # None: the review asks for no more
+            "ae_title": "ICHNODE",
+            "version": "0",
+            "history": self.history,
+            "outbox": self.outbox,
+            "intake": self.intake,
+            "credentials": Credentials(),
+            "work_list": WorkList(self.engine),
+            "viewer_url": viewer_url,
+        }
+        server = WebServer(create_app(WebParts(**parts)), host="127.0.0.1", port=0)
         server.start()
         self._servers.append(server)
         return httpx.Client(base_url=f"http://127.0.0.1:{server.port}", trust_env=False, timeout=30)

@@ -15,20 +15,13 @@ SOON_DAYS = 21  # as the alert rules of deploy/ say it
 
 def check_certificates(settings: Settings, *, now: float) -> Iterator[Check]:
     """Files of [tls], of [audit] and of STOW destinations."""
-    tls, audit = tls_files(settings), settings.audit
-    if tls is not None:
-        yield _of_file("certificate tls.certificate", tls.certificate, now)
-        yield _of_file("certificate tls.trusted", tls.trusted, now)
+    for key, file in settings.certificate_files.items():
+        yield _of_file(f"certificate {key}", file, now)
+    if (tls := tls_files(settings)) is not None:
         try:
             client_context(tls)
         except ConfigError as problem:
             yield failure("certificate tls.key", str(problem), "the key must be that of tls.certificate, unencrypted")
-    for key, file in (("audit.cert_file", audit.cert_file), ("audit.ca_file", audit.ca_file)):
-        if audit.host and file:
-            yield _of_file(f"certificate {key}", file, now)
-    for destination in settings.destinations:
-        if file := getattr(destination, "ca", None):
-            yield _of_file(f"certificate {destination.name}.ca", file, now)
 
 
 def _of_file(name: str, file: Path, now: float) -> Check:

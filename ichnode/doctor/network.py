@@ -64,7 +64,7 @@ def check_dicom_destination(settings: Settings, destination: DicomDestination, *
     wanted = sop_classes_of(
         settings.results.write, report_sop=settings.results.report_sop, followup_sop=settings.results.followup_sop
     )
-    where = f"{destination.ae_title}@{destination.host}:{destination.port}{' by TLS' if destination.tls else ''}"
+    where = destination.where
     asked = {*wanted, str(StorageCommitmentPushModel)} if destination.commitment else set(wanted)
     try:
         peer = dicom_peer(settings, destination)

@@ -24,6 +24,7 @@ class AuditEvent(StrEnum):
     JOB_DECIDED = "job_decided"
     JOB_ENDED = "job_ended"
     JOB_REVIVED = "job_revived"  # by a person
+    JOB_RAISED = "job_raised"  # to STAT, by a person
     RESULTS_DELIVERED = "results_delivered"  # of one job to one destination
     STUDY_PURGED = "study_purged"
     AUDIT_READ = "audit_read"

@@ -8,6 +8,7 @@ class Reason(StrEnum):
 
     # analysed
     CHOSEN = "chosen"
+    BY_HAND = "by_hand"
     # ignored by what the instances are, whatever the rules say
     OWN_RESULT = "own_result"
     NOT_CT_IMAGE = "not_ct_image"
@@ -43,6 +44,7 @@ class Reason(StrEnum):
 
 EXPLAINED: dict[Reason, str] = {
     Reason.CHOSEN: "fits the rule, and is the preferred series of the study",
+    Reason.BY_HAND: "a person wanted it under this rule",
     Reason.OWN_RESULT: "was made by ichnode or is otherwise marked synthetic",
     Reason.NOT_CT_IMAGE: "is not CT Image Storage or Enhanced CT Image Storage",
     Reason.LOCALIZER: "is a localizer (scout)",

@@ -132,9 +132,13 @@ def preference(facts: SeriesFacts, rule: Rule) -> tuple[Any, ...]:
 
 def failing_clauses(facts: SeriesFacts, rule: Rule) -> tuple[Clause, ...]:
     """The clauses of `rule`, its own and the implied ones, that do not hold."""
+    return tuple(c for c in all_clauses(rule) if not c.holds(value_of(facts, c.field)))
+
+
+def all_clauses(rule: Rule) -> tuple[Clause, ...]:
+    """The clauses of `rule`: the implied ones that it does not replace, then its own."""
     named = {clause.field for clause in rule.match}
-    clauses = (*(c for c in IMPLIED if c.field not in named), *rule.match)
-    return tuple(c for c in clauses if not c.holds(value_of(facts, c.field)))
+    return (*(c for c in IMPLIED if c.field not in named), *rule.match)
 
 
 def value_of(facts: SeriesFacts, field: str) -> Any:

@@ -18,7 +18,7 @@ from ichnode.domain.findings import (
 )
 
 WHITE, GREY, AMBER, RED = (235, 235, 235), (160, 160, 160), (255, 190, 60), (255, 110, 110)
-SIDES = {Side.LEFT: "left", Side.RIGHT: "right", Side.MIDLINE: "midline"}
+_SIDES = {Side.LEFT: "left", Side.RIGHT: "right", Side.MIDLINE: "midline"}
 TYPES = {
     HemorrhageType.IPH: "Intraparenchymal",
     HemorrhageType.IVH: "Intraventricular",
@@ -26,7 +26,7 @@ TYPES = {
     HemorrhageType.SDH: "Subdural",
     HemorrhageType.EDH: "Epidural",
 }
-ESTIMATES: dict[EstimateName, tuple[str, str, int]] = {  # label, unit, decimals
+_ESTIMATES: dict[EstimateName, tuple[str, str, int]] = {  # label, unit, decimals
     EstimateName.EXPANSION_PROBABILITY: ("Expansion within 24 h", " %", 0),
     EstimateName.PREDICTED_VOLUME: ("Volume at 24 h", " mL", 1),
     EstimateName.VOLUME_CHANGE: ("Volume change in 24 h", " mL", 1),
@@ -72,7 +72,7 @@ def _found(hematoma: Hematoma) -> list[Line]:
         Line(text=f"{hematoma.volume_ml:.1f} mL", size=64),
         Line(text=f"{hematoma.volume_low_ml:.1f} to {hematoma.volume_high_ml:.1f} mL at strict and lenient threshold"),
         *map(_part, hematoma.parts),
-        Line(text="Side", value=SIDES[hematoma.side], size=22, space_above=16),
+        Line(text="Side", value=_SIDES[hematoma.side], size=22, space_above=16),
         Line(text="Volume (ABC/2, Kothari)", value=f"{hematoma.abc2_ml:.1f} mL", size=22),
         Line(text="Components", value=f"{hematoma.component_count}", size=22),
         Line(text="Largest slice", value=f"{area:.0f} mm2, {long_axis:.0f} x {short_axis:.0f} mm"),
@@ -105,7 +105,7 @@ def _said_about(estimate: Estimate) -> str:
 
 
 def _estimate(estimate: Estimate) -> Line:
-    label, unit, decimals = ESTIMATES[estimate.name]
+    label, unit, decimals = _ESTIMATES[estimate.name]
     if estimate.value is None:
         return Line(text=label, value="not estimated")
     value = f"{estimate.value:.{decimals}f}{unit}"

@@ -61,15 +61,16 @@ def read_tags(file: Path, keywords: Collection[str]) -> Mapping[str, Any]:
 
 
 def plan(snapshot: StudySnapshot, rules: Sequence[Rule], *, results_sha256: str) -> tuple[PlannedJob, ...]:
-    """The job that each decision asks for."""
+    """The jobs that the rules ask for."""
     decided = decide_study(snapshot, rules)
     return tuple(
-        _planned(series, decision, results_sha256)
+        planned(series, decision, results_sha256)
         for series, (_, decision) in zip(snapshot.series, decided, strict=True)
     )
 
 
-def _planned(series: Series, decision: Decision, results_sha256: str) -> PlannedJob:
+def planned(series: Series, decision: Decision, results_sha256: str) -> PlannedJob:
+    """The job that a decision asks for."""
     rule = decision.rule
     acts = rule is not None and (decision.analyse or decision.report)
     return PlannedJob(

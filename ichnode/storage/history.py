@@ -65,11 +65,11 @@ class History:
 
     def list_jobs(self, *, state: JobState | None = None, limit: int = 200) -> list[Job]:
         """The newest jobs first."""
-        query = _JOB_QUERY.order_by(jobs.c.id.desc()).limit(limit)
+        query = JOB_QUERY.order_by(jobs.c.id.desc()).limit(limit)
         if state is not None:
             query = query.where(jobs.c.state == state)
         with reading(self._engine) as db:
-            return [_as_job(row._mapping) for row in db.execute(query)]
+            return [as_job(row._mapping) for row in db.execute(query)]
 
     def events(self, job_id: int) -> list[Event]:
         """The story of a job, oldest first."""
@@ -128,13 +128,13 @@ class History:
         later = jobs.alias()
         superior = later.c.study_instance_uid == jobs.c.study_instance_uid, later.c.id > jobs.c.id
         newest = select(later.c.id).where(*superior, later.c.decision == "analyse").exists()
-        others = _JOB_QUERY.where(
+        others = JOB_QUERY.where(
             jobs.c.study_instance_uid != job.study_instance_uid, jobs.c.decision == "analyse", ~newest
         )
         with reading(self._engine) as db:
             after = db.execute(others.where(jobs.c.id > job.id).order_by(jobs.c.id).limit(1)).first()
             before = db.execute(others.where(jobs.c.id < job.id).order_by(jobs.c.id.desc()).limit(1)).first()
-            return (_as_job(after._mapping) if after else None), (_as_job(before._mapping) if before else None)
+            return (as_job(after._mapping) if after else None), (as_job(before._mapping) if before else None)
 
     def purge(self, job: Job) -> Purge | None:
         """The purge that took the instances and results of the job, if one did."""
@@ -162,13 +162,13 @@ class History:
             return [(title, at) for title, at in db.execute(query.order_by(began))]
 
 
-_JOB_QUERY = select(jobs, snapshots.c.evidence).join(snapshots, snapshots.c.id == jobs.c.snapshot_id)
+JOB_QUERY = select(jobs, snapshots.c.evidence).join(snapshots, snapshots.c.id == jobs.c.snapshot_id)
 
 
 def read_job(db: Connection, job_id: int) -> Job | None:
     """One job as the transaction of `db` sees it."""
-    row = db.execute(_JOB_QUERY.where(jobs.c.id == job_id)).first()
-    return _as_job(row._mapping) if row else None
+    row = db.execute(JOB_QUERY.where(jobs.c.id == job_id)).first()
+    return as_job(row._mapping) if row else None
 
 
 def read_purge(db: Connection, study_instance_uid: str, job_id: int) -> Purge | None:
@@ -183,7 +183,8 @@ def as_purge(row: Mapping[Any, Any]) -> Purge:
     return Purge(**{column: row[column] for column in row if column != "id"})
 
 
-def _as_job(row: Mapping[Any, Any]) -> Job:
+def as_job(row: Mapping[Any, Any]) -> Job:
+    """A row of `JOB_QUERY`."""
     return Job(
         id=row["id"],
         study_instance_uid=row["study_instance_uid"],

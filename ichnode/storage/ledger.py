@@ -207,7 +207,7 @@ class Ledger:
             _expect_claim(db, job)
             move_job(db, job.id, JobState.READY, at=at, detail=detail, attempts=jobs.c.attempts - 1)
 
-    def retry(self, job_id: int, *, at: float) -> JobState | None:
+    def retry(self, job_id: int, *, at: float, who: str = BY_HAND) -> JobState | None:
         """Revive a failed, refused or dropped job; its new state, or None when there is nothing to retry.
 
         There is nothing when what the job reads was purged, or a later job of its series took its place.
@@ -228,21 +228,54 @@ class Ledger:
             else:
                 return None
             move_job(db, job_id, new, at=at, detail="retried by hand", outcome=None, attempts=0, interruptions=0)
-            append_audit(db, AuditEvent.JOB_REVIVED, who=BY_HAND, what={"job": job_id, "state": new.value}, at=at)
+            append_audit(db, AuditEvent.JOB_REVIVED, who=who, what={"job": job_id, "state": new.value}, at=at)
             return new
 
-    def drop(self, job_id: int, *, at: float) -> bool:
+    def drop(self, job_id: int, *, at: float, who: str = BY_HAND) -> bool:
         """End an unfinished job by hand; False when it is not there or finished."""
         with self._engine.begin() as db:
             if _state(db, job_id) not in UNFINISHED:
                 return False
             _cancel_deliveries(db, job_id)
-            move_job(db, job_id, JobState.DROPPED, at=at, detail="dropped by hand", who=BY_HAND)
+            move_job(db, job_id, JobState.DROPPED, at=at, detail="dropped by hand", who=who)
             return True
 
+    def raise_to_stat(self, job_id: int, *, at: float, who: str) -> bool:
+        """Put an unfinished job before all routine ones; False when it is not there, finished, or STAT already."""
+        routine = jobs.c.id == job_id, jobs.c.state.in_(UNFINISHED), jobs.c.priority_rank > _STAT
+        with self._engine.begin() as db:
+            raised = db.execute(update(jobs).where(*routine).values(priority="stat", priority_rank=_STAT))
+            if raised.rowcount != 1:
+                return False
+            append_audit(db, AuditEvent.JOB_RAISED, who=who, what={"job": job_id}, at=at)
+            return True
 
-def _open_job(db: Connection, study_instance_uid: str, snapshot_id: int, plan: PlannedJob, at: float) -> bool:
-    """A job for the plan; False when the newest job of the series has the same input."""
+    def run_again(self, job_id: int, plan: PlannedJob, *, at: float, who: str) -> int | None:
+        """A new job of the same series and snapshot, planned by a person; its id. It supersedes the old one.
+
+        None when there is nothing to run: what the job reads was purged, a later job of its series took its place, or
+        the plan is what was done already.
+        """
+        with self._engine.begin() as db:
+            query = select(jobs.c.study_instance_uid, jobs.c.snapshot_id).where(jobs.c.id == job_id)
+            old = db.execute(query).first()
+            if old is None or _is_purged(db, job_id) or _has_successor(db, job_id):
+                return None
+            why = f"run again by hand under rule {plan.rule}"
+            return _open_job(db, old.study_instance_uid, old.snapshot_id, plan, at, who=who, why=why)
+
+
+def _open_job(
+    db: Connection,
+    study_instance_uid: str,
+    snapshot_id: int,
+    plan: PlannedJob,
+    at: float,
+    *,
+    who: str = NODE,
+    why: str = "instances arrived after its snapshot",
+) -> int | None:
+    """A job for the plan; None when the newest job of the series has the same input. `why`: the old one ends."""
     newest = db.execute(
         select(jobs.c.id, jobs.c.state, jobs.c.input_sha256)
         .where(jobs.c.study_instance_uid == study_instance_uid, jobs.c.series_instance_uid == plan.series_instance_uid)
@@ -250,11 +283,11 @@ def _open_job(db: Connection, study_instance_uid: str, snapshot_id: int, plan: P
         .limit(1)
     ).first()
     if newest and newest.input_sha256 == plan.input_sha256:
-        return False
+        return None
     if newest and newest.state in UNFINISHED:
         _cancel_deliveries(db, newest.id)
-        move_job(db, newest.id, JobState.SUPERSEDED, at=at, detail="instances arrived after its snapshot")
-    job_id = db.execute(
+        move_job(db, newest.id, JobState.SUPERSEDED, at=at, detail=why, who=who)
+    job_id: int = db.execute(
         insert(jobs)
         .values(
             snapshot_id=snapshot_id,
@@ -284,8 +317,8 @@ def _open_job(db: Connection, study_instance_uid: str, snapshot_id: int, plan: P
     db.execute(insert(events).values(opened))
     names = {"study": pseudonym(study_instance_uid), "series": pseudonym(plan.series_instance_uid)}
     what = {"job": job_id, **names, "decision": plan.decision, "reason": str(plan.reason), "rule": plan.rule}
-    append_audit(db, AuditEvent.JOB_DECIDED, who=NODE, what=what, at=at)
-    return True
+    append_audit(db, AuditEvent.JOB_DECIDED, who=who, what=what, at=at)
+    return job_id
 
 
 def move_job(

@@ -28,8 +28,17 @@ class Started:
     version: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtDestination:
+    """How a destination fares."""
+
+    delivered_at: float | None  # the last time that it took something
+    error: str | None  # of the newest result that it has not taken
+    error_job_id: int | None
+
+
 class Overview:
-    """Questions that `ichnode status` asks."""
+    """Questions that `ichnode status` and the health page ask."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -61,6 +70,25 @@ class Overview:
             for destination, state, count in db.execute(select(*kinds, func.count()).group_by(*kinds)):
                 counted.setdefault(destination, {})[state] = count
         return counted
+
+    def at_destinations(self) -> Mapping[str, AtDestination]:
+        """What each destination took last, and what went wrong with the newest result that it has not taken."""
+        wrong = (
+            select(func.max(deliveries.c.id)).where(deliveries.c.error.is_not(None)).group_by(deliveries.c.destination)
+        )
+        problems = select(deliveries).where(deliveries.c.id.in_(wrong), deliveries.c.state.not_in(["replaced"]))
+        last = func.max(deliveries.c.delivered_at)
+        with reading(self._engine) as db:
+            taken = db.execute(select(deliveries.c.destination, last).group_by(deliveries.c.destination)).all()
+            troubled = {row.destination: row for row in db.execute(problems)}
+        return {
+            name: AtDestination(
+                delivered_at=at,
+                error=troubled[name].error if name in troubled else None,
+                error_job_id=troubled[name].job_id if name in troubled else None,
+            )
+            for name, at in taken
+        }
 
     def last_start(self) -> Started | None:
         """When a node last started on this ledger, and its version."""

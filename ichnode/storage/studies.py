@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Engine, func, select
 
@@ -30,7 +31,7 @@ class StoredDecision:
 
 
 class Studies:
-    """Questions that `ichnode replay` asks."""
+    """Questions that `ichnode replay` and the rules page ask."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -40,14 +41,14 @@ class Studies:
         newest = select(func.max(snapshots.c.id)).group_by(snapshots.c.study_instance_uid)
         query = select(snapshots).where(snapshots.c.id.in_(newest), snapshots.c.taken_at >= at)
         with reading(self._engine) as db:
-            return [
-                StoredStudy(
-                    study_instance_uid=row.study_instance_uid,
-                    last_instance_id=row.last_instance_id,
-                    taken_at=row.taken_at,
-                )
-                for row in db.execute(query.order_by(snapshots.c.id))
-            ]
+            return [_stored_study(row._mapping) for row in db.execute(query.order_by(snapshots.c.id))]
+
+    def newest_snapshot(self, study_instance_uid: str) -> StoredStudy | None:
+        """The study as of its newest snapshot, if one was taken."""
+        query = select(snapshots).where(snapshots.c.study_instance_uid == study_instance_uid)
+        with reading(self._engine) as db:
+            row = db.execute(query.order_by(snapshots.c.id.desc()).limit(1)).first()
+        return _stored_study(row._mapping) if row else None
 
     def decisions(self, study_instance_uid: str) -> Mapping[str, StoredDecision]:
         """The decision behind the newest job of each series, by Series Instance UID."""
@@ -63,3 +64,11 @@ class Studies:
                 )
                 for row in db.execute(query)
             }
+
+
+def _stored_study(row: Mapping[Any, Any]) -> StoredStudy:
+    return StoredStudy(
+        study_instance_uid=row["study_instance_uid"],
+        last_instance_id=row["last_instance_id"],
+        taken_at=row["taken_at"],
+    )

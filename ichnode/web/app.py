@@ -10,11 +10,16 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from ichnode.errors import ConfigError
+from ichnode.web.actions import action_routes
 from ichnode.web.api import api_routes
 from ichnode.web.guard import Guard
+from ichnode.web.health_page import health_routes
+from ichnode.web.live import live_route
 from ichnode.web.pages import Pages, static_route
 from ichnode.web.parts import WebParts
 from ichnode.web.review import review_routes
+from ichnode.web.rules_page import rules_routes
+from ichnode.web.worklist import worklist_routes
 
 _MOST_AT_ONCE = 100  # connections; one more is answered 503
 
@@ -23,7 +28,16 @@ def create_app(parts: WebParts) -> Starlette:
     """The application."""
     pages = Pages(parts)
     return Starlette(
-        routes=[*api_routes(parts), *review_routes(parts, pages), static_route()],
+        routes=[
+            *worklist_routes(parts, pages),
+            *action_routes(parts, pages),
+            *rules_routes(parts, pages),
+            *health_routes(parts, pages),
+            *review_routes(parts, pages),
+            live_route(parts),
+            *api_routes(parts),
+            static_route(),
+        ],
         middleware=[Middleware(Guard, credentials=parts.credentials, tls=parts.tls)],
         exception_handlers={404: pages.not_found},
     )

@@ -8,8 +8,10 @@ import hashlib
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -19,6 +21,7 @@ from ichnode.web.parts import WebParts
 _HERE = Path(__file__).parent
 _STATIC = _HERE / "static"
 _KEPT = {"Cache-Control": "private, max-age=31536000, immutable"}
+_LONGEST_FORM = 100_000  # bytes
 _UNITS = (("days", 86_400), ("h", 3_600), ("min", 60))
 
 
@@ -43,11 +46,28 @@ class Pages:
         context |= {"path": request.url.path, "reader": getattr(request.state, "reader", "")}
         return HTMLResponse(self._environment.get_template(template).render(context), status)
 
+    def said(self, request: Request, said: str, *, ok: bool, back: str) -> Response:
+        """What became of an action: a line for the page that asked by htmx, which then looks again, else a page."""
+        fragment = "said.html" if request.headers.get("hx-request") else "message.html"
+        answer = self.html(request, fragment, status=200 if ok else 409, said=said, ok=ok, back=back)
+        answer.headers["HX-Trigger"] = "changed"
+        return answer
+
     def not_found(self, request: Request, _: Exception) -> Response:
         """What browsers see of a page that is not there; programs get a word."""
         if "text/html" not in request.headers.get("accept", ""):
             return PlainTextResponse("not found", 404)
-        return self.html(request, "message.html", status=404, said="There is no such page, study or job.")
+        return self.html(request, "message.html", status=404, said="There is no such page, study or job.", back="/")
+
+
+async def form(request: Request) -> dict[str, str]:
+    """The fields of a form, each with its last value; raises HTTPException (413) for more than a form has."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _LONGEST_FORM:
+            raise HTTPException(413)
+    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=100))
 
 
 def static_route() -> Route:

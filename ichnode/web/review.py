@@ -22,6 +22,7 @@ from ichnode.results.read_back import picture_rgb, predicted_hu
 from ichnode.results.source_headers import direction_letter
 from ichnode.web.pages import Pages
 from ichnode.web.parts import WebParts
+from ichnode.web.patient import Patients
 from ichnode.web.review_facts import facts, reports
 from ichnode.web.shown import SALIENCY, Shelf, Shown
 from ichnode.web.slices import WINDOWS, Pictures, difference_png, fill_png, gray_png, outline_png, rgb_png
@@ -35,14 +36,20 @@ _Made = tuple[list[str], Callable[[], bytes]]  # the files that a picture is mad
 def review_routes(parts: WebParts, pages: Pages) -> list[Route]:
     """The page, what lies on its slices, and the pictures."""
     shelf, kept = Shelf(parts.history, parts.intake), Pictures()
+    patients = Patients(shown=parts.patients_shown)
 
     def page(request: Request) -> Response:
         job = _job(parts, request)
         if job is None:
-            return pages.html(request, "message.html", status=404, said="This study has no such job on this node.")
+            said = "This study has no such job on this node."
+            return pages.html(request, "message.html", status=404, said=said, back="/")
         shown = shelf.shown(job)
         return pages.html(
-            request, "review.html", viewer_link=viewer_link(parts, job), **facts(parts, job, shown), **_start(shown)
+            request,
+            "review.html",
+            viewer_link=viewer_link(parts, job),
+            **facts(parts, job, shown, patients.of(shown.slices[0].instance.file if shown.slices else None)),
+            **_start(shown),
         )
 
     def sent_reports(request: Request) -> Response:

@@ -5,14 +5,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ichnode.domain.findings import EstimateName, HemorrhageType, Side
+from ichnode.domain.findings import HemorrhageType
 from ichnode.domain.job import Job, JobState
 from ichnode.domain.reasons import EXPLAINED, Reason
 from ichnode.results.provenance import SERIES_DESCRIPTIONS, Role
 from ichnode.results.report_text import ReportLine, report_lines
-from ichnode.results.summary_text import ESTIMATES, SIDES, TYPES
+from ichnode.results.summary_text import TYPES
 from ichnode.storage.outbox import Delivery
 from ichnode.web.parts import WebParts
+from ichnode.web.patient import Patient
+from ichnode.web.said import Line, at_a_glance, lines
 from ichnode.web.shown import Shown
 
 REPORTS = (Role.MEASUREMENT_REPORT, Role.PREDICTION_REPORT, Role.OUTLINE_REPORT)
@@ -28,17 +30,6 @@ _NO_RESULT_YET = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Number:
-    """One row of the table of numbers."""
-
-    name: str
-    value: str  # with its unit
-    interval: str = ""
-    note: str = ""
-    chief: bool = False  # what the eye should fall on
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
     """What one destination has of the results."""
 
@@ -48,19 +39,22 @@ class Delivered:
     error: str
 
 
-def facts(parts: WebParts, job: Job, shown: Shown) -> dict[str, Any]:
+def facts(parts: WebParts, job: Job, shown: Shown, patient: Patient) -> dict[str, Any]:
     """The context of review.html, but for the pictures."""
     findings = job.findings or {}
+    said, hematoma = (lines(findings) if findings else []), findings.get("hematoma")
     newer, older = parts.history.neighbours(job)
     return {
         "job": job,
+        "patient": patient,
         "shown": shown,
         "header": shown.slices[0].header if shown.slices else {},
         "no_result_yet": "" if job.findings else _NO_RESULT_YET.get(job.state, ""),
         "explained": _explained(job.reason),
         "decision_explained": _explained(job.decision_reason),
-        "numbers": list(_numbers(findings)),
-        "found": bool(findings.get("hematoma")),
+        "chief": at_a_glance(findings) if findings else [],
+        "numbers": [*_measured(hematoma, said[0].model), *said[1:]] if hematoma else said,
+        "found": bool(hematoma),
         "models": _models(findings),
         "caveats": findings.get("caveats", ()),
         "delivered": _delivered(parts.outbox.of_job(job.id)),
@@ -86,41 +80,25 @@ def _explained(reason: str) -> str:
     return EXPLAINED[Reason(reason)] if reason in set(Reason) else ""
 
 
-def _numbers(findings: Mapping[str, Any]) -> Iterator[Number]:
-    """Hematoma first, then what each model predicts."""
-    if hematoma := findings.get("hematoma"):
-        yield from _measured(hematoma)
-    for said in findings.get("predictions", ()):
-        yield from (_estimate(estimate) for estimate in said["estimates"])
-
-
-def _measured(hematoma: Mapping[str, Any]) -> Iterator[Number]:
+def _measured(hematoma: Mapping[str, Any], model: str) -> Iterator[Line]:
+    """All that was measured on the hematoma."""
     area, long_axis, short_axis = (hematoma[k] for k in ("largest_area_mm2", "long_axis_mm", "short_axis_mm"))
-    yield _volume("Hematoma volume", hematoma, note="interval: strict to lenient threshold", chief=True)
+    yield _volume("Hematoma", hematoma, model, note="interval: strict to lenient threshold")
     for part in hematoma["parts"]:
-        yield _volume(f"of it {TYPES[HemorrhageType(part['type'])].lower()}", part)
-    yield Number(name="Side", value=SIDES[Side(hematoma["side"])])
-    yield Number(name="Volume by ABC/2", value=f"{hematoma['abc2_ml']:.1f} mL", note="Kothari 1996")
-    yield Number(name="Components", value=str(hematoma["component_count"]))
-    yield Number(name="Largest slice", value=f"{area:.0f} mm²", note=f"{long_axis:.0f} × {short_axis:.0f} mm")
+        yield _volume(f"of it {TYPES[HemorrhageType(part['type'])].lower()}", part, model)
+    for label, value, note in (
+        ("Side", hematoma["side"], ""),
+        ("Volume by ABC/2", f"{hematoma['abc2_ml']:.1f} mL", "Kothari 1996"),
+        ("Components", str(hematoma["component_count"]), ""),
+        ("Largest slice", f"{area:.0f} mm²", f"{long_axis:.0f} × {short_axis:.0f} mm"),
+    ):
+        yield Line(label=label, short="", value=value, note=note, model=model)
 
 
-def _volume(name: str, measured: Mapping[str, Any], *, note: str = "", chief: bool = False) -> Number:
+def _volume(label: str, measured: Mapping[str, Any], model: str, *, note: str = "") -> Line:
     value, low, high = (measured[key] for key in ("volume_ml", "volume_low_ml", "volume_high_ml"))
-    return Number(name=name, value=f"{value:.1f} mL", interval=f"{low:.1f} to {high:.1f}", note=note, chief=chief)
-
-
-def _estimate(estimate: Mapping[str, Any]) -> Number:
-    name = EstimateName(estimate["name"])
-    label, unit, decimals = ESTIMATES[name]
-    value, low, high = estimate["value"], estimate["low"], estimate["high"]
-    return Number(
-        name=label,
-        value="not estimated" if value is None else f"{value:.{decimals}f}{unit}",
-        interval="" if low is None or high is None else f"{low:.{decimals}f} to {high:.{decimals}f}",
-        note="; ".join(filter(None, (estimate["category"], estimate["note"]))),
-        chief=name is EstimateName.EXPANSION_PROBABILITY,
-    )
+    interval = f"{low:.1f} to {high:.1f}"
+    return Line(label=label, short="", value=f"{value:.1f} mL", interval=interval, note=note, model=model)
 
 
 def _models(findings: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -5,13 +5,10 @@ build). One origin serves the viewer and, under /dicom-web, passes everything to
 """
 
 import os
-import shutil
 import socket
-import tarfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Thread
 
 import httpx
@@ -23,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from tests.acceptance.peers import missing, program, run
+from tests.acceptance.npm import fetched
 
 OHIF_VERSION = "3.12.10"
 _APP_CONFIG = Path(__file__).parent / "ohif" / "app-config.js"
@@ -33,24 +30,7 @@ def ohif_dist() -> Path:
     """Folder of the built viewer; fetched with npm the first time (48 MB, 200 MB unpacked)."""
     if given := os.environ.get("ICHNODE_OHIF_DIST"):
         return Path(given)
-    cache = Path.home() / ".cache" / "ichnode-tests"
-    kept = cache / f"ohif-{OHIF_VERSION}"
-    if not kept.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
-        _fetch(kept)
-    return kept
-
-
-def _fetch(kept: Path) -> None:
-    npm = program("npm", "npm")
-    with TemporaryDirectory(dir=kept.parent) as folder:
-        done = run([npm, "pack", "--pack-destination", folder, f"@ohif/app@{OHIF_VERSION}"], timeout_s=300)
-        if done.returncode != 0:
-            missing(f"@ohif/app@{OHIF_VERSION}", f"npm pack said {done.stdout[-500:]}")
-        [package] = Path(folder).glob("*.tgz")
-        with tarfile.open(package) as archive:
-            archive.extractall(folder, filter="data")
-        shutil.move(Path(folder) / "package" / "dist", kept)
+    return fetched(f"@ohif/app@{OHIF_VERSION}", "dist", f"ohif-{OHIF_VERSION}")
 
 
 @contextmanager

@@ -123,7 +123,8 @@ def test_the_page_says_what_was_found_by_which_model_and_what_it_is_not_for(clin
     page = clinic.browser().get(page_of(job)).text
     for said in (
         "&lt;b&gt;HEAD&lt;/b&gt;",
-        "Hematoma volume",
+        "P*** H***",
+        "Volume by ABC/2",
         f"{job.findings['hematoma']['volume_ml']:.1f} mL",
         "23 %",
         "12 to 40",

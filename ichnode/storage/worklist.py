@@ -1,0 +1,236 @@
+"""Work list: studies as people look at them, with their series, jobs, steps and deliveries. Reads only.
+
+A page of studies takes the same few queries however many there are.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, exists, func, or_, select, true
+
+from ichnode.domain.job import ON_THE_WAY, Job, JobState
+from ichnode.storage.dialect import reading
+from ichnode.storage.history import JOB_QUERY, Event, as_job
+from ichnode.storage.schema import (
+    associations,
+    audit_head,
+    deliveries,
+    events,
+    instances,
+    jobs,
+    purges,
+    snapshots,
+    studies,
+)
+
+
+class Group(StrEnum):
+    """What a person may want to see of the list."""
+
+    ALL = "all"
+    ON_THE_WAY = "on_the_way"
+    ATTENTION = "attention"  # failed or refused
+    DONE = "done"
+    NOT_ANALYSED = "not_analysed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedJob:
+    """A job with its story, and how many deliveries each destination has in each state."""
+
+    job: Job
+    events: tuple[Event, ...]
+    deliveries: Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedSeries:
+    """A series with its jobs, the newest first. `header` and `instances` are empty of what was purged."""
+
+    series_instance_uid: str
+    header: Mapping[str, Any] = field(repr=False)
+    instances: int
+    jobs: tuple[ListedJob, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedStudy:
+    """A study that ever came in."""
+
+    study_instance_uid: str
+    last_received_at: float
+    last_instance_id: int
+    waiting: bool  # for more instances, or for a decision
+    source: str | None  # calling AE title; None: purged
+    header: Mapping[str, Any] = field(repr=False)  # of the first instance that is here
+    file: str | None  # of that instance
+    evidence: str | None  # of completeness; None: no snapshot yet
+    completed_at: float | None  # when the newest snapshot was taken
+    purged_at: float | None
+    series: tuple[ListedSeries, ...] = ()
+
+
+class WorkList:
+    """Questions that the work list and the page of a study ask."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def mark(self) -> tuple[int, int, int]:
+        """Changes whenever the list may have: by a job's step, an instance, or anything that is audited."""
+        marks = func.max(events.c.id), func.max(instances.c.id), func.max(audit_head.c.sequence)
+        with reading(self._engine) as db:
+            step, instance, audited = (db.execute(select(mark)).scalar_one() or 0 for mark in marks)
+        return step, instance, audited
+
+    def newest(self, group: Group, *, limit: int, before: int | None = None) -> list[ListedStudy]:
+        """Studies without their series, the one with the latest instance first; `before` that last instance's id."""
+        query = _STUDY_QUERY.where(_IN_GROUP[group]).order_by(studies.c.last_instance_id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(studies.c.last_instance_id < before)
+        with reading(self._engine) as db:
+            return [_as_study(row) for row in db.execute(query)]
+
+    def study(self, study_instance_uid: str) -> ListedStudy | None:
+        """One study with its series, or None."""
+        query = _STUDY_QUERY.where(studies.c.study_instance_uid == study_instance_uid)
+        with reading(self._engine) as db:
+            row = db.execute(query).first()
+        return self.with_series([_as_study(row)])[0] if row else None
+
+    def with_series(self, listed: Sequence[ListedStudy]) -> list[ListedStudy]:
+        """The same studies with their series and jobs."""
+        uids = [study.study_instance_uid for study in listed]
+        with reading(self._engine) as db:
+            jobs_of = _jobs(db, uids)
+            here = _series_here(db, uids)
+        return [
+            _with_series(study, here.get(study.study_instance_uid, {}), jobs_of.get(study.study_instance_uid, {}))
+            for study in listed
+        ]
+
+
+_first_instance = (
+    select(func.min(instances.c.id))
+    .where(instances.c.study_instance_uid == studies.c.study_instance_uid)
+    .correlate(studies)
+    .scalar_subquery()
+)
+_last_snapshot = (
+    select(func.max(snapshots.c.id))
+    .where(snapshots.c.study_instance_uid == studies.c.study_instance_uid)
+    .correlate(studies)
+    .scalar_subquery()
+)
+_purged_at = (
+    select(func.max(purges.c.at))
+    .where(purges.c.study_instance_uid == studies.c.study_instance_uid)
+    .correlate(studies)
+    .scalar_subquery()
+)
+_STUDY_QUERY = (
+    select(
+        studies,
+        instances.c.header,
+        instances.c.file,
+        associations.c.calling_ae_title,
+        snapshots.c.evidence,
+        snapshots.c.taken_at,
+        _purged_at.label("purged_at"),
+    )
+    .outerjoin(instances, instances.c.id == _first_instance)
+    .outerjoin(associations, associations.c.id == instances.c.association_id)
+    .outerjoin(snapshots, snapshots.c.id == _last_snapshot)
+)
+
+
+def _has_job(*which: ColumnElement[bool]) -> ColumnElement[bool]:
+    return exists().where(jobs.c.study_instance_uid == studies.c.study_instance_uid, *which)
+
+
+def _in_state(states: Collection[JobState]) -> ColumnElement[bool]:
+    return _has_job(jobs.c.state.in_(states))
+
+
+_IN_GROUP: Mapping[Group, ColumnElement[bool]] = {
+    Group.ALL: true(),
+    Group.ON_THE_WAY: or_(studies.c.waiting, _in_state(ON_THE_WAY)),
+    Group.ATTENTION: _in_state((JobState.FAILED, JobState.REFUSED)),
+    Group.DONE: _in_state((JobState.DONE,)),
+    Group.NOT_ANALYSED: and_(~studies.c.waiting, ~_has_job(jobs.c.decision == "analyse")),
+}
+
+
+def _as_study(row: Row[Any]) -> ListedStudy:
+    return ListedStudy(
+        study_instance_uid=row.study_instance_uid,
+        last_received_at=row.last_received_at,
+        last_instance_id=row.last_instance_id,
+        waiting=row.waiting,
+        source=row.calling_ae_title,
+        header=row.header or {},
+        file=row.file,
+        evidence=row.evidence,
+        completed_at=row.taken_at,
+        purged_at=row.purged_at,
+    )
+
+
+def _series_here(db: Connection, uids: Sequence[str]) -> dict[str, dict[str, tuple[int, Mapping[str, Any]]]]:
+    """Study and series -> how many instances are here, and the header of the first."""
+    key = instances.c.study_instance_uid, instances.c.series_instance_uid
+    counted = (
+        select(func.count().label("count"), func.min(instances.c.id).label("first"))
+        .where(instances.c.study_instance_uid.in_(uids))
+        .group_by(*key)
+        .subquery()
+    )
+    query = select(*key, counted.c["count"], instances.c.header).join(counted, counted.c.first == instances.c.id)
+    found: dict[str, dict[str, tuple[int, Mapping[str, Any]]]] = {}
+    for study, series, count, header in db.execute(query):
+        found.setdefault(study, {})[series] = (count, header)
+    return found
+
+
+def _jobs(db: Connection, uids: Sequence[str]) -> dict[str, dict[str, list[ListedJob]]]:
+    """Study and series -> jobs, the newest first."""
+    chosen = jobs.c.study_instance_uid.in_(uids)
+    ids = select(jobs.c.id).where(chosen)
+    stories: dict[int, list[Event]] = {}
+    for row in db.execute(select(events).where(events.c.job_id.in_(ids)).order_by(events.c.id)):
+        event = Event(at=row.at, from_state=row.from_state, to_state=row.to_state, detail=row.detail)
+        stories.setdefault(row.job_id, []).append(event)
+    kinds = deliveries.c.job_id, deliveries.c.destination, deliveries.c.state
+    sent: dict[int, dict[str, dict[str, int]]] = {}
+    counted = select(*kinds, func.count()).where(deliveries.c.job_id.in_(ids)).group_by(*kinds)
+    for job_id, destination, state, count in db.execute(counted.order_by(*kinds)):
+        sent.setdefault(job_id, {}).setdefault(destination, {})[state] = count
+    found: dict[str, dict[str, list[ListedJob]]] = {}
+    for row in db.execute(JOB_QUERY.where(chosen).order_by(jobs.c.id.desc())):
+        job = as_job(row._mapping)
+        listed = ListedJob(job=job, events=tuple(stories.get(job.id, ())), deliveries=sent.get(job.id, {}))
+        found.setdefault(job.study_instance_uid, {}).setdefault(job.series_instance_uid, []).append(listed)
+    return found
+
+
+def _with_series(
+    study: ListedStudy,
+    here: Mapping[str, tuple[int, Mapping[str, Any]]],
+    jobs_of: Mapping[str, Sequence[ListedJob]],
+) -> ListedStudy:
+    """Series that are analysed come first, then in order of their numbers."""
+    listed = []
+    for uid in dict.fromkeys([*here, *jobs_of]):
+        count, header = here.get(uid, (0, {}))
+        listed.append(
+            ListedSeries(series_instance_uid=uid, header=header, instances=count, jobs=tuple(jobs_of.get(uid, ())))
+        )
+    return replace(study, series=tuple(sorted(listed, key=_place)))
+
+
+def _place(series: ListedSeries) -> tuple[bool, int, str]:
+    number = series.header.get("SeriesNumber")
+    analysed = any(listed.job.decision == "analyse" for listed in series.jobs)
+    return not analysed, number if isinstance(number, int) else 0, series.series_instance_uid
