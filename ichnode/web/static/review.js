@@ -17,7 +17,7 @@ const start = Number(viewer.dataset.start);
 const pictures = new Map(); // address -> promise of an image, null where there is none
 
 let index = start;
-let layers = { segments: [], pictures: {} };
+let layers = null; // what lies on which slice; the first picture does not wait for it
 
 function picture(name, at, priority = "high") {
   const address = `${viewer.dataset.base}/slices/${at}/${name}.png`;
@@ -42,14 +42,14 @@ async function load(address, priority) {
 }
 
 const shownWindow = () => viewer.querySelector("input[name=window]:checked").value;
-const isThere = (name, at) => !(name in layers.pictures) || layers.pictures[name].includes(at);
+const isThere = (kind, at) => !kind || Boolean(layers.pictures[kind]?.includes(at));
 
 // What is painted over a picture: a fill would hide a difference, and saliency stays as it was sent.
 const TAKES = { predicted: () => true, difference: layer => layer.name.endsWith("-outline") };
 
 function panes() {
   const shown = [{ pane: sourcePane, name: `source-${shownWindow()}`, takes: () => true }];
-  const kind = beside?.value;
+  const kind = layers && beside?.value;
   if (kind) {
     const name = kind === "predicted" ? `predicted-${shownWindow()}` : kind;
     shown.push({ pane: besidePane, kind, name, takes: TAKES[kind] ?? (() => false) });
@@ -59,7 +59,7 @@ function panes() {
 
 function layersOn(at) {
   const names = [];
-  for (const segment of [...layers.segments].reverse()) { // the hematoma of today on top
+  for (const segment of [...(layers?.segments ?? [])].reverse()) { // the hematoma of today on top
     if (!segment.slices.includes(at)) continue;
     if (segment.fill.checked) names.push({ name: `${segment.name}-fill`, alpha: opacity.value / 100 });
     if (segment.outline.checked) names.push({ name: `${segment.name}-outline`, alpha: 1 });
@@ -158,7 +158,7 @@ function chooseWindow(number) {
 
 // All on where none is, else all off.
 function toggle(part) {
-  const boxes = layers.segments.map(segment => segment[part]);
+  const boxes = (layers?.segments ?? []).map(segment => segment[part]);
   const on = !boxes.some(box => box.checked);
   for (const box of boxes) box.checked = on;
 }
