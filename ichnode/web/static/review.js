@@ -240,8 +240,7 @@ function addSegment(segment) {
 
 async function showLayers() {
   const answer = await fetch(`${viewer.dataset.base}/layers`);
-  if (!answer.ok) return;
-  const found = await answer.json();
+  const found = answer.ok ? await answer.json() : { segments: [], pictures: {} };
   found.segments.forEach(addSegment);
   segments.hidden = !found.segments.length;
   layers = found;
