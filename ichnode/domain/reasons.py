@@ -44,7 +44,7 @@ class Reason(StrEnum):
 
 EXPLAINED: dict[Reason, str] = {
     Reason.CHOSEN: "fits the rule, and is the preferred series of the study",
-    Reason.BY_HAND: "a person wanted it under this rule",
+    Reason.BY_HAND: "was asked for by a person under this rule",
     Reason.OWN_RESULT: "was made by ichnode or is otherwise marked synthetic",
     Reason.NOT_CT_IMAGE: "is not CT Image Storage or Enhanced CT Image Storage",
     Reason.LOCALIZER: "is a localizer (scout)",

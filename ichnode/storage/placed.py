@@ -27,8 +27,12 @@ _POLL_S = 5.0  # a worker is told of entries (LISTEN); this is the net below
 _RESTS_S = (0.25, 0.5, 1.0, 2.0)  # before it connects again; PostgreSQL may be restarting
 _TASK = "turn"
 _ENTRIES = (
-    "SELECT args->>'job_id' AS job_id FROM procrastinate_jobs"
+    "SELECT args->>'job_id' AS job_id, priority FROM procrastinate_jobs"
     " WHERE queue_name = %(queue)s AND status IN ('todo', 'doing')"
+)
+_RAISE = (  # a job was made STAT after it was offered
+    "UPDATE procrastinate_jobs SET priority = %(priority)s"
+    " WHERE queue_name = %(queue)s AND status = 'todo' AND args->>'job_id' = %(job_id)s"
 )
 
 
@@ -148,7 +152,7 @@ class PlacedTurns:
             await self._forget_the_dead(app)
             ready = await asyncio.to_thread(self._ready)
             rows = await app.connector.execute_query_all_async(_ENTRIES, queue=self.name) if ready else []
-            offered = {int(row["job_id"]) for row in rows}
+            offered = {int(row["job_id"]): int(row["priority"]) for row in rows}
             for offer in ready:
                 if offer.job_id not in offered:
                     entry = app.configure_task(
@@ -160,6 +164,9 @@ class PlacedTurns:
                     )
                     with suppress(AlreadyEnqueued):  # by another node, since
                         await entry.defer_async(job_id=offer.job_id)
+                elif offered[offer.job_id] < -offer.rank:
+                    raised = {"queue": self.name, "priority": -offer.rank, "job_id": str(offer.job_id)}
+                    await app.connector.execute_query_async(_RAISE, **raised)
             with suppress(TimeoutError):
                 await asyncio.wait_for(wake.wait(), _SWEEP_S)
 

@@ -8,7 +8,20 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, exists, func, or_, select, true
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    ScalarSelect,
+    Select,
+    and_,
+    func,
+    or_,
+    select,
+    true,
+)
 
 from ichnode.domain.job import ON_THE_WAY, Job, JobState
 from ichnode.storage.dialect import reading
@@ -87,17 +100,17 @@ class WorkList:
 
     def newest(self, group: Group, *, limit: int, before: int | None = None) -> list[ListedStudy]:
         """Studies without their series, the one with the latest instance first; `before` that last instance's id."""
-        query = _STUDY_QUERY.where(_IN_GROUP[group]).order_by(studies.c.last_instance_id.desc()).limit(limit)
+        chosen = select(studies).where(_IN_GROUP[group]).order_by(studies.c.last_instance_id.desc()).limit(limit)
         if before is not None:
-            query = query.where(studies.c.last_instance_id < before)
+            chosen = chosen.where(studies.c.last_instance_id < before)
         with reading(self._engine) as db:
-            return [_as_study(row) for row in db.execute(query)]
+            return [_as_study(row) for row in db.execute(_studies(chosen))]
 
     def study(self, study_instance_uid: str) -> ListedStudy | None:
         """One study with its series, or None."""
-        query = _STUDY_QUERY.where(studies.c.study_instance_uid == study_instance_uid)
+        chosen = select(studies).where(studies.c.study_instance_uid == study_instance_uid)
         with reading(self._engine) as db:
-            row = db.execute(query).first()
+            row = db.execute(_studies(chosen)).first()
         return self.with_series([_as_study(row)])[0] if row else None
 
     def with_series(self, listed: Sequence[ListedStudy]) -> list[ListedStudy]:
@@ -112,42 +125,34 @@ class WorkList:
         ]
 
 
-_first_instance = (
-    select(func.min(instances.c.id))
-    .where(instances.c.study_instance_uid == studies.c.study_instance_uid)
-    .correlate(studies)
-    .scalar_subquery()
-)
-_last_snapshot = (
-    select(func.max(snapshots.c.id))
-    .where(snapshots.c.study_instance_uid == studies.c.study_instance_uid)
-    .correlate(studies)
-    .scalar_subquery()
-)
-_purged_at = (
-    select(func.max(purges.c.at))
-    .where(purges.c.study_instance_uid == studies.c.study_instance_uid)
-    .correlate(studies)
-    .scalar_subquery()
-)
-_STUDY_QUERY = (
-    select(
-        studies,
-        instances.c.header,
-        instances.c.file,
-        associations.c.calling_ae_title,
-        snapshots.c.evidence,
-        snapshots.c.taken_at,
-        _purged_at.label("purged_at"),
+def _studies(chosen: Select[Any]) -> Select[Any]:
+    """What is shown of the chosen rows of `studies`; looked up for these alone."""
+    of = chosen.subquery()
+
+    def last(column: Column[Any], study: Column[Any], pick: Any = func.max) -> ScalarSelect[Any]:
+        return select(pick(column)).where(study == of.c.study_instance_uid).correlate(of).scalar_subquery()
+
+    return (
+        select(
+            of,
+            instances.c.header,
+            instances.c.file,
+            associations.c.calling_ae_title,
+            snapshots.c.evidence,
+            snapshots.c.taken_at,
+            last(purges.c.at, purges.c.study_instance_uid).label("purged_at"),
+        )
+        .select_from(of)
+        .outerjoin(instances, instances.c.id == last(instances.c.id, instances.c.study_instance_uid, func.min))
+        .outerjoin(associations, associations.c.id == instances.c.association_id)
+        .outerjoin(snapshots, snapshots.c.id == last(snapshots.c.id, snapshots.c.study_instance_uid))
+        .order_by(of.c.last_instance_id.desc())
     )
-    .outerjoin(instances, instances.c.id == _first_instance)
-    .outerjoin(associations, associations.c.id == instances.c.association_id)
-    .outerjoin(snapshots, snapshots.c.id == _last_snapshot)
-)
 
 
 def _has_job(*which: ColumnElement[bool]) -> ColumnElement[bool]:
-    return exists().where(jobs.c.study_instance_uid == studies.c.study_instance_uid, *which)
+    """By one look at all such jobs: SQLite looks at all of them again for each study where that is an EXISTS."""
+    return studies.c.study_instance_uid.in_(select(jobs.c.study_instance_uid).where(*which))
 
 
 def _in_state(states: Collection[JobState]) -> ColumnElement[bool]:

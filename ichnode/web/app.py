@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
@@ -39,7 +40,7 @@ def create_app(parts: WebParts) -> Starlette:
             static_route(),
         ],
         middleware=[Middleware(Guard, credentials=parts.credentials, tls=parts.tls)],
-        exception_handlers={404: pages.not_found},
+        exception_handlers={404: pages.not_found, SQLAlchemyError: pages.no_ledger},
     )
 
 

@@ -84,8 +84,12 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        started = False
+
         async def send_with_headers(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 headers = MutableHeaders(scope=message)
                 headers.update(self._headers)
                 for name, value in _UNLESS_SAID.items():
@@ -93,7 +97,14 @@ class Guard:
             await send(message)
 
         refusal = self._refusal(scope, Headers(scope=scope))
-        await (refusal or self._app)(scope, receive, send_with_headers)
+        try:
+            await (refusal or self._app)(scope, receive, send_with_headers)
+        except Exception:
+            log.exception("answer_failed", extra={"detail": scope["path"]})
+            if started:
+                raise
+            failed = PlainTextResponse("that failed; the log of ichnode says where", 500)
+            await failed(scope, receive, send_with_headers)
 
     def _refusal(self, scope: Scope, headers: Headers) -> PlainTextResponse | None:
         """Why not, if so; otherwise the scope knows the reader."""

@@ -22,13 +22,13 @@ class _Mark:
     """The state of the ledger in a word, read once a second however many listen."""
 
     def __init__(self, parts: WebParts) -> None:
-        self._read, self._lock = parts.work_list.mark, Lock()
+        self._parts, self._lock = parts, Lock()
         self._at, self._word = 0.0, ""
 
     def word(self) -> str:
         with self._lock:
             if time.monotonic() - self._at >= _EVERY_S / 2:
-                self._word, self._at = "-".join(map(str, self._read())), time.monotonic()
+                self._word, self._at = "-".join(map(str, self._parts.work_list.mark())), time.monotonic()
             return self._word
 
 

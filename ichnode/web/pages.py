@@ -5,6 +5,7 @@ that a browser may keep them until they change.
 """
 
 import hashlib
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from ichnode.web.parts import WebParts
+
+log = logging.getLogger(__name__)
 
 _HERE = Path(__file__).parent
 _STATIC = _HERE / "static"
@@ -39,7 +42,9 @@ class Pages:
         self._environment.globals.update(
             ae_title=parts.ae_title, version=parts.version, static=lambda name: f"/static/{name}?{_sha256(name)}"
         )
-        self._environment.filters.update(clock=clock, ago=ago, number=number, words=words, short_uid=short_uid)
+        self._environment.filters.update(
+            clock=clock, ago=ago, number=number, seconds=seconds, words=words, short_uid=short_uid
+        )
 
     def html(self, request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
         """The filled-in template; `path` and `reader` are there for every one."""
@@ -58,6 +63,14 @@ class Pages:
         if "text/html" not in request.headers.get("accept", ""):
             return PlainTextResponse("not found", 404)
         return self.html(request, "message.html", status=404, said="There is no such page, study or job.", back="/")
+
+    def no_ledger(self, request: Request, problem: Exception) -> Response:
+        """The database is locked, damaged or away; /readyz says more."""
+        log.error("ledger_not_read", extra={"detail": f"{request.url.path}: {type(problem).__name__}"})
+        said = "The database cannot be read now."
+        if "text/html" not in request.headers.get("accept", ""):
+            return PlainTextResponse(said, 503)
+        return self.html(request, "message.html", status=503, said=said, back=request.url.path)
 
 
 async def form(request: Request) -> dict[str, str]:
@@ -114,6 +127,17 @@ def number(value: float | None, digits: int = 1) -> str:
     ('12.3', '–')
     """
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def seconds(value: float) -> str:
+    """A duration: tenths below ten seconds, minutes from two on.
+
+    >>> seconds(2.34), seconds(14.2), seconds(331.9)
+    ('2.3 s', '14 s', '5 min 31 s')
+    """
+    if value >= 120:
+        return f"{int(value) // 60} min {int(value) % 60} s"
+    return f"{value:.{1 if value < 10 else 0}f} s"
 
 
 def words(name: str) -> str:

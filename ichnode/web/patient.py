@@ -15,19 +15,19 @@ class Patient:
     """What a page may show."""
 
     name: str
-    about: str = ""  # sex, date of birth, ID and accession number, where they are shown
+    about: tuple[str, ...] = ()  # sex, date of birth, ID and accession number, where they are shown
     patient_id: str = ""  # to search by; shown only where `about` has it
     accession_number: str = ""
 
 
-UNKNOWN = Patient(name="not here any more")
+UNKNOWN = Patient(name="patient not known here")
 
 
 class Patients:
     """Reads who a file is of."""
 
     def __init__(self, *, shown: bool) -> None:
-        self._shown = shown
+        self.shown = shown
         self._read = lru_cache(maxsize=_REMEMBERED)(_read)
 
     def of(self, file: str | None) -> Patient:
@@ -35,7 +35,7 @@ class Patients:
         found = self._read(file) if file else None
         if found is None:
             return UNKNOWN
-        if self._shown:
+        if self.shown:
             return found
         masked = " ".join(f"{part[0]}***" for part in found.name.replace(",", " ").split())
         return Patient(name=masked or "no name", patient_id=found.patient_id, accession_number=found.accession_number)
@@ -56,7 +56,7 @@ def _read(file: str) -> Patient | None:
     }
     return Patient(
         name=", ".join(filter(None, parts)) or str(name) or "no name",
-        about=" · ".join(label + value for label, value in known.items() if value),
+        about=tuple(label + value for label, value in known.items() if value),
         patient_id=patient_id,
         accession_number=accession,
     )

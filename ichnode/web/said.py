@@ -1,7 +1,7 @@
 """What models said about a series, from the findings of a job, as lines with unit and interval for people to read."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 _LINES: Mapping[str, tuple[str, str, str, int]] = {  # long and short label, unit, decimals
@@ -30,9 +30,10 @@ class Line:
     model: str = ""
 
 
-def lines(findings: Mapping[str, Any]) -> list[Line]:
-    """Everything that was said: the hematoma first, then each model's estimates."""
-    return [_hematoma(findings), *(line for _, line in _estimates(findings))]
+def lines(findings: Mapping[str, Any], *, masked: bool) -> list[Line]:
+    """Everything that was said: the hematoma first, then each model's estimates. Masked: not what it was told."""
+    said = [_hematoma(findings), *(line for _, line in _estimates(findings))]
+    return [replace(line, note=_without_told(line.note)) for line in said] if masked else said
 
 
 def at_a_glance(findings: Mapping[str, Any]) -> list[Line]:
@@ -57,6 +58,11 @@ def expansion_percent(findings: Mapping[str, Any] | None) -> float:
 
 
 _ABSTAINED = "not estimated"
+_TOLD = "told of the patient"  # age and the like, in the note of the expansion model
+
+
+def _without_told(note: str) -> str:
+    return "; ".join(part for part in note.split("; ") if not part.startswith(_TOLD))
 
 
 def _hematoma(findings: Mapping[str, Any]) -> Line:
@@ -69,7 +75,7 @@ def _hematoma(findings: Mapping[str, Any]) -> Line:
         label="Hematoma",
         short=" ".join(filter(None, (str(hematoma["side"]), types))),
         value=f"{hematoma['volume_ml']:.1f} mL",
-        interval=f"{hematoma['volume_low_ml']:.1f} to {hematoma['volume_high_ml']:.1f}",
+        interval=f"{hematoma['volume_low_ml']:.1f} to {hematoma['volume_high_ml']:.1f} mL",
         note="; ".join(filter(None, (types, f"side: {hematoma['side']}", f"ABC/2 {hematoma['abc2_ml']:.1f} mL"))),
         model=model,
     )
@@ -88,7 +94,7 @@ def _estimates(findings: Mapping[str, Any]) -> Iterator[tuple[str, Line]]:
                     label=long,
                     short=short,
                     value=_ABSTAINED if value is None else f"{value:.{decimals}f} {unit}",
-                    interval=f"{low:.{decimals}f} to {high:.{decimals}f}" if whole else "",
+                    interval=f"{low:.{decimals}f} to {high:.{decimals}f} {unit}" if whole else "",
                     note="; ".join(filter(None, (estimate.get("category"), estimate.get("note")))),
                     model=_model(said["model"]),
                 ),

@@ -155,7 +155,7 @@ def _fits(study: ListedStudy, patient: Patient, text: str, shown: bool) -> bool:
     if text in (patient.patient_id, patient.accession_number):
         return True
     seen = [study.study_instance_uid, study.source or "", _described(study.header)]
-    seen += [patient.name, patient.about] if shown else []
+    seen += [patient.name, *patient.about] if shown else []
     return all(any(word in part.casefold() for part in seen) for word in text.casefold().split())
 
 
@@ -164,7 +164,7 @@ def _described(header: Mapping[str, Any]) -> str:
 
 
 def _study_row(study: ListedStudy, patients: Patients) -> StudyRow:
-    series = [_series_row(study, one) for one in study.series]
+    series = [_series_row(study, one, masked=not patients.shown) for one in study.series]
     return StudyRow(
         listed=study,
         patient=patients.of(study.file),
@@ -174,14 +174,14 @@ def _study_row(study: ListedStudy, patients: Patients) -> StudyRow:
     )
 
 
-def _series_row(study: ListedStudy, series: ListedSeries) -> SeriesRow:
+def _series_row(study: ListedStudy, series: ListedSeries, *, masked: bool) -> SeriesRow:
     number, name = series.header.get("SeriesNumber"), str(series.header.get("SeriesDescription") or "")
-    rows = [_job_row(study, listed, newest=listed is series.jobs[0]) for listed in series.jobs]
+    rows = [_job_row(study, listed, newest=listed is series.jobs[0], masked=masked) for listed in series.jobs]
     shown = " ".join(filter(None, (str(number or ""), name))) or "series without a description"
     return SeriesRow(listed=series, name=shown, job=rows[0] if rows else None, older=rows[1:])
 
 
-def _job_row(study: ListedStudy, listed: ListedJob, *, newest: bool) -> JobRow:
+def _job_row(study: ListedStudy, listed: ListedJob, *, newest: bool, masked: bool) -> JobRow:
     job = listed.job
     steps = list[Step]()
     if newest and study.completed_at is not None:
@@ -199,7 +199,7 @@ def _job_row(study: ListedStudy, listed: ListedJob, *, newest: bool) -> JobRow:
         steps=steps,
         took_s=job.updated_at - study.last_received_at if ended and newest else None,
         glance=said.at_a_glance(job.findings) if job.findings else (),
-        lines=said.lines(job.findings) if job.findings else (),
+        lines=said.lines(job.findings, masked=masked) if job.findings else (),
         can=_actions(listed, purged=bool(study.purged_at), newest=newest),
     )
 

@@ -1,5 +1,6 @@
 """People use the pages of a running node in Chromium: at a desk, in the dark, on a phone, by keyboard."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ RULES = [
         "send_to": ["pacs"],
     },
 ]
+CHEST = {"BodyPartExamined": "CHEST", "PatientName": "SAMPLE^CHEST", "StudyDescription": "CT CHEST"}
 SMALL = replace(REGULAR, rows=128, columns=128)
 
 
@@ -39,6 +41,7 @@ class Clinic:
     expander: str  # Study Instance UIDs
     chest: str
     node: Serve
+    folder: Path
 
     def page(self, path: str = "/", **context: object) -> Page:
         page = self.browser.new_context(**context).new_page()  # type: ignore[arg-type]
@@ -64,31 +67,27 @@ def sent(phantom: Phantom, folder: Path, port: int, **header: str) -> str:
 
 @pytest.fixture(scope="module")
 def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
-    """A simulated expander, a phantom, one that lacks slices, and a chest, at a node that delivers to a PACS."""
+    """A simulated expander, a head that lacks slices, and a chest, at a node that delivers to a PACS."""
     chromium = program("chromium", "chromium")
     folder = tmp_path_factory.mktemp("clinic")
-    sections = {"rules": RULES, "completeness": {"quiet_s": 1}, "sources": [{"ae_title": "CT1"}, {"ae_title": "CT2"}]}
+    sections = {
+        "rules": RULES,
+        "completeness": {"quiet_s": 1},
+        "sources": [{"ae_title": "CT1"}, {"ae_title": "CT2"}],
+        "inference": {"device": "cpu", "deadline_s": 400},
+    }
     with Pacs() as pacs, Serve(folder, **sections) as node:
         node.add_destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=pacs.port)
         node.start()
         gap = head_ct(hematoma_ml=0, geometry=SMALL, seed=3)
         gap = replace(gap, datasets=(*gap.datasets[:10], *gap.datasets[13:]))
-        chest = sent(
-            head_ct(hematoma_ml=0, geometry=SMALL, seed=4),
-            folder / "4",
-            node.dicom_port,
-            BodyPartExamined="CHEST",
-            PatientName="SAMPLE^CHEST",
-            StudyDescription="CT CHEST",
-            SeriesDescription="LUNG",
-        )
-        sent(gap, folder / "3", node.dicom_port, PatientName="SAMPLE^GAP")
-        sent(head_ct(hematoma_ml=20, geometry=REGULAR, seed=2), folder / "2", node.dicom_port)
-        expander = sent(simulated_patient(), folder / "1", node.dicom_port)
-        node.wait_for_jobs(4, timeout_s=300)
+        chest = sent(head_ct(hematoma_ml=0, geometry=SMALL, seed=4), folder / "chest", node.dicom_port, **CHEST)
+        sent(gap, folder / "gap", node.dicom_port, PatientName="SAMPLE^GAP")
+        expander = sent(simulated_patient(), folder / "expander", node.dicom_port)
+        node.wait_for_jobs(3, timeout_s=450)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            yield Clinic(f"http://127.0.0.1:{node.web_port}", browser, expander, chest, node)
+            yield Clinic(f"http://127.0.0.1:{node.web_port}", browser, expander, chest, node, folder)
             browser.close()
 
 
@@ -128,3 +127,56 @@ def test_every_page_is_accessible_and_needs_no_scrolling_sideways(clinic, screen
     assert grave == []
     assert len(found["passes"]) > 10
     assert complaints == []  # nothing that the Content-Security-Policy forbids, nothing that is not there
+
+
+def test_the_keyboard_moves_opens_and_searches(clinic):
+    page = clinic.page()
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    expect(page.locator("[data-open]").nth(1)).to_be_focused()
+    page.keyboard.press("k")
+    expect(page.locator("[data-open]").first).to_be_focused()
+    page.keyboard.press("/")
+    page.keyboard.type("chest")
+    expect(page.locator("[data-row]")).to_have_count(1)
+    expect(page).to_have_url(re.compile("text=chest"))
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{clinic.url}/studies/{clinic.chest}")
+
+
+def test_a_study_appears_while_somebody_looks_and_what_was_open_stays_open(clinic):
+    page = clinic.page()
+    expect(page.locator("#live")).to_have_text("live")
+    before = page.locator("[data-row]").count()
+    page.locator("details").first.click()
+    chest = head_ct(hematoma_ml=0, geometry=SMALL, seed=5)
+    sent(chest, clinic.folder / "later", clinic.node.dicom_port, **CHEST | {"PatientName": "LATE^COMER"})
+    expect(page.locator("[data-row]")).to_have_count(before + 1)
+    expect(page.locator("[data-row]").first).to_contain_text("L*** C***")
+    expect(page.locator("details[open]")).to_have_count(1)
+
+
+def test_a_person_tries_a_refused_series_again_and_sees_what_becomes_of_it(clinic):
+    page = clinic.page("/?show=attention")
+    page.get_by_role("button", name="Retry").click()
+    expect(page.locator("#said")).to_contain_text("is ready again")
+    row = page.locator("[data-row]")
+    expect(row).to_contain_text("tried again")
+    expect(row).to_contain_text("refused", timeout=60_000)
+    assert page.get_by_role("button", name="Retry").count() == 1
+
+
+def test_an_administrator_calls_the_pacs(clinic):
+    page = clinic.page("/health")
+    page.get_by_role("button", name="Call pacs").click()
+    expect(page.locator("#said")).to_contain_text("C-ECHO 0x0000")
+    expect(page.locator("#health")).to_contain_text("C-ECHO 0x0000")
+
+
+def test_the_rules_page_says_why_a_chest_is_ignored(clinic):
+    page = clinic.page("/rules")
+    page.get_by_label("A study that is here").select_option(clinic.chest)
+    page.get_by_role("button", name="Decide it again").click()
+    expect(page.get_by_role("row", name="head equals True").first).to_contain_text("no")

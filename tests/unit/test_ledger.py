@@ -12,10 +12,12 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from ichnode.domain.audit import AuditEvent
 from ichnode.domain.findings import Caveat, Findings, Hematoma, HematomaPart, HemorrhageType, ModelIdentity, Side
 from ichnode.domain.job import MAX_INTERRUPTIONS, TRANSITIONS, JobState
 from ichnode.domain.study import Instance
 from ichnode.errors import StaleClaim
+from ichnode.storage.audit import AuditTrail
 from ichnode.storage.dialect import new_engine, reading
 from ichnode.storage.history import History, ResultFile
 from ichnode.storage.intake import Intake, Kept
@@ -66,11 +68,10 @@ def receive(engine):
 
 
 @pytest.fixture
-def decide(engine, ledger):
-    """Take a snapshot of study "1" with one planned job for its series."""
+def planned():
+    """A plan for the series of study "1"."""
 
-    def decide(*, input_sha256="x", **plan):
-        waiting = Intake(engine).waiting_studies()[0]
+    def planned(*, input_sha256="x", **plan):
         fields = {
             "series_instance_uid": "1.1",
             "state": JobState.READY,
@@ -84,9 +85,20 @@ def decide(engine, ledger):
             "report_ignored": False,
             "input_sha256": input_sha256,
         }
+        return PlannedJob(**fields | plan)
+
+    return planned
+
+
+@pytest.fixture
+def decide(engine, ledger, planned):
+    """Take a snapshot of study "1" with one planned job for its series."""
+
+    def decide(**plan):
+        waiting = Intake(engine).waiting_studies()[0]
         return ledger.record_decisions(
             "1",
-            [PlannedJob(**fields | plan)],
+            [planned(**plan)],
             last_instance_id=waiting.last_instance_id,
             last_received_at=NOW,
             evidence="quiet",
@@ -414,6 +426,41 @@ def test_a_dropped_job_is_not_revived_beside_the_later_job_of_its_series(ledger,
     receive(2)
     decide(input_sha256="y")
     assert ledger.retry(job.id, at=NOW) is None
+
+
+def test_a_job_that_is_raised_to_stat_goes_first_and_is_raised_once(ledger, receive, decide, engine):
+    receive()
+    decide(series_instance_uid="1.1")
+    receive(2)
+    decide(series_instance_uid="1.2")
+    assert ledger.raise_to_stat(2, at=NOW, who="x")
+    assert not ledger.raise_to_stat(2, at=NOW, who="x")
+    assert ledger.claim(at=NOW).id == 2
+    ledger.drop(1, at=NOW)
+    assert not ledger.raise_to_stat(1, at=NOW, who="x")
+    assert not ledger.raise_to_stat(9, at=NOW, who="x")
+    assert [row.who for row in AuditTrail(engine).rows() if row.event == AuditEvent.JOB_RAISED] == ["x"]
+
+
+def test_a_job_that_is_run_again_by_hand_takes_the_place_of_the_old_one_in_the_same_snapshot(
+    ledger, history, outbox, receive, decide, planned
+):
+    receive()
+    decide()
+    old = ledger.claim(at=NOW)
+    new_id = ledger.run_again(old.id, planned(input_sha256="other", rule="other"), at=NOW, who="x")
+    new = history.job(new_id)
+    assert (new.snapshot_id, new.supersedes, new.rule, new.state) == (old.snapshot_id, old.id, "other", JobState.READY)
+    assert history.job(old.id).state is JobState.SUPERSEDED
+    with pytest.raises(StaleClaim):
+        finish(ledger, old, "segmentation")
+    again = planned(input_sha256="third", rule="third")
+    assert ledger.run_again(old.id, again, at=NOW, who="x") is None  # a later job took its place
+    assert ledger.run_again(new_id, planned(input_sha256="other"), at=NOW, who="x") is None  # that is what it does
+    assert ledger.run_again(9, again, at=NOW, who="x") is None
+    finish(ledger, ledger.claim(at=NOW), "segmentation")
+    assert ledger.run_again(new_id, again, at=NOW, who="x") == new_id + 1
+    assert outbox.due("pacs", at=NOW) == []
 
 
 def test_a_job_that_succeeds_after_a_failed_attempt_shows_no_failure(history, ledger, receive, decide):

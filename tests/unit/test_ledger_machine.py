@@ -72,20 +72,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for waiting in self.intake.waiting_studies():
             snapshot = self.intake.snapshot("1", last_instance_id=waiting.last_instance_id)
             planned = [
-                PlannedJob(
-                    series_instance_uid=series.series_instance_uid,
-                    state=JobState.READY,
-                    decision="analyse",
-                    reason="chosen",
-                    detail="",
-                    rule="r",
-                    run=("hematoma",),
-                    send_to=destinations,
-                    priority=priority,
-                    report_ignored=False,
-                    input_sha256=str(len(series.instances)),
-                )
-                for series in snapshot.series
+                self.plan(s.series_instance_uid, str(len(s.instances)), destinations, priority) for s in snapshot.series
             ]
             self.ledger.record_decisions(
                 "1",
@@ -153,9 +140,36 @@ class LedgerMachine(RuleBasedStateMachine):
             self.ledger.retry(data.draw(st.sampled_from([job.id for job in known])), at=self.now)
 
     @rule(data=st.data())
+    def a_person_raises_to_stat(self, data):
+        if known := self.history.list_jobs():
+            self.ledger.raise_to_stat(data.draw(st.sampled_from([job.id for job in known])), at=self.now, who="x")
+
+    @rule(data=st.data(), input_sha256=st.sampled_from(["other", "third"]))
+    def a_person_runs_it_again(self, data, input_sha256):
+        if known := self.history.list_jobs():
+            job = data.draw(st.sampled_from(known))
+            plan = self.plan(job.series_instance_uid, input_sha256, job.send_to, "routine")
+            self.ledger.run_again(job.id, plan, at=self.now, who="x")
+
+    @rule(data=st.data())
     def a_person_drops(self, data):
         if known := self.history.list_jobs():
             self.ledger.drop(data.draw(st.sampled_from([job.id for job in known])), at=self.now)
+
+    def plan(self, series, input_sha256, destinations, priority):
+        return PlannedJob(
+            series_instance_uid=series,
+            state=JobState.READY,
+            decision="analyse",
+            reason="chosen",
+            detail="",
+            rule="r",
+            run=("hematoma",),
+            send_to=destinations,
+            priority=priority,
+            report_ignored=False,
+            input_sha256=input_sha256,
+        )
 
     def if_it_still_holds(self, job: Job, act) -> None:
         """A worker whose claim was taken away changes nothing."""

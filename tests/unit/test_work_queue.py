@@ -105,6 +105,34 @@ def test_stat_comes_first(clinic, work):
     assert worked.priorities == ["stat", "routine", "routine"]
 
 
+def test_a_job_that_is_made_stat_after_it_was_offered_goes_next(clinic, work, engine):
+    turns, worked = work()
+    worked.may_go_on.clear()
+    ready(clinic, "1", "2", "3")
+    turns.wake()
+    worked.wait_for(1)
+    if engine.dialect.name == "postgresql":
+        wait_for_entries(engine, "args->>'job_id' = '3'")
+    assert Ledger(engine).raise_to_stat(3, at=1.0, who="x")
+    turns.wake()
+    if engine.dialect.name == "postgresql":
+        wait_for_entries(engine, "args->>'job_id' = '3' AND priority = 0")
+    worked.may_go_on.set()
+    worked.wait_for(2)
+    assert worked.jobs == [1, 3, 2]
+
+
+def wait_for_entries(engine, which):
+    """Until the queue has one of which that holds."""
+    pause = threading.Event()
+    for _ in range(SOON_S * 20):
+        with reading(engine) as db:
+            if db.exec_driver_sql(f"SELECT 1 FROM procrastinate_jobs WHERE {which}").first():
+                return
+        pause.wait(0.05)
+    raise AssertionError(f"no entry: {which}")
+
+
 def test_a_turn_that_fails_is_no_end_and_the_job_comes_again(clinic, work):
     ready(clinic, "1")
     turns, worked = work()

@@ -44,15 +44,14 @@ async function load(address, priority) {
 const shownWindow = () => viewer.querySelector("input[name=window]:checked").value;
 const isThere = (kind, at) => !kind || Boolean(layers.pictures[kind]?.includes(at));
 
-// What is painted over a picture: a fill would hide a difference, and saliency stays as it was sent.
-const TAKES = { predicted: () => true, difference: layer => layer.name.endsWith("-outline") };
+const TAKES = { predicted: true, difference: false }; // a line would hide a difference, and saliency stays as it was sent
 
 function panes() {
-  const shown = [{ pane: sourcePane, name: `source-${shownWindow()}`, takes: () => true }];
+  const shown = [{ pane: sourcePane, name: `source-${shownWindow()}`, takes: true }];
   const kind = layers && beside?.value;
   if (kind) {
     const name = kind === "predicted" ? `predicted-${shownWindow()}` : kind;
-    shown.push({ pane: besidePane, kind, name, takes: TAKES[kind] ?? (() => false) });
+    shown.push({ pane: besidePane, kind, name, takes: TAKES[kind] });
   }
   return shown;
 }
@@ -72,7 +71,7 @@ async function draw() {
   const loaded = await Promise.all(panes().map(async shown => ({
     ...shown,
     image: isThere(shown.kind, at) ? await picture(shown.name, at) : null,
-    painted: await Promise.all(overlays.filter(shown.takes).map(o => picture(o.name, at).then(image => ({ ...o, image })))),
+    painted: await Promise.all((shown.takes ? overlays : []).map(o => picture(o.name, at).then(image => ({ ...o, image })))),
   })));
   for (const shown of loaded) paint(shown, at);
   tell(at);
@@ -142,7 +141,7 @@ function go(to) {
 function showBeside() {
   besidePane.hidden = !beside?.value;
   if (beside?.value) besidePane.querySelector(".name").textContent = beside.selectedOptions[0].textContent;
-  besidePane.classList.toggle("burned", !(beside?.value in TAKES));
+  besidePane.classList.toggle("burned", !(beside?.value in TAKES)); // its letters would cover text in the picture
   besidePane.querySelector("figcaption").classList.toggle("synthetic", beside?.value === "predicted");
 }
 

@@ -1,0 +1,360 @@
+"""The pages say what the ledger knows, and what people do by them is done once, and under their name."""
+
+import os
+import re
+from dataclasses import replace
+
+import httpx
+import pytest
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
+
+from ichnode.config import Settings
+from ichnode.dicom.scu import Outgoing, Peer, send
+from ichnode.domain.job import JobState
+from ichnode.node import Node
+from ichnode.phantom import REGULAR, head_ct
+from ichnode.storage.audit import AuditTrail
+from ichnode.storage.history import ResultFile
+from ichnode.storage.worklist import WorkList
+from ichnode.web.gpu import Gpu, gpus
+from tests.pacs import Pacs
+
+OURS = {"Sec-Fetch-Site": "same-origin"}
+SMALL = replace(REGULAR, rows=16, columns=16)
+RULES = [
+    {"name": "head", "run": ["hematoma"]},
+    {"name": "<b>chest</b>", "match": {"head": False}, "run": ["hematoma"], "priority": "stat"},
+]
+FINDINGS = {
+    "model": {"name": "m", "version": "1"},
+    "hematoma": {
+        "volume_ml": 30.24,
+        "volume_low_ml": 28.0,
+        "volume_high_ml": 33.0,
+        "abc2_ml": 31.0,
+        "side": "left",
+        "parts": [{"type": "IPH"}],
+    },
+    "predictions": [
+        {
+            "model": {"name": "expansion", "version": "2"},
+            "estimates": [
+                {
+                    "name": "expansion_probability",
+                    "value": 41.0,
+                    "low": 20.0,
+                    "high": 60.0,
+                    "category": "high risk",
+                    "note": "growth of 6 mL; told of the patient: age 72",
+                },
+                {
+                    "name": "death_probability",
+                    "value": None,
+                    "low": None,
+                    "high": None,
+                    "note": "unlike those it knows",
+                },
+            ],
+        }
+    ],
+}
+
+
+class Web:
+    """A node whose HTTP side runs, whose studies are received over DICOM, and whose other loops are turned by hand."""
+
+    def __init__(self, folder, pacs, **web):
+        self.folder = folder
+        self.node = Node(
+            Settings.model_validate(
+                {
+                    "node": {"host": "127.0.0.1", "port": 0, "data_dir": folder / "data", "reserve_mb": 0},
+                    "web": {"port": 0, **web},
+                    "rules": RULES,
+                    "completeness": {"quiet_s": 0},
+                    "sources": [{"ae_title": "CT"}, {"ae_title": "SILENT"}],
+                    "destinations": [{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": pacs.port}],
+                }
+            )
+        )
+        self.node._web.start()
+        self.node._scp.start()
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.node.web_port}", trust_env=False, timeout=30)
+
+    def receive(self, seed=1, **header):
+        """A study from the scanner, and decided; its UID."""
+        datasets = head_ct(hematoma_ml=0, geometry=SMALL, seed=seed).datasets
+        outgoing = []
+        for number, dataset in enumerate(datasets):
+            for keyword, value in header.items():
+                setattr(dataset, keyword, value)
+            file = self.folder / f"{seed}-{number}.dcm"
+            dataset.save_as(file, enforce_file_format=True)
+            uids = dataset.SOPClassUID, dataset.SOPInstanceUID
+            outgoing.append(Outgoing(sop_class_uid=uids[0], sop_instance_uid=uids[1], file=str(file)))
+        peer = Peer(ae_title="ICHNODE", host="127.0.0.1", port=self.node.dicom_port)
+        assert len(list(send(peer, outgoing, calling_ae_title="CT"))) == len(datasets)
+        while not self.node._assembling._turn():
+            pass
+        return str(datasets[0].StudyInstanceUID)
+
+    def analyse(self, findings=FINDINGS):
+        """The next job, with one result to deliver; its id."""
+        job = self.node.ledger.claim(at=self.node._clock())
+        result = ResultFile(
+            role="r", sop_instance_uid="2.1", sop_class_uid="1.2", series_instance_uid="2.2", file="/none"
+        )
+        self.node.ledger.finish_analysis(job, [result], findings=findings, seconds={}, at=self.node._clock())
+        return job.id
+
+    def get(self, path, **options):
+        return self.client.get(path, **options)
+
+    def post(self, path, **data):
+        return self.client.post(path, data=data, headers=OURS)
+
+    def state(self, job_id):
+        return self.node.history.job(job_id).state
+
+    def stop(self):
+        self.node._stop.set()
+        self.node._web.stop()
+        self.node._scp.stop()
+        self.node._engine.dispose()
+        os.close(self.node._lock)
+
+
+@pytest.fixture
+def start(tmp_path):
+    running = []
+    with Pacs() as pacs:
+
+        def start(**web):
+            running.append(Web(tmp_path, pacs, **web))
+            return running[-1]
+
+        yield start
+        for web in running[-1:]:
+            web.stop()
+
+
+@pytest.fixture
+def web(start):
+    return start()
+
+
+def text_of(answer):
+    """What a page says, on one line."""
+    return " ".join(re.sub(r"<[^>]*>", " ", answer.text).split())
+
+
+def test_an_empty_work_list_says_what_to_expect(web):
+    assert "Studies appear as scanners send them to ICHNODE" in text_of(web.get("/"))
+
+
+def test_the_work_list_tells_of_arrival_evidence_decision_findings_and_delivery(web):
+    web.receive(PatientName="DOE^JOHN")
+    web.analyse()
+    said = text_of(web.get("/"))
+    for expected in (
+        "CT D*** J*** HEAD WITHOUT CONTRAST delivering",
+        "complete: gapless geometry",
+        "delivering",
+        "2 BRAIN · chosen · rule head",
+        "30.2 mL (28.0 to 33.0 mL) left IPH",
+        "41 % (20 to 60 %) P(expansion)",
+        "pacs 1 pending",
+        "Research use only",
+    ):
+        assert expected in said
+    assert "P(death" not in said  # the model abstained; the page of the study says so
+
+
+def test_patients_are_masked_unless_the_configuration_shows_them(start):
+    web = start()
+    uid = web.receive(PatientName="DOE^JOHN", PatientID="4711", PatientBirthDate="19540302")
+    web.analyse()
+    for path in ("/", f"/studies/{uid}", f"/rules?study={uid}"):
+        assert not re.search("DOE|JOHN|4711|1954|age 72", web.get(path).text)
+    web.stop()
+    shown = start(patient="shown")
+    for path in ("/", f"/studies/{uid}"):
+        said = text_of(shown.get(path))
+        assert "DOE, JOHN" in said
+        assert re.search("born 1954-03-02 .*ID 4711", said)
+
+
+def test_what_is_masked_is_found_by_the_whole_of_it_alone(web):
+    uid = web.receive(PatientName="DOE^JOHN", PatientID="4711")
+    for text, found in (("4711", True), ("471", False), ("doe", False), ("contrast head", True), (uid, True)):
+        assert (uid in web.get("/", params={"text": text}).text) is found, text
+
+
+def test_the_list_shows_one_group_and_sorts(web):
+    first, second = web.receive(1), web.receive(2)
+    web.analyse()
+    assert second not in web.get("/", params={"show": "not_analysed"}).text
+    on_the_way = web.get("/", params={"show": "on_the_way", "sort": "volume"}).text
+    assert on_the_way.index(first) < on_the_way.index(second)  # 30 mL, and not analysed yet
+    arrival = web.get("/").text
+    assert arrival.index(second) < arrival.index(first)
+    assert first not in web.get("/", params={"before": "1"}).text
+    assert web.get("/", params={"show": "x", "sort": "x", "before": "x"}).status_code == 200
+
+
+def test_a_page_of_studies_takes_as_many_queries_as_one_study(web):
+    counted = []
+    event.listen(web.node._engine, "before_cursor_execute", lambda *said: counted.append(said[2]))
+    numbers = []
+    for seed in (1, 2, 3):
+        web.receive(seed)
+        counted.clear()
+        web.get("/")
+        numbers.append(len([said for said in counted if said.startswith("SELECT")]))
+    assert len(set(numbers)) == 1
+    assert numbers[0] < 15
+
+
+def test_the_page_of_a_study_tells_everything_that_was_said(web):
+    uid = web.receive()
+    job_id = web.analyse()
+    said = text_of(web.get(f"/studies/{uid}"))
+    assert "Expansion within 24 h 41 % 20 to 60 % high risk; growth of 6 mL expansion 2" in said
+    assert "Death within 30 days not estimated unlike those it knows" in said
+    assert "models trained on simulated patients" in said
+    assert f'href="/studies/{uid}/jobs/{job_id}"' in web.get("/").text
+    assert web.get("/studies/9.9").status_code == 404
+    assert web.get("/studies/9.9", headers={"Accept": "text/html"}).text.startswith("<!doctype html>")
+
+
+def test_what_was_received_cannot_be_markup(web):
+    uid = web.receive(StudyDescription="<script>alert(1)</script>", SeriesDescription="<img src=x>")
+    for path in ("/", f"/studies/{uid}", f"/rules?study={uid}", "/?text=%3Cscript%3E"):
+        assert not re.search("<script>|<img|<b>chest", web.get(path).text)
+
+
+def test_a_person_drops_retries_and_raises_a_job_and_the_trail_says_who(start, tmp_path):
+    (tmp_path / "password").write_text("p")
+    web = start(username="dr.no", password_file=tmp_path / "password")
+    web.client.auth = ("dr.no", "p")
+    web.receive()
+    assert "Job 1 is STAT" in web.post("/jobs/1/stat").text
+    assert web.node.history.job(1).priority == "stat"
+    assert "Job 1 is dropped" in web.post("/jobs/1/drop").text
+    assert web.state(1) is JobState.DROPPED
+    assert web.post("/jobs/1/stat").status_code == 409
+    assert "Job 1 is ready again" in web.post("/jobs/1/retry").text
+    assert web.post("/jobs/1/retry").status_code == 409
+    trail = [(row.event, row.who) for row in AuditTrail(web.node._engine).rows()][-3:]
+    who = "web: dr.no at 127.0.0.1"
+    assert trail == [("job_raised", who), ("job_ended", who), ("job_revived", who)]
+    assert "dr.no at 127.0.0.1" in text_of(web.get("/"))
+
+
+def test_a_series_runs_again_under_another_rule_though_its_clauses_do_not_hold(web):
+    uid = web.receive()
+    answer = web.post("/jobs/1/rerun", rule="<b>chest</b>")
+    assert (answer.status_code, web.state(1)) == (200, JobState.SUPERSEDED)
+    job = web.node.history.job(2)
+    assert (job.rule, job.priority, job.decision_reason, job.state) == ("<b>chest</b>", "stat", "by_hand", "ready")
+    assert job.decision_detail == "although not: head equals False"
+    assert web.post("/jobs/2/rerun", rule="<b>chest</b>").status_code == 409  # that is what it does
+    assert web.post("/jobs/1/rerun", rule="head").status_code == 409  # a later job took its place
+    assert web.post("/jobs/2/rerun", rule="nobody").status_code == 409
+    assert "it was asked for by a person under this rule" in text_of(web.get(f"/studies/{uid}"))
+
+
+def test_nothing_is_done_by_get_nor_for_other_pages(web):
+    web.receive()
+    for action in ("retry", "drop", "stat", "rerun"):
+        assert web.get(f"/jobs/1/{action}").status_code == 405
+        assert web.client.post(f"/jobs/1/{action}").status_code == 403
+        assert web.client.post(f"/jobs/1/{action}", headers={"Origin": "https://evil.example"}).status_code == 403
+    assert web.post("/jobs/9/drop").status_code == 404
+    assert web.post("/jobs/1/rerun", rule="x" * 200_000).status_code == 413
+    assert web.state(1) is JobState.READY
+
+
+def test_an_action_asked_for_by_htmx_is_answered_by_a_line_and_a_hint_to_look_again(web):
+    web.receive()
+    answer = web.client.post("/jobs/1/drop", headers=OURS | {"HX-Request": "true"})
+    assert answer.text.strip() == '<p class="said">Job 1 is dropped.</p>'
+    assert answer.headers["HX-Trigger"] == "changed"
+
+
+def test_the_rules_page_traces_each_clause_on_a_stored_study_and_changes_nothing(web):
+    uid = web.receive(BodyPartExamined="HEAD", ImageType=["DERIVED", "PRIMARY"])
+    before = web.node.history.list_jobs()
+    said = text_of(web.get("/rules", params={"study": uid}))
+    assert "Rule head: 1 of 5 do not hold" in said
+    assert "derived equals False True no" in said
+    assert "head equals True True yes" in said
+    assert "ignore it is derived, not original" in said
+    assert "No snapshot" in text_of(web.get("/rules", params={"study": "9.9"}))
+    assert web.node.history.list_jobs() == before
+
+
+def test_health_tells_of_queues_disk_sources_and_destinations(web):
+    web.receive()
+    said = text_of(web.get("/health"))
+    for expected in (
+        "Not ready : ",
+        "analyse: not running",
+        "ready 1 ",
+        "GB",
+        "SILENT - nothing yet",
+        "CT ",
+        "PACS@127.0.0.1",
+    ):
+        assert expected in said, expected
+    assert "not since the start" in said
+
+
+def test_a_destination_is_called_and_what_it_answered_is_kept(web):
+    answer = web.post("/destinations/pacs/echo")
+    assert (answer.status_code, "pacs: C-ECHO 0x0000 in" in answer.text) == (200, True)
+    assert "C-ECHO 0x0000 in" in text_of(web.get("/health"))
+    assert web.post("/destinations/nobody/echo").status_code == 404
+
+
+def test_a_listener_is_told_that_something_changed(web):
+    with web.client.stream("GET", "/events") as answer:
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+        lines = answer.iter_lines()
+        assert next(line for line in lines if line.startswith("event:")) == "event: begin"
+        web.receive()
+        assert next(line for line in lines if line.startswith("event:")) == "event: changed"
+        web.node._stop.set()
+        assert [line for line in lines if line.startswith("event: begin")] == []  # the stream ends with the node
+
+
+def test_a_gpu_is_told_as_nvidia_smi_tells_it(tmp_path, monkeypatch):
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 1024, 81559, 7, 41'\necho odd\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    told = Gpu(name="NVIDIA H100 80GB HBM3", used_mib="1024", total_mib="81559", busy_percent="7", celsius="41")
+    assert gpus() == [told]
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert gpus() == []
+
+
+def test_a_database_that_cannot_be_read_is_said_and_a_mistake_is_logged(web, monkeypatch, caplog):
+    def raises(problem):
+        def newest(*_, **__):
+            raise problem
+
+        return newest
+
+    monkeypatch.setattr(WorkList, "newest", raises(OperationalError("", {}, Exception())))
+    answer = web.get("/", headers={"Accept": "text/html"})
+    assert (answer.status_code, "The database cannot be read now" in answer.text) == (503, True)
+    monkeypatch.setattr(WorkList, "newest", raises(LookupError("secret")))
+    answer = web.get("/")
+    assert (answer.status_code, "secret" in answer.text) == (500, False)
+    assert "Content-Security-Policy" in answer.headers
+    assert [r.message for r in caplog.records if r.name.startswith("ichnode.web")] == [
+        "ledger_not_read",
+        "answer_failed",
+    ]
