@@ -32,7 +32,7 @@ class ReviewedClinic(Clinic):
         super().__init__(engine, folder)
         self._servers: list[WebServer] = []
 
-    def browser(self, *, viewer_url: str | None = None) -> httpx.Client:
+    def browser(self, *, viewer_url: str | None = None, patients_shown: bool = False) -> httpx.Client:
         parts = dict.fromkeys(field.name for field in fields(WebParts)) | {  # None: the review asks for no more
             "ae_title": "ICHNODE",
             "version": "0",
@@ -42,6 +42,7 @@ class ReviewedClinic(Clinic):
             "credentials": Credentials(),
             "work_list": WorkList(self.engine),
             "viewer_url": viewer_url,
+            "patients_shown": patients_shown,
         }
         server = WebServer(create_app(WebParts(**parts)), host="127.0.0.1", port=0)
         server.start()

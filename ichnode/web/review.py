@@ -36,7 +36,7 @@ _Made = tuple[list[str], Callable[[], bytes]]  # the files that a picture is mad
 def review_routes(parts: WebParts, pages: Pages) -> list[Route]:
     """The page, what lies on its slices, and the pictures."""
     shelf, kept = Shelf(parts.history, parts.intake), Pictures()
-    patients = Patients(shown=parts.patients_shown)
+    patients, masked = Patients(shown=parts.patients_shown), not parts.patients_shown
 
     def page(request: Request) -> Response:
         job = _job(parts, request)
@@ -57,7 +57,7 @@ def review_routes(parts: WebParts, pages: Pages) -> list[Route]:
         if job is None:
             return _nothing("this study has no such job")
         try:
-            return pages.html(request, "review_reports.html", reports=reports(shelf.shown(job)))
+            return pages.html(request, "review_reports.html", reports=reports(shelf.shown(job), masked=masked))
         except (OSError, *PYDICOM_ERRORS) as problem:
             log.warning("report_unreadable", extra={"job_id": job.id, "detail": type(problem).__name__})
             return pages.html(request, "review_reports.html", reports=[])
@@ -71,6 +71,8 @@ def review_routes(parts: WebParts, pages: Pages) -> list[Route]:
         if job is None:
             return _nothing("this study has no such job")
         shown, name = shelf.shown(job), str(request.path_params["name"])
+        if masked and name == Role.SUMMARY_PAGE:
+            return _nothing("the summary page tells the accession number, and patients are masked")
         index = int(request.path_params.get("index", -1))
         try:
             made = _made(shown, name, index)

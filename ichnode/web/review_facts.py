@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ichnode.domain.findings import HemorrhageType
@@ -14,7 +14,7 @@ from ichnode.results.summary_text import TYPES
 from ichnode.storage.outbox import Delivery
 from ichnode.web.parts import WebParts
 from ichnode.web.patient import Patient
-from ichnode.web.said import Line, at_a_glance, lines
+from ichnode.web.said import Line, at_a_glance, lines, without_told
 from ichnode.web.shown import Shown
 
 REPORTS = (Role.MEASUREMENT_REPORT, Role.PREDICTION_REPORT, Role.OUTLINE_REPORT)
@@ -42,7 +42,8 @@ class Delivered:
 def facts(parts: WebParts, job: Job, shown: Shown, patient: Patient) -> dict[str, Any]:
     """The context of review.html, but for the pictures."""
     findings = job.findings or {}
-    said, hematoma = (lines(findings) if findings else []), findings.get("hematoma")
+    masked, hematoma = not parts.patients_shown, findings.get("hematoma")
+    said = lines(findings, masked=masked) if findings else []
     newer, older = parts.history.neighbours(job)
     return {
         "job": job,
@@ -61,18 +62,24 @@ def facts(parts: WebParts, job: Job, shown: Shown, patient: Patient) -> dict[str
         "purge": parts.history.purge(job),
         "has_reports": any(result.role in REPORTS for result in shown.results),
         "has_page": any(result.role == Role.SUMMARY_PAGE for result in shown.results),
+        "masked": masked,
         "newer": newer,
         "older": older,
     }
 
 
-def reports(shown: Shown) -> list[tuple[str, list[ReportLine]]]:
-    """The structured reports that were sent. Raises OSError, and what pydicom raises over a damaged file."""
-    return [
-        (SERIES_DESCRIPTIONS[role].removeprefix("AI RESEARCH: "), report_lines(result.file))
-        for role in REPORTS
-        for result in shown.files(role)
-    ]
+def reports(shown: Shown, *, masked: bool) -> list[tuple[str, list[ReportLine]]]:
+    """The structured reports that were sent; masked: without what models were told of the patient.
+
+    Raises OSError, and what pydicom raises over a damaged file.
+    """
+    found = []
+    for role in REPORTS:
+        for result in shown.files(role):
+            said = report_lines(result.file)
+            said = [replace(line, value=without_told(line.value)) for line in said] if masked else said
+            found.append((SERIES_DESCRIPTIONS[role].removeprefix("AI RESEARCH: "), said))
+    return found
 
 
 def _explained(reason: str) -> str:

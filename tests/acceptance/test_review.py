@@ -97,7 +97,7 @@ def reading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reading]:
     for dataset, file in zip(patient.datasets, files, strict=True):
         dataset.save_as(file, enforce_file_format=True)
     with Serve(folder, completeness={"quiet_s": 1}) as node:
-        node.sections["web"]["viewer_url"] = VIEWER
+        node.sections["web"] |= {"viewer_url": VIEWER, "patient": "shown"}
         node.start()
         sent(files, node.dicom_port)
         sent(sorted(real_data("ge_head_nct").iterdir()), node.dicom_port)

@@ -150,6 +150,15 @@ def test_the_reports_are_read_from_the_objects_that_were_sent(clinic, reviewed):
     assert 'title="118565006, SCT"' in said
 
 
+def test_what_names_the_patient_is_shown_where_patients_are(clinic, reviewed):
+    _, job = reviewed()
+    masked, shown = clinic.browser(), clinic.browser(patients_shown=True)
+    assert "PHANTOM, HEAD" in shown.get(page_of(job)).text
+    assert "PHANTOM" not in masked.get(page_of(job)).text
+    assert shown.get(f"{page_of(job)}/summary_page.png").status_code == 200
+    assert masked.get(f"{page_of(job)}/summary_page.png").status_code == 404
+
+
 def test_pictures_are_not_left_on_the_disk_of_a_reading_station(clinic, reviewed):
     _, job = reviewed()
     answer = clinic.browser().get(f"{page_of(job)}/slices/3/source-brain.png")
@@ -170,7 +179,7 @@ def test_pictures_are_not_left_on_the_disk_of_a_reading_station(clinic, reviewed
 )
 def test_a_picture_that_does_not_exist_is_not_found(clinic, reviewed, path):
     _, job = reviewed()
-    answer = clinic.browser().get(page_of(job) + path)
+    answer = clinic.browser(patients_shown=True).get(page_of(job) + path)
     assert (answer.status_code, answer.text) == (404, "there is no such picture")
 
 
