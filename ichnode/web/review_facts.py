@@ -104,7 +104,7 @@ def _measured(hematoma: Mapping[str, Any], model: str) -> Iterator[Line]:
 
 def _volume(label: str, measured: Mapping[str, Any], model: str, *, note: str = "") -> Line:
     value, low, high = (measured[key] for key in ("volume_ml", "volume_low_ml", "volume_high_ml"))
-    interval = f"{low:.1f} to {high:.1f}"
+    interval = f"{low:.1f} to {high:.1f} mL"
     return Line(label=label, short="", value=f"{value:.1f} mL", interval=interval, note=note, model=model)
 
 
