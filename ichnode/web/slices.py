@@ -3,6 +3,7 @@
 Arrays are (row, column) as stored, not turned: what is left in the file is left in the picture.
 """
 
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from io import BytesIO
@@ -22,7 +23,7 @@ WINDOWS = {"brain": BRAIN, "blood": BLOOD, "bone": BONE}
 DIFFERENCE_HU = 40.0  # and beyond: the full colour
 _DENSER, _LESS_DENSE = (255, 150, 30), (60, 150, 255)  # orange and blue, which nobody mistakes for each other
 _DIMMED = 0.5  # the CT under the difference
-_COMPRESSION = 1  # of zlib: a third more bytes than its usual 6 in a quarter of the time
+_QUICK = {"compress_level": 1, "compress_type": zlib.Z_RLE}  # of a CT smaller than level 1 alone, in less time
 
 
 def slice_hu(one: Slice) -> FloatArray:
@@ -72,7 +73,7 @@ def outline(mask: Mask) -> Mask:
 
 def _encoded(image: Image.Image, **options: int) -> bytes:
     buffer = BytesIO()
-    image.save(buffer, "png", compress_level=_COMPRESSION, **options)
+    image.save(buffer, "png", **_QUICK, **options)
     return buffer.getvalue()
 
 

@@ -1,5 +1,6 @@
 """The review page and its pictures over HTTP, for every kind of source and for jobs without anything to show."""
 
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -326,3 +327,9 @@ def test_the_pages_load_neither_networks_nor_image_toolkits():
     )
     said = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     assert said.stdout == "\n"
+
+
+def test_answers_do_not_wait_for_an_acknowledgement(clinic):
+    clinic.browser()
+    (server,) = clinic._servers
+    assert server._socket.proto == socket.IPPROTO_TCP  # asyncio sets TCP_NODELAY on connections of no other
