@@ -89,6 +89,8 @@ def _rows(taken: dict[str, list[float]], setting: str) -> list[Row]:
                 note=note,
             )
         )
+        if name == "first":
+            continue  # a page: the peer's picture has none around it
         rows.append(
             Row(
                 case=case,
