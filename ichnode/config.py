@@ -294,6 +294,14 @@ class Web(_Section):
     tls: bool = False  # with the files of [tls]
     behind_proxy: bool = False  # somebody else speaks TLS with the readers
     patient: Literal["masked", "shown"] = "masked"  # whether pages name patients
+    viewer_url: str | None = None  # a study in the site's own viewer, with {StudyInstanceUID} in it
+
+    @field_validator("viewer_url")
+    @classmethod
+    def _check_viewer_url(cls, value: str | None) -> str | None:
+        if value is not None and (urlsplit(value).scheme not in ("http", "https") or "{StudyInstanceUID}" not in value):
+            raise ValueError("is no http or https URL with {StudyInstanceUID} in it")
+        return value
 
     @model_validator(mode="after")
     def _check_readers(self) -> "Web":

@@ -201,6 +201,7 @@ class Node:
                 token_file=web.token_file, username=web.username, password_file=web.password_file
             ),
             tls=web.tls,
+            viewer_url=web.viewer_url,
         )
 
     @property

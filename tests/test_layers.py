@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "dicom": {"dicom", "domain", "secret_files", "__init__"},
     "storage": {"storage", "domain", "faults"},
     "stages": {"stages", "domain", "metrics", "faults", *PARTS},
-    "web": {"web", "domain", "metrics", "storage", "secret_files"},
+    "web": {"web", "domain", "metrics", "storage", "imaging", "results", "secret_files"},
     "errors": set(),
     "faults": set(),
     "secret_files": set(),

@@ -18,6 +18,9 @@ class Window:
 
 # Common reading preset for head CT: Radiopaedia, "Windowing (CT)", https://radiopaedia.org/articles/windowing-ct
 BRAIN = Window(width=80, level=40)
+# The same: "subdural" W 130 to 300, L 50 to 100, their middle here; it parts thin blood along the skull from bone
+BLOOD = Window(width=215, level=75)
+BONE = Window(width=2800, level=600)  # the same: "temporal bones"
 
 
 def apply(hu: FloatArray, window: Window) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ from ichnode.domain.findings import Findings, ModelIdentity
 from ichnode.domain.reasons import Reason
 from ichnode.imaging.prediction import Prediction
 from ichnode.imaging.volume import Volume
+from ichnode.results.colours import GROWTH_RGB, HEMATOMA_RGB, PREDICTED_RGB
 from ichnode.results.key_slices import key_slice_indices, largest_slice_index
 from ichnode.results.measurement_report import (
     compose_measurement_report,
@@ -19,7 +20,7 @@ from ichnode.results.predicted_series import compose_predicted_series
 from ichnode.results.prediction_report import compose_prediction_report
 from ichnode.results.provenance import Provenance, Result, ResultProfile, Role, RunContext
 from ichnode.results.saliency_series import compose_saliency_series
-from ichnode.results.segmentation import GROWTH_RGB, HEMATOMA_RGB, PREDICTED_RGB, Segment, compose_segmentation
+from ichnode.results.segmentation import Segment, compose_segmentation
 from ichnode.results.source_headers import patient_and_study, slice_headers
 from ichnode.results.summary_page import compose_summary_page
 

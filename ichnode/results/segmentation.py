@@ -16,10 +16,6 @@ from ichnode.results.key_slices import slice_areas
 from ichnode.results.provenance import MANUFACTURER, SOFTWARE_VERSION, Provenance, Result, Role, finish
 from ichnode.results.source_headers import enhanced_header, is_enhanced
 
-HEMATOMA_RGB = (230, 60, 60)
-PREDICTED_RGB = (240, 170, 40)
-GROWTH_RGB = (250, 220, 120)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Segment:

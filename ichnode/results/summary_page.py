@@ -11,6 +11,7 @@ from ichnode.domain.findings import Findings
 from ichnode.imaging.prediction import Prediction
 from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Mask, Volume
 from ichnode.imaging.windows import BRAIN, apply
+from ichnode.results.colours import HEMATOMA_RGB
 from ichnode.results.key_slices import page_slice_indices
 from ichnode.results.provenance import (
     RESEARCH_BANNER,
@@ -20,7 +21,6 @@ from ichnode.results.provenance import (
     finish,
 )
 from ichnode.results.rgb_capture import Pixels, rgb_capture
-from ichnode.results.segmentation import HEMATOMA_RGB
 from ichnode.results.source_headers import direction_letter
 from ichnode.results.summary_text import AMBER, WHITE, Line, summary_lines
 

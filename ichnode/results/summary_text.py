@@ -19,7 +19,7 @@ from ichnode.domain.findings import (
 
 WHITE, GREY, AMBER, RED = (235, 235, 235), (160, 160, 160), (255, 190, 60), (255, 110, 110)
 _SIDES = {Side.LEFT: "left", Side.RIGHT: "right", Side.MIDLINE: "midline"}
-_TYPES = {
+TYPES = {
     HemorrhageType.IPH: "Intraparenchymal",
     HemorrhageType.IVH: "Intraventricular",
     HemorrhageType.SAH: "Subarachnoid",
@@ -81,7 +81,7 @@ def _found(hematoma: Hematoma) -> list[Line]:
 
 def _part(part: HematomaPart) -> Line:
     value = f"{part.volume_ml:.1f} mL  ({part.volume_low_ml:.1f} to {part.volume_high_ml:.1f})"
-    return Line(text=_TYPES[part.type], value=value)
+    return Line(text=TYPES[part.type], value=value)
 
 
 def _not_found() -> list[Line]:

@@ -123,6 +123,19 @@ class History:
             row = db.execute(query).first()
             return _result_file(row._mapping) if row else None
 
+    def neighbours(self, job: Job) -> tuple[Job | None, Job | None]:
+        """The newest chosen jobs of the studies that came in next after, and last before, that of `job`."""
+        later = jobs.alias()
+        superior = later.c.study_instance_uid == jobs.c.study_instance_uid, later.c.id > jobs.c.id
+        newest = select(later.c.id).where(*superior, later.c.decision == "analyse").exists()
+        others = JOB_QUERY.where(
+            jobs.c.study_instance_uid != job.study_instance_uid, jobs.c.decision == "analyse", ~newest
+        )
+        with reading(self._engine) as db:
+            after = db.execute(others.where(jobs.c.id > job.id).order_by(jobs.c.id).limit(1)).first()
+            before = db.execute(others.where(jobs.c.id < job.id).order_by(jobs.c.id.desc()).limit(1)).first()
+            return (as_job(after._mapping) if after else None), (as_job(before._mapping) if before else None)
+
     def purge(self, job: Job) -> Purge | None:
         """The purge that took the instances and results of the job, if one did."""
         with reading(self._engine) as db:

@@ -12,6 +12,7 @@ from ichnode.web.judgement import judgement_routes
 from ichnode.web.live import live_route
 from ichnode.web.pages import Pages, static_route
 from ichnode.web.parts import WebParts
+from ichnode.web.review import review_routes
 from ichnode.web.rules_page import rules_routes
 from ichnode.web.worklist import worklist_routes
 
@@ -26,6 +27,7 @@ def create_app(parts: WebParts) -> Starlette:
             *rules_routes(parts, pages),
             *health_routes(parts, pages),
             *judgement_routes(parts, pages),
+            *review_routes(parts, pages),
             live_route(parts),
             *api_routes(parts),
             static_route(),

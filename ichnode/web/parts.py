@@ -51,3 +51,4 @@ class WebParts:
     patients_shown: bool
     credentials: Credentials
     tls: bool
+    viewer_url: str | None = None  # of the site's viewer, with {StudyInstanceUID} in it

@@ -33,7 +33,7 @@ class Line:
 def lines(findings: Mapping[str, Any], *, masked: bool) -> list[Line]:
     """Everything that was said: the hematoma first, then each model's estimates. Masked: not what it was told."""
     said = [_hematoma(findings), *(line for _, line in _estimates(findings))]
-    return [replace(line, note=_without_told(line.note)) for line in said] if masked else said
+    return [replace(line, note=without_told(line.note)) for line in said] if masked else said
 
 
 def at_a_glance(findings: Mapping[str, Any]) -> list[Line]:
@@ -61,7 +61,8 @@ _ABSTAINED = "not estimated"
 _TOLD = "told of the patient"  # age and the like, in the note of the expansion model
 
 
-def _without_told(note: str) -> str:
+def without_told(note: str) -> str:
+    """A note, or the line of a report, but for what the model was told of the patient."""
     return "; ".join(part for part in note.split("; ") if not part.startswith(_TOLD))
 
 

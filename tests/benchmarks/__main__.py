@@ -2,7 +2,7 @@
 
 import sys
 
-from tests.benchmarks import all_models, end_to_end, read_volume, receive, scale, simulate, write_results
+from tests.benchmarks import all_models, end_to_end, read_volume, receive, review, scale, simulate, write_results
 from tests.benchmarks.table import show
 
 BENCHMARKS = {
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "end-to-end": end_to_end,
     "simulate": simulate,
     "scale": scale,
+    "review": review,
 }
 
 

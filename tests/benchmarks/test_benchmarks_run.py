@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import all_models, end_to_end, read_volume, receive, scale, simulate, write_results
+from tests.benchmarks import all_models, end_to_end, read_volume, receive, review, scale, simulate, write_results
 from tests.benchmarks.table import ICHNODE, Row, alternated, ratios
 
 
@@ -66,3 +66,11 @@ def test_a_peer_that_is_not_installed_is_left_out_and_the_others_go_on() -> None
     assert measured == {ICHNODE: [2.0] * 3, "peer": [1.0] * 3}
     assert ratios(measured[ICHNODE], measured["peer"]) == 2.0
     assert ratios(measured[ICHNODE], ()) is None
+
+
+@pytest.mark.acceptance
+@pytest.mark.viewer
+def test_the_review_benchmark_measures_first_and_next_picture() -> None:
+    rows = review.measure(size=64, rounds=1)
+    assert len({row.case for row in rows}) == 4
+    assert all(row.value for row in rows if row.contestant == ICHNODE)

@@ -1,0 +1,130 @@
+"""What the review page says beside the pictures: numbers with intervals, models, decision, delivery. Plain values."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ichnode.domain.findings import HemorrhageType
+from ichnode.domain.job import Job, JobState
+from ichnode.domain.reasons import EXPLAINED, Reason
+from ichnode.results.provenance import SERIES_DESCRIPTIONS, Role
+from ichnode.results.report_text import ReportLine, report_lines
+from ichnode.results.summary_text import TYPES
+from ichnode.storage.outbox import Delivery
+from ichnode.web.parts import WebParts
+from ichnode.web.patient import Patient
+from ichnode.web.said import Line, at_a_glance, lines, without_told
+from ichnode.web.shown import Shown
+
+REPORTS = (Role.MEASUREMENT_REPORT, Role.PREDICTION_REPORT, Role.OUTLINE_REPORT)
+_NO_RESULT_YET = {
+    JobState.IGNORED: "It was not analysed.",
+    JobState.READY: "It waits to be analysed.",
+    JobState.ANALYSING: "It is being analysed now.",
+    JobState.REFUSED: "It was refused: the models do not read this.",
+    JobState.FAILED: "The analysis failed.",
+    JobState.SUPERSEDED: "A later job of the study took its place before it was analysed.",
+    JobState.DROPPED: "A person ended it before it was analysed.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """What one destination has of the results."""
+
+    destination: str
+    counts: tuple[tuple[str, int], ...]  # state of the delivery -> objects
+    last_at: float | None
+    error: str
+
+
+def facts(parts: WebParts, job: Job, shown: Shown, patient: Patient) -> dict[str, Any]:
+    """The context of review.html, but for the pictures."""
+    findings = job.findings or {}
+    masked, hematoma = not parts.patients_shown, findings.get("hematoma")
+    said = lines(findings, masked=masked) if findings else []
+    newer, older = parts.history.neighbours(job)
+    return {
+        "job": job,
+        "patient": patient,
+        "shown": shown,
+        "header": shown.slices[0].header if shown.slices else {},
+        "no_result_yet": "" if job.findings else _NO_RESULT_YET.get(job.state, ""),
+        "explained": _explained(job.reason),
+        "decision_explained": _explained(job.decision_reason),
+        "chief": at_a_glance(findings) if findings else [],
+        "numbers": [*_measured(hematoma, said[0].model), *said[1:]] if hematoma else said,
+        "found": bool(hematoma),
+        "models": _models(findings),
+        "caveats": findings.get("caveats", ()),
+        "delivered": _delivered(parts.outbox.of_job(job.id)),
+        "purge": parts.history.purge(job),
+        "has_reports": any(result.role in REPORTS for result in shown.results),
+        "has_page": any(result.role == Role.SUMMARY_PAGE for result in shown.results),
+        "masked": masked,
+        "newer": newer,
+        "older": older,
+    }
+
+
+def reports(shown: Shown, *, masked: bool) -> list[tuple[str, list[ReportLine]]]:
+    """The structured reports that were sent; masked: without what models were told of the patient.
+
+    Raises OSError, and what pydicom raises over a damaged file.
+    """
+    found = []
+    for role in REPORTS:
+        for result in shown.files(role):
+            said = report_lines(result.file)
+            said = [replace(line, value=without_told(line.value)) for line in said] if masked else said
+            found.append((SERIES_DESCRIPTIONS[role].removeprefix("AI RESEARCH: "), said))
+    return found
+
+
+def _explained(reason: str) -> str:
+    """The sentence behind the word of a reason; "" for what is no reason of a decision, such as a failure."""
+    return EXPLAINED[Reason(reason)] if reason in set(Reason) else ""
+
+
+def _measured(hematoma: Mapping[str, Any], model: str) -> Iterator[Line]:
+    """All that was measured on the hematoma."""
+    area, long_axis, short_axis = (hematoma[k] for k in ("largest_area_mm2", "long_axis_mm", "short_axis_mm"))
+    yield _volume("Hematoma", hematoma, model, note="interval: strict to lenient threshold")
+    for part in hematoma["parts"]:
+        yield _volume(f"of it {TYPES[HemorrhageType(part['type'])].lower()}", part, model)
+    for label, value, note in (
+        ("Side", hematoma["side"], ""),
+        ("Volume by ABC/2", f"{hematoma['abc2_ml']:.1f} mL", "Kothari 1996"),
+        ("Components", str(hematoma["component_count"]), ""),
+        ("Largest slice", f"{area:.0f} mm²", f"{long_axis:.0f} × {short_axis:.0f} mm"),
+    ):
+        yield Line(label=label, short="", value=value, note=note, model=model)
+
+
+def _volume(label: str, measured: Mapping[str, Any], model: str, *, note: str = "") -> Line:
+    value, low, high = (measured[key] for key in ("volume_ml", "volume_low_ml", "volume_high_ml"))
+    interval = f"{low:.1f} to {high:.1f} mL"
+    return Line(label=label, short="", value=f"{value:.1f} mL", interval=interval, note=note, model=model)
+
+
+def _models(findings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Every model that said something, once."""
+    said = [findings["model"], *(each["model"] for each in findings.get("predictions", ()))] if findings else []
+    return list({(model["name"], model["weights_sha256"]): model for model in said}.values())
+
+
+def _delivered(deliveries: list[Delivery]) -> list[Delivered]:
+    """One entry for each destination."""
+    of_destination: dict[str, list[Delivery]] = {}
+    for delivery in deliveries:
+        of_destination.setdefault(delivery.destination, []).append(delivery)
+    return [
+        Delivered(
+            destination=destination,
+            counts=tuple(Counter(one.state for one in those).most_common()),
+            last_at=max((one.delivered_at for one in those if one.delivered_at), default=None),
+            error=next((one.error for one in those if one.error), ""),
+        )
+        for destination, those in of_destination.items()
+    ]
