@@ -491,7 +491,13 @@ class Node:
         )
         if self._nodes is None:
             return Loop("analyse", stage.turn, idle_s=POLL_S)
-        return self._placed("analyse", "analyse", stage.turn, self.ledger.ready)
+
+        def ready() -> list[Offer]:
+            if "analyse" in self._roles:
+                stage.settle()
+            return self.ledger.ready()
+
+        return self._placed("analyse", "analyse", stage.turn, ready)
 
     def _assemble_loop(self) -> Loop:
         stage = AssembleStage(

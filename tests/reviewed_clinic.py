@@ -15,9 +15,10 @@ from ichnode.results.provenance import Result
 from ichnode.storage.history import ResultFile
 from ichnode.storage.retention import Retention
 from ichnode.storage.worklist import WorkList
-from ichnode.web.app import WebServer, create_app
+from ichnode.web.app import create_app
 from ichnode.web.guard import Credentials
 from ichnode.web.parts import WebParts
+from ichnode.web.server import WebServer
 from tests.finished_study import Clinic
 from tests.results_factory import Case
 from tests.series_factory import part10
@@ -41,6 +42,7 @@ class ReviewedClinic(Clinic):
             "intake": self.intake,
             "credentials": Credentials(),
             "work_list": WorkList(self.engine),
+            "rules": (),
             "viewer_url": viewer_url,
             "patients_shown": patients_shown,
         }

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from threading import Lock
 
 from ichnode.domain.job import Job, JobState
 from ichnode.domain.reasons import Reason
@@ -56,12 +57,31 @@ class AnalyseStage:
         self._stopping = stopping
         self._wake = wake  # the delivering loops
         self._claimed: Job | None = None  # while a turn works on it
+        self._turning = Lock()
 
     def turn(self, job_id: int | None = None) -> bool:
         """Analyse one job; whether there was one. No job is taken while there is no room for its results.
 
         With `job_id` it is that job, where it is still to be had.
         """
+        with self._turning:
+            return self._take_turn(job_id)
+
+    def settle(self) -> None:
+        """Between turns this node works on nothing: what it has claimed all the same was left by an error, and goes on.
+
+        Where turns are given by others no turn may follow that would notice, and a claim may be committed although the
+        connection broke before its answer came.
+        """
+        if self._turning.acquire(blocking=False):
+            try:
+                self._settle_unsettled()
+                if left := self._ledger.recover(at=self._clock()):
+                    log.warning("recovered", extra={"count": left, "detail": "jobs that an error had left claimed"})
+            finally:
+                self._turning.release()
+
+    def _take_turn(self, job_id: int | None) -> bool:
         self._settle_unsettled()
         self._claimed = self._ledger.claim(at=self._clock(), job_id=job_id) if self._store.has_room() else None
         if self._claimed is None:

@@ -174,32 +174,32 @@ class Ledger:
             return [Offer(job_id=id_, lock=study, rank=rank) for id_, study, rank in db.execute(query)]
 
     def recover(self, *, at: float) -> int:
-        """At start: jobs that this node was analysing when it was killed become ready again; how many there were.
+        """While this node analyses nothing: what it has claimed all the same becomes ready again; how many jobs there were.
 
-        Such an attempt is not held against the job, unless it happens suspiciously often.
+        They are from before it was killed, or were left by an error. Such an attempt is not held against the job, unless
+        it happens suspiciously often.
         """
         mine = [] if self._node is None else [jobs.c.claimed_by == self._node]
         return self._take_back(*mine, at=at)
 
     def take_over(self, *, at: float) -> int:
         """The same for the jobs of nodes that died, on PostgreSQL."""
-        dead = func.coalesce(jobs.c.claimed_by, "").not_in(living_names())
-        with reading(self._engine) as db:
-            if db.execute(select(jobs.c.id).where(jobs.c.state == JobState.ANALYSING, dead).limit(1)).first() is None:
-                return 0
-        return self._take_back(dead, at=at)
+        return self._take_back(func.coalesce(jobs.c.claimed_by, "").not_in(living_names()), at=at)
 
     def _take_back(self, *which: ColumnElement[bool], at: float) -> int:
+        claimed = select(jobs.c.id, jobs.c.interruptions).where(jobs.c.state == JobState.ANALYSING, *which)
+        with reading(self._engine) as db:
+            if db.execute(claimed.limit(1)).first() is None:
+                return 0
         with self._engine.begin() as db:
-            claimed = select(jobs.c.id, jobs.c.interruptions).where(jobs.c.state == JobState.ANALYSING, *which)
             rows = db.execute(claimed).all()
             for row in rows:
                 count = {"interruptions": row.interruptions + 1, "attempts": jobs.c.attempts - 1}
                 if row.interruptions + 1 >= MAX_INTERRUPTIONS:
-                    why = f"the node died {MAX_INTERRUPTIONS} times during this job"
+                    why = f"the node died, or lost its database, {MAX_INTERRUPTIONS} times during this job"
                     move_job(db, row.id, JobState.FAILED, at=at, detail=why, reason="node_died", **count)
                 else:
-                    move_job(db, row.id, JobState.READY, at=at, detail="the node died during the attempt", **count)
+                    move_job(db, row.id, JobState.READY, at=at, detail="the node died during the attempt, or lost its database", **count)
             return len(rows)
 
     def give_back(self, job: Job, *, detail: str, at: float) -> None:

@@ -75,6 +75,10 @@ class RecordingLedger:
     def give_back(self, job, *, detail, at):
         self.said.append(("given back", detail))
 
+    def recover(self, *, at):
+        self.said.append(("recovered", at))
+        return 1
+
 
 class StubWorker:
     """Answers, or raises, what the test wants."""
@@ -154,6 +158,22 @@ def test_a_job_left_by_an_error_that_nobody_foresaw_is_failed_at_the_next_turn(m
     ledger.claim = lambda **_: None
     assert stage.turn() is False
     assert ledger.said == [("failed", "error")]
+
+
+def test_between_turns_what_an_error_left_claimed_goes_on(make_stage, caplog):
+    stage, ledger = make_stage(LookupError("unforeseen"))
+    with pytest.raises(LookupError):
+        stage.turn()
+    stage.settle()
+    assert ledger.said == [("failed", "error"), ("recovered", 0.0)]
+    assert [r.count for r in caplog.records if r.message == "recovered"] == [1]
+
+
+def test_what_a_turn_is_working_on_is_left_alone(make_stage):
+    stage, ledger = make_stage(ANALYSIS)
+    claim, ledger.claim = ledger.claim, lambda **job: (stage.settle(), claim(**job))[1]
+    assert stage.turn()
+    assert [what for what, _ in ledger.said] == ["finished"]
 
 
 def test_results_of_a_superseded_job_are_removed(take_turn):
