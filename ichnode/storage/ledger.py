@@ -174,10 +174,10 @@ class Ledger:
             return [Offer(job_id=id_, lock=study, rank=rank) for id_, study, rank in db.execute(query)]
 
     def recover(self, *, at: float) -> int:
-        """While this node analyses nothing: what it has claimed all the same becomes ready again; how many jobs there were.
+        """While this node analyses nothing: what it has claimed all the same becomes ready again; how many jobs.
 
-        They are from before it was killed, or were left by an error. Such an attempt is not held against the job, unless
-        it happens suspiciously often.
+        They are from before it was killed, or were left by an error. Such an attempt is not held against the job,
+        unless it happens suspiciously often.
         """
         mine = [] if self._node is None else [jobs.c.claimed_by == self._node]
         return self._take_back(*mine, at=at)
@@ -196,10 +196,11 @@ class Ledger:
             for row in rows:
                 count = {"interruptions": row.interruptions + 1, "attempts": jobs.c.attempts - 1}
                 if row.interruptions + 1 >= MAX_INTERRUPTIONS:
-                    why = f"the node died, or lost its database, {MAX_INTERRUPTIONS} times during this job"
+                    why = f"{MAX_INTERRUPTIONS} times the node died during this job, or lost its database"
                     move_job(db, row.id, JobState.FAILED, at=at, detail=why, reason="node_died", **count)
                 else:
-                    move_job(db, row.id, JobState.READY, at=at, detail="the node died during the attempt, or lost its database", **count)
+                    why = "the node died during the attempt, or lost its database"
+                    move_job(db, row.id, JobState.READY, at=at, detail=why, **count)
             return len(rows)
 
     def give_back(self, job: Job, *, detail: str, at: float) -> None:

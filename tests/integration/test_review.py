@@ -332,4 +332,4 @@ def test_the_pages_load_neither_networks_nor_image_toolkits():
 def test_answers_do_not_wait_for_an_acknowledgement(clinic):
     clinic.browser()
     (server,) = clinic._servers
-    assert server._socket.proto == socket.IPPROTO_TCP  # asyncio sets TCP_NODELAY on connections of no other
+    assert server._door.proto == socket.IPPROTO_TCP  # asyncio sets TCP_NODELAY on connections of no other
