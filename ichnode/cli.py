@@ -4,11 +4,13 @@ import getpass
 import json
 import signal
 import sys
+import threading
 import time
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from alembic.util import CommandError
@@ -33,6 +35,9 @@ from ichnode.terminal import ConfigOption, JsonOption, need_ledger, open_ledger,
 from ichnode.terminal import fail as _fail
 from ichnode.terminal import print_json as _print_json
 from ichnode.terminal import read_settings as _settings
+
+if TYPE_CHECKING:
+    from ichnode.demo import DemoOutcome
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -180,15 +185,29 @@ def demo(
     out_dir: Annotated[Path, typer.Option("--out", help="Where the head CT and the results are written.")] = Path(
         "ichnode-demo"
     ),
+    review: Annotated[
+        bool, typer.Option("--review", help="Leave the node running, to review the patient in a browser.")
+    ] = False,
 ) -> None:
     """Send a simulated patient's head CT through a node and receive the results, all over real DICOM sockets."""
     from ichnode.demo import run_demo
 
-    with out.status("a head CT travels to the node, and its results back ..."):
-        try:
-            outcome = run_demo(out_dir)
-        except (IchnodeError, OSError) as problem:
-            _fail(f"miss: {problem}")
+    with ExitStack() as node:
+        with out.status("a head CT travels to the node, and its results back ..."):
+            try:
+                outcome = node.enter_context(run_demo(out_dir))
+            except (IchnodeError, OSError) as problem:
+                _fail(f"miss: {problem}")
+        _print_demo(outcome)
+        if review:
+            typer.echo(f"review it: {outcome.page}\nthe node runs until Ctrl-C")
+            with suppress(KeyboardInterrupt):
+                threading.Event().wait()
+    if outcome.misses:
+        raise typer.Exit(1)
+
+
+def _print_demo(outcome: "DemoOutcome") -> None:
     table = Table(title="ichnode demo - RESEARCH USE ONLY", title_justify="left")
     table.add_column("what")
     table.add_column("value", overflow="fold")
@@ -207,9 +226,8 @@ def demo(
     typer.echo(f"the results are in {outcome.folder}")
     for miss in outcome.misses:
         typer.echo(f"miss: {miss}", err=True)
-    if outcome.misses:
-        raise typer.Exit(1)
-    typer.echo("passed: everything arrived, and the volume is right")
+    if not outcome.misses:
+        typer.echo("passed: everything arrived, and the volume is right")
 
 
 @app.command()

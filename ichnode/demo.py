@@ -1,6 +1,7 @@
 """`ichnode demo`: a node on embedded defaults, the simulated patient sent to it, the results received."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,31 +28,34 @@ class DemoOutcome:
     series: Mapping[str, Sequence[Path]]  # files of each series received, by its description
     seconds: tuple[tuple[str, float], ...]  # step and how long it took
     misses: tuple[str, ...]
+    page: str  # where a person reviews it while the node runs
 
 
-def run_demo(folder: Path) -> DemoOutcome:
-    """Run the demo; results are written below `folder`."""
+@contextmanager
+def run_demo(folder: Path) -> Iterator[DemoOutcome]:
+    """Run the demo; results are written below `folder`. Its node runs on until the end of the `with`."""
     source, received = folder / "head-ct", folder / "results"
     for made in (source, received):
         made.mkdir(parents=True, exist_ok=True)
         for old in made.glob("*.dcm"):
             old.unlink()
     patient = simulated_patient()
-    run = rehearse(patient, {}, source=source, received=received)
-    misses = [f"{len(run.outcomes)} instances sent, not all were taken"] * any(
-        outcome.verdict is not Verdict.DELIVERED for outcome in run.outcomes
-    )
-    misses += _misses(run.job, run.series, patient.hematoma_ml)
-    hematoma = (run.job.findings or {}).get("hematoma") if run.job else None
-    return DemoOutcome(
-        folder=received,
-        true_ml=patient.hematoma_ml,
-        found_ml=hematoma["volume_ml"] if hematoma else None,
-        range_ml=(hematoma["volume_low_ml"], hematoma["volume_high_ml"]) if hematoma else None,
-        series=run.series,
-        seconds=run.seconds,
-        misses=tuple(misses),
-    )
+    with rehearse(patient, {}, source=source, received=received) as run:
+        misses = [f"{len(run.outcomes)} instances sent, not all were taken"] * any(
+            outcome.verdict is not Verdict.DELIVERED for outcome in run.outcomes
+        )
+        misses += _misses(run.job, run.series, patient.hematoma_ml)
+        hematoma = (run.job.findings or {}).get("hematoma") if run.job else None
+        yield DemoOutcome(
+            folder=received,
+            true_ml=patient.hematoma_ml,
+            found_ml=hematoma["volume_ml"] if hematoma else None,
+            range_ml=(hematoma["volume_low_ml"], hematoma["volume_high_ml"]) if hematoma else None,
+            series=run.series,
+            seconds=run.seconds,
+            misses=tuple(misses),
+            page=run.page,
+        )
 
 
 def _misses(job: Any, received: Collection[str], true_ml: float) -> list[str]:

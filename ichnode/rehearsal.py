@@ -38,6 +38,7 @@ class Rehearsal:
     results: tuple[ResultFile, ...]  # that the node composed
     series: Mapping[str, Sequence[Path]]  # files of each series that came back, by its description
     seconds: tuple[tuple[str, float], ...]  # step and how long it took
+    page: str  # where its review is while the node runs
 
 
 @dataclass(slots=True)
@@ -71,6 +72,7 @@ class Archive:
             self.series.setdefault(description, []).append(file)
 
 
+@contextmanager
 def rehearse(
     patient: Phantom,
     sections: Mapping[str, Any],
@@ -79,8 +81,10 @@ def rehearse(
     received: Path,
     calling_ae_title: str = "SCANNER",
     timeout_s: float = TIMEOUT_S,
-) -> Rehearsal:
+) -> Iterator[Rehearsal]:
     """Send `patient` (kept in the folder `source`) through a node configured by `sections`; results go to `received`.
+
+    The node runs on until the end of the `with`.
 
     What must not be the site's own stands above `sections`: addresses, ports, data_dir, destinations. Raises
     ConfigError, InferenceError and OSError when the node cannot run.
@@ -96,13 +100,15 @@ def rehearse(
         waited_s = time.perf_counter() - began - sent_s
         steps = node.history.seconds(job.id) if job else {}
         results = tuple(node.history.results(job.id)) if job else ()
-    return Rehearsal(
-        outcomes=outcomes,
-        job=job,
-        results=results,
-        series=archive.series,
-        seconds=(("send the head CT", sent_s), *steps.items(), ("last image to last result", waited_s)),
-    )
+        page = f"studies/{job.study_instance_uid}/jobs/{job.id}" if job else ""
+        yield Rehearsal(
+            outcomes=outcomes,
+            job=job,
+            results=results,
+            series=archive.series,
+            seconds=(("send the head CT", sent_s), *steps.items(), ("last image to last result", waited_s)),
+            page=f"http://127.0.0.1:{node.web_port}/{page}",
+        )
 
 
 @contextmanager

@@ -55,7 +55,8 @@ def run_selftest(settings: Settings, *, timeout_s: float, running: bool = False)
         source.mkdir()
         received.mkdir()
         sections = scratch_sections(settings)
-        run = rehearse(patient, sections, source=source, received=received, timeout_s=timeout_s)
+        with rehearse(patient, sections, source=source, received=received, timeout_s=timeout_s) as run:
+            pass
         checks = [*_of_running(settings)] if running else []
         checks += [*check_run(run, patient, wanted=settings.results.write), _of_rules(settings, source)]
     return SelftestOutcome(checks=tuple(checks), seconds=run.seconds)

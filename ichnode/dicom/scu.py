@@ -13,6 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, _config, evt
 from pynetdicom.presentation import build_context
 
+from ichnode.dicom.checkpoint import Checkpoint
 from ichnode.dicom.negotiation import IMPLEMENTATION_VERSION_NAME
 from ichnode.dicom.statuses import Verdict, verdict
 from ichnode.domain.identity import IMPLEMENTATION_CLASS_UID
@@ -130,10 +131,14 @@ def associate(
 
 
 def _prepare(timeout_s: float) -> Callable[[Any], None]:
-    """TCP_NODELAY, and no read or write that blocks for ever: pynetdicom waits for both, in `abort` too."""
+    """TCP_NODELAY, and no read or write that blocks for ever: pynetdicom waits for both, in `abort` too.
+
+    And a checkpoint at which its reactor stops for certain.
+    """
     limit = struct.pack("ll", math.ceil(timeout_s), 0)
 
     def prepare(event: Any) -> None:
+        event.assoc._reactor_checkpoint = Checkpoint(event.assoc)
         connection = event.assoc.dul.socket.socket
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if isinstance(connection, ssl.SSLSocket):  # which waits for more itself, whatever the socket is told

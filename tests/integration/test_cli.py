@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -10,6 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
 
+import httpx
 import pytest
 from pydicom import dcmread
 from typer.testing import CliRunner
@@ -272,6 +274,17 @@ def test_the_demo_names_its_folder_once_and_the_first_file_of_each_series(tmp_pa
     assert outcome.stdout.count(str(tmp_path)) == 1
     received = {f.name.split("-", 1)[1]: f.name for f in sorted((tmp_path / "results").iterdir(), reverse=True)}
     assert set(received.values()) <= set(outcome.stdout.split())
+
+
+def test_the_demo_can_be_reviewed_until_ctrl_c(tmp_path):
+    command = [sys.executable, "-m", "ichnode", "demo", "--out", tmp_path, "--review"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as demo:
+        page = next(line for line in demo.stdout if line.startswith("review it: ")).split()[-1]
+        answer = httpx.get(page, trust_env=False)
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(30) == 0
+    assert answer.status_code == 200
+    assert "Predicted follow-up" in answer.text
 
 
 def test_analyze_says_why_nothing_was_analysed(tmp_path):

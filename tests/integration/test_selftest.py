@@ -33,7 +33,8 @@ def came_back(patient, tmp_path_factory):
     """One rehearsal with the hematoma pipeline alone."""
     source, received = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("received")
     sections = {"rules": [{"name": "r", "run": ["hematoma"]}]}
-    return rehearse(patient, sections, source=source, received=received)
+    with rehearse(patient, sections, source=source, received=received) as run:
+        return run
 
 
 @pytest.fixture
