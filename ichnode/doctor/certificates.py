@@ -8,7 +8,7 @@ from ichnode.config import Settings
 from ichnode.dicom.tls import client_context, expires_at
 from ichnode.doctor.check import Check, failure, ok, warning
 from ichnode.errors import ConfigError
-from ichnode.node import tls_files
+from ichnode.peers import tls_files
 
 SOON_DAYS = 21  # as the alert rules of deploy/ say it
 

@@ -19,7 +19,7 @@ from ichnode.doctor.certificates import of_time
 from ichnode.doctor.check import Check, failure, ok, warning
 from ichnode.domain.judgement import NOTE_ROLE
 from ichnode.errors import ConfigError, DeliveryError
-from ichnode.node import admitted_sources, audit_collector, dicom_peer, stow_service, tls_files
+from ichnode.peers import admitted_sources, audit_collector, dicom_peer, stow_service, tls_files
 from ichnode.results.sop_classes import sop_classes_of
 from ichnode.web.health import address_here, ready_parts
 
