@@ -5,6 +5,7 @@ from io import BytesIO
 from pathlib import Path
 
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
@@ -14,7 +15,17 @@ from ichnode.imaging.header import inflate
 from ichnode.imaging.slices import byte_place
 
 # what pydicom and its decoders raise over content that they cannot make sense of
-PYDICOM_ERRORS = (RuntimeError, ValueError, AttributeError, LookupError, TypeError, EOFError, struct.error)
+PYDICOM_ERRORS = (
+    RuntimeError,
+    ValueError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    EOFError,
+    struct.error,
+    BytesLengthException,
+    InvalidDicomError,
+)
 
 
 def read_data_set(instance: Instance, *, stop_at_pixels: bool = False) -> Dataset:

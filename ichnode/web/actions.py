@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ichnode.domain.job import Job
+from ichnode.imaging.data_set import PYDICOM_ERRORS
 from ichnode.web.pages import Pages, form
 from ichnode.web.parts import WebParts
 
@@ -38,8 +39,9 @@ def action_routes(parts: WebParts, pages: Pages) -> list[Route]:
     def rerun(job: Job, who: str, rule: str) -> str | None:
         try:
             plan = parts.plan(job, rule)
-        except OSError as problem:
-            log.warning("not_run_again", extra={"job_id": job.id, "detail": problem.strerror})
+        except (OSError, *PYDICOM_ERRORS) as problem:
+            detail = getattr(problem, "strerror", None) or type(problem).__name__
+            log.warning("not_run_again", extra={"job_id": job.id, "detail": detail})
             return None
         new = plan and parts.ledger.run_again(job.id, plan, at=parts.clock(), who=who)
         return f"Job {new} analyses the series under rule {rule}." if new else None

@@ -18,6 +18,7 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from ichnode.web.parts import WebParts
+from ichnode.web.patient import Patients
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +30,10 @@ _UNITS = (("days", 86_400), ("h", 3_600), ("min", 60))
 
 
 class Pages:
-    """The templates of a node."""
+    """The templates of a node, and the patients that they name."""
 
     def __init__(self, parts: WebParts) -> None:
+        self.patients = Patients(shown=parts.patients_shown)
         self._environment = Environment(
             loader=FileSystemLoader(_HERE / "templates"),
             autoescape=True,

@@ -41,8 +41,8 @@ class WebParts:
     metrics: Metrics
     device: str  # that inference is configured to use
     readiness: Callable[[], Mapping[str, str]]  # each part's trouble, "" where there is none
-    trace: Callable[[str], Sequence[TracedSeries]]  # of a study, by its UID; raises OSError
-    plan: Callable[[Job, str], PlannedJob | None]  # the job's series under another rule; raises OSError
+    trace: Callable[[str], Sequence[TracedSeries]]  # of a study, by its UID; raises OSError, PYDICOM_ERRORS
+    plan: Callable[[Job, str], PlannedJob | None]  # the job's series under another rule; raises OSError, PYDICOM_ERRORS
     call: Callable[[str], str]  # a destination's answer to C-ECHO or OPTIONS; raises DeliveryError and ConfigError
     certificates: Callable[[], Mapping[str, tuple[Path, float | None]]]  # file and its expiry; None: unreadable
     clock: Callable[[], float]

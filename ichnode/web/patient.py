@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
+
+from ichnode.imaging.data_set import PYDICOM_ERRORS
 
 _TAGS = ["PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber", "SpecificCharacterSet"]
 _REMEMBERED = 5000  # files; they never change
@@ -24,16 +25,19 @@ UNKNOWN = Patient(name="patient not known here")
 
 
 class Patients:
-    """Reads who a file is of."""
+    """Reads who a file is of. One for all pages: what one page read, the others know."""
 
     def __init__(self, *, shown: bool) -> None:
         self.shown = shown
         self._read = lru_cache(maxsize=_REMEMBERED)(_read)
 
     def of(self, file: str | None) -> Patient:
-        """The patient of a received file; UNKNOWN where that was purged."""
-        found = self._read(file) if file else None
-        if found is None:
+        """The patient of a received file; UNKNOWN where that was purged, or cannot be read now."""
+        if not file:
+            return UNKNOWN
+        try:
+            found = self._read(file)  # what it raises is not remembered
+        except (OSError, *PYDICOM_ERRORS):
             return UNKNOWN
         if self.shown:
             return found
@@ -41,11 +45,8 @@ class Patients:
         return Patient(name=masked or "no name", patient_id=found.patient_id, accession_number=found.accession_number)
 
 
-def _read(file: str) -> Patient | None:
-    try:
-        header = dcmread(file, force=True, stop_before_pixels=True, specific_tags=_TAGS)
-    except (OSError, InvalidDicomError):
-        return None
+def _read(file: str) -> Patient:
+    header = dcmread(file, force=True, stop_before_pixels=True, specific_tags=_TAGS)
     name, born = header.get("PatientName", ""), str(header.get("PatientBirthDate") or "")
     parts = (getattr(name, "family_name", ""), getattr(name, "given_name", ""))
     known = {

@@ -22,7 +22,6 @@ from ichnode.results.read_back import picture_rgb, predicted_hu
 from ichnode.results.source_headers import direction_letter
 from ichnode.web.pages import Pages
 from ichnode.web.parts import WebParts
-from ichnode.web.patient import Patients
 from ichnode.web.review_facts import facts, reports
 from ichnode.web.shown import SALIENCY, Shelf, Shown
 from ichnode.web.slices import WINDOWS, Pictures, difference_png, fill_png, gray_png, outline_png, rgb_png
@@ -36,7 +35,7 @@ _Made = tuple[list[str], Callable[[], bytes]]  # the files that a picture is mad
 def review_routes(parts: WebParts, pages: Pages) -> list[Route]:
     """The page, what lies on its slices, and the pictures."""
     shelf, kept = Shelf(parts.history, parts.intake), Pictures()
-    patients, masked = Patients(shown=parts.patients_shown), not parts.patients_shown
+    patients, masked = pages.patients, not parts.patients_shown
 
     def page(request: Request) -> Response:
         job = _job(parts, request)

@@ -6,25 +6,25 @@ from starlette.routing import Route
 
 from ichnode.domain.reasons import EXPLAINED
 from ichnode.domain.rules import all_clauses
+from ichnode.imaging.data_set import PYDICOM_ERRORS
 from ichnode.storage.worklist import Group
 from ichnode.web.pages import Pages
 from ichnode.web.parts import WebParts
-from ichnode.web.patient import Patients
 
 _OFFERED = 100  # studies
 
 
 def rules_routes(parts: WebParts, pages: Pages) -> list[Route]:
     """/rules, with ?study= a dry run."""
-    patients = Patients(shown=parts.patients_shown)
+    patients = pages.patients
 
     def rules(request: Request) -> Response:
         uid, traced, trouble = request.query_params.get("study", "").strip(), None, ""
         if uid:
             try:
                 traced = parts.trace(uid)
-            except OSError as problem:
-                trouble = f"Its files cannot be read: {problem.strerror}"
+            except (OSError, *PYDICOM_ERRORS) as problem:
+                trouble = f"Its files cannot be read: {getattr(problem, 'strerror', None) or type(problem).__name__}"
             if not traced and not trouble:
                 trouble = "No snapshot of this study was taken, or its instances were purged."
         offered = parts.work_list.newest(Group.ALL, limit=_OFFERED)

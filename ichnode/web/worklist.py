@@ -105,7 +105,7 @@ _SORTS: Mapping[str, Callable[[StudyRow], Any]] = {
 
 def worklist_routes(parts: WebParts, pages: Pages) -> list[Route]:
     """/ and /studies/{study_instance_uid}."""
-    patients = Patients(shown=parts.patients_shown)
+    patients = pages.patients
 
     def work_list(request: Request) -> Response:
         asked = request.query_params

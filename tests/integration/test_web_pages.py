@@ -17,6 +17,7 @@ from ichnode.phantom import REGULAR, head_ct
 from ichnode.storage.audit import AuditTrail
 from ichnode.storage.history import ResultFile
 from ichnode.storage.worklist import WorkList
+from ichnode.web import patient
 from ichnode.web.gpu import Gpu, gpus
 from tests.pacs import Pacs
 
@@ -189,6 +190,50 @@ def test_what_is_masked_is_found_by_the_whole_of_it_alone(web):
     uid = web.receive(PatientName="DOE^JOHN", PatientID="4711")
     for text, found in (("4711", True), ("471", False), ("doe", False), ("contrast head", True), (uid, True)):
         assert (uid in web.get("/", params={"text": text}).text) is found, text
+
+
+@pytest.mark.parametrize(
+    ("written", "damaged"),
+    [
+        (b"\x08\x00\x05\x00CS", b"\x08\x00\x05\x00US"),  # the character set as numbers
+        (b"\x10\x00\x40\x00CS", b"\x10\x00\x40\x00FD"),  # the sex as a float of two bytes
+    ],
+)
+def test_an_element_of_an_impossible_vr_costs_the_name_alone(start, written, damaged, monkeypatch):
+    monkeypatch.setitem(RULES[1], "match", {"head": False, "PatientSex": "F"})
+    web = start(patient="shown")
+    uid = web.receive(PatientName="DOE^JOHN", PatientSex="M", SpecificCharacterSet="ISO_IR 100")
+    whole = damage(web, written, damaged)
+    for path in ("/", "/?text=doe", "/?sort=patient", "/rules", f"/studies/{uid}"):
+        answer = web.get(path)
+        assert (answer.status_code, "DOE" in answer.text) == (200, False), path
+    assert "patient not known here" in text_of(web.get("/"))
+    traced = web.get("/rules", params={"study": uid})
+    assert (traced.status_code, "Its files cannot be read" in traced.text) == (200, True)
+    assert web.post("/jobs/1/rerun", rule="<b>chest</b>").status_code == 409
+    for file, content in whole.items():
+        file.write_bytes(content)
+    assert "DOE, JOHN" in text_of(web.get("/"))  # a failure is not remembered
+
+
+def damage(web, written, damaged):
+    """Replaces bytes of the headers of all instances that the node has; what the files were."""
+    files = {file: file.read_bytes() for file in web.node._store.folder.rglob("*.dcm")}
+    assert files
+    for file, content in files.items():
+        assert content.count(written) == 1
+        file.write_bytes(content.replace(written, damaged))
+    return files
+
+
+def test_the_pages_read_whom_a_file_is_of_once(web, monkeypatch):
+    read = []
+    dcmread = patient.dcmread
+    monkeypatch.setattr(patient, "dcmread", lambda *a, **k: read.append(a) or dcmread(*a, **k))
+    uid = web.receive()
+    for path in ("/", "/rules", f"/studies/{uid}", f"/studies/{uid}/jobs/1"):
+        assert web.get(path).status_code == 200
+    assert len(read) == 1
 
 
 def test_the_list_shows_one_group_and_sorts(web):
