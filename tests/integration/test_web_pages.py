@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from playwright.sync_api import sync_playwright
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
@@ -19,6 +20,7 @@ from ichnode.storage.history import ResultFile
 from ichnode.storage.worklist import WorkList
 from ichnode.web import patient
 from ichnode.web.gpu import Gpu, gpus
+from tests.acceptance.peers import program
 from tests.pacs import Pacs
 
 OURS = {"Sec-Fetch-Site": "same-origin"}
@@ -372,6 +374,35 @@ def test_a_listener_is_told_that_something_changed(web):
         assert next(line for line in lines if line.startswith("event:")) == "event: changed"
         web.node._stop.set()
         assert [line for line in lines if line.startswith("event: begin")] == []  # the stream ends with the node
+
+
+def test_a_click_that_fails_says_so(web):
+    """In a real browser, on the work list and in the form of a judgement; and what succeeds later takes its place."""
+    web.receive()
+    web.analyse()
+    web.receive(2)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program("chromium", "chromium"), args=["--no-sandbox"])
+        page = browser.new_page(base_url=str(web.client.base_url))
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.goto("/")
+        page.route("**/jobs/2/drop", lambda route: route.fulfill(status=500, content_type="text/html", body="<p>x"))
+        page.click("#drop-2")
+        page.wait_for_selector("#said[role=status] .bad >> text=Nothing was changed: Internal Server Error")
+        page.route("**/jobs/2/drop", lambda route: route.abort())
+        page.click("#drop-2")
+        page.wait_for_selector("#said >> text=the node did not answer")
+        page.unroute("**/jobs/2/drop")
+        page.click("#drop-2")
+        page.wait_for_selector("#said >> text=Job 2 is dropped.")
+        page.goto("/jobs/1/judgement")
+        page.route("**/jobs/1/judgement", lambda route: route.fulfill(status=503, content_type="text/plain", body="y"))
+        page.check("input[value=accepted]")
+        for _ in range(2):
+            page.click("#judgement button")
+            page.wait_for_selector("#judgement [role=alert] >> text=Nothing was changed: y")
+        assert page.locator("[role=alert]").count() == 1
+        browser.close()
 
 
 def test_a_gpu_is_told_as_nvidia_smi_tells_it(tmp_path, monkeypatch):
