@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from itertools import count
 from threading import Lock
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
@@ -49,7 +50,10 @@ def live_route(parts: WebParts) -> Route:
             for _ in range(_TURNS):
                 if parts.stopping() or await request.is_disconnected():
                     return
-                word = await run_in_threadpool(mark.word)
+                try:
+                    word = await run_in_threadpool(mark.word)
+                except SQLAlchemyError:  # the browser asks again, and is told by `events`
+                    return
                 if word != seen:
                     yield f"id: {word}\nevent: {'changed' if seen is not None else 'begin'}\ndata: {word}\n\n"
                 seen = word
@@ -60,6 +64,7 @@ def live_route(parts: WebParts) -> Route:
     async def events(request: Request) -> Response:
         if len(listeners) >= _MOST:
             return PlainTextResponse("too many listen", 503)
+        await run_in_threadpool(mark.word)  # raises SQLAlchemyError, which `pages.no_ledger` answers by 503
         return StreamingResponse(changes(request), media_type="text/event-stream", headers=_UNBUFFERED)
 
     return Route("/events", events)

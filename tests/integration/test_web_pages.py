@@ -376,6 +376,35 @@ def test_a_listener_is_told_that_something_changed(web):
         assert [line for line in lines if line.startswith("event: begin")] == []  # the stream ends with the node
 
 
+def test_a_stream_ends_in_silence_when_the_database_is_away(web, monkeypatch, caplog):
+    with web.client.stream("GET", "/events") as answer:
+        lines = answer.iter_lines()
+        assert next(line for line in lines if line.startswith("event:")) == "event: begin"
+        monkeypatch.setattr(WorkList, "mark", raises(OperationalError("", {}, Exception())))
+        list(lines)
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []
+    assert web.get("/events").status_code == 503
+
+
+def test_a_page_that_could_not_listen_tries_again_and_looks_by_itself(web):
+    uid = web.receive()
+    asked = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program("chromium", "chromium"), args=["--no-sandbox"])
+        page = browser.new_page(base_url=str(web.client.base_url))
+        page.clock.install()
+        page.on("response", lambda answer: asked.append(answer.url))
+        page.route("**/events", lambda route: route.fulfill(status=503))
+        page.goto(f"/studies/{uid}")
+        page.wait_for_timeout(500)
+        page.unroute("**/events")
+        assert len([url for url in asked if url.endswith("/events")]) == 1
+        with page.expect_response("**/events") as listening, page.expect_response(f"**/studies/{uid}"):
+            page.clock.fast_forward(61_000)
+        assert listening.value.status == 200
+        browser.close()
+
+
 def test_a_click_that_fails_says_so(web):
     """In a real browser, on the work list and in the form of a judgement; and what succeeds later takes its place."""
     web.receive()
@@ -416,13 +445,16 @@ def test_a_gpu_is_told_as_nvidia_smi_tells_it(tmp_path, monkeypatch):
     assert gpus() == []
 
 
+def raises(problem):
+    """A method that does."""
+
+    def method(*_, **__):
+        raise problem
+
+    return method
+
+
 def test_a_database_that_cannot_be_read_is_said_and_a_mistake_is_logged(web, monkeypatch, caplog):
-    def raises(problem):
-        def newest(*_, **__):
-            raise problem
-
-        return newest
-
     monkeypatch.setattr(WorkList, "newest", raises(OperationalError("", {}, Exception())))
     answer = web.get("/", headers={"Accept": "text/html"})
     assert (answer.status_code, "The database cannot be read now" in answer.text) == (503, True)

@@ -10,15 +10,20 @@
 
   // a tab that nobody sees does not listen: browsers allow six connections to a node, all tabs together
   let source = null;
+  let again; // after an answer other than 200 the browser gives up, and only this asks again
   let away; // each answer ends after a while, and the browser asks again: only a long absence is told
   const listen = () => {
+    again = clearTimeout(again);
     source?.close();
     source = document.hidden ? null : new EventSource("/events");
     source?.addEventListener("open", () => {
       away = clearTimeout(away);
       tell(true);
     });
-    source?.addEventListener("error", () => (away ??= setTimeout(tell, 3000, false)));
+    source?.addEventListener("error", (event) => {
+      away ??= setTimeout(tell, 3000, false);
+      if (event.target.readyState === EventSource.CLOSED) again ??= setTimeout(listen, 60_000);
+    });
     source?.addEventListener("changed", look);
   };
   document.addEventListener("visibilitychange", () => {
