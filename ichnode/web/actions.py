@@ -62,6 +62,6 @@ def action_routes(parts: WebParts, pages: Pages) -> list[Route]:
             refused = f"Nothing was changed: job {job.id} is {job.state}, {_ELSE}."
             return pages.said(request, done or refused, ok=bool(done), back=f"/studies/{job.study_instance_uid}")
 
-        return Route(f"/jobs/{{id:int}}/{name}", handle, methods=["POST"])
+        return Route(f"/jobs/{{id:number}}/{name}", handle, methods=["POST"])
 
     return [route(name, act) for name, act in (("retry", retry), ("drop", drop), ("stat", stat), ("rerun", rerun))]

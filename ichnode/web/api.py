@@ -43,6 +43,6 @@ def api_routes(parts: WebParts) -> list[Route]:
         Route("/livez", livez),
         Route("/readyz", readyz),
         Route("/api/jobs", jobs),
-        Route("/api/jobs/{id:int}", job),
+        Route("/api/jobs/{id:number}", job),
         Route("/api/destinations", destinations),
     ]

@@ -82,7 +82,7 @@ def judgement_routes(parts: WebParts, pages: Pages) -> list[Route]:
             return pages.html(request, "judgement.html", **context)
         return pages.html(request, "judgement_page.html", status=status, **context)
 
-    path = "/jobs/{id:int}/judgement"
+    path = "/jobs/{id:number}/judgement"
     return [Route(path, show, methods=["GET"]), Route(path, judge, methods=["POST"])]
 
 

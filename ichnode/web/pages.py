@@ -6,12 +6,14 @@ that a browser may keep them until they change.
 
 import hashlib
 import logging
+import re
 import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
@@ -26,7 +28,26 @@ _HERE = Path(__file__).parent
 _STATIC = _HERE / "static"
 _KEPT = {"Cache-Control": "private, max-age=31536000, immutable"}
 _LONGEST_FORM = 100_000  # bytes
+_MOST_FIELDS = 100
 _UNITS = (("days", 86_400), ("h", 3_600), ("min", 60))
+
+
+class _Number(IntegerConvertor):
+    """{id:number} in a route: as many digits as every database and int() take; more of them are not found."""
+
+    regex = "[0-9]{1,18}"
+
+
+register_url_convertor("number", _Number())
+
+
+def number_of(text: str) -> int | None:
+    """What {id:number} would take.
+
+    >>> number_of("12"), number_of("x"), number_of("9" * 19)
+    (12, None, None)
+    """
+    return int(text) if re.fullmatch(_Number.regex, text) else None
 
 
 class Pages:
@@ -82,7 +103,10 @@ async def form(request: Request) -> dict[str, str]:
         body += chunk
         if len(body) > _LONGEST_FORM:
             raise HTTPException(413)
-    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=100))
+    try:
+        return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+    except ValueError:
+        raise HTTPException(413) from None
 
 
 def static_route() -> Route:

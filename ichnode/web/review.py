@@ -28,7 +28,7 @@ from ichnode.web.slices import WINDOWS, Pictures, difference_png, fill_png, gray
 
 log = logging.getLogger(__name__)
 
-_JOB = "/studies/{study_instance_uid}/jobs/{id:int}"
+_JOB = "/studies/{study_instance_uid}/jobs/{id:number}"
 _Made = tuple[list[str], Callable[[], bytes]]  # the files that a picture is made from, and how
 
 
@@ -88,7 +88,7 @@ def review_routes(parts: WebParts, pages: Pages) -> list[Route]:
         Route(_JOB, page),
         Route(f"{_JOB}/layers", layers),
         Route(f"{_JOB}/reports", sent_reports),
-        Route(f"{_JOB}/slices/{{index:int}}/{{name}}.png", picture),
+        Route(f"{_JOB}/slices/{{index:number}}/{{name}}.png", picture),
         Route(f"{_JOB}/{{name}}.png", picture),
     ]
 

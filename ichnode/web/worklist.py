@@ -13,7 +13,7 @@ from ichnode.domain.job import ON_THE_WAY, UNFINISHED, JobState
 from ichnode.domain.reasons import EXPLAINED, Reason
 from ichnode.storage.worklist import Group, ListedJob, ListedSeries, ListedStudy
 from ichnode.web import said
-from ichnode.web.pages import Pages, words
+from ichnode.web.pages import Pages, number_of, words
 from ichnode.web.parts import WebParts
 from ichnode.web.patient import Patient, Patients
 
@@ -111,7 +111,7 @@ def worklist_routes(parts: WebParts, pages: Pages) -> list[Route]:
         asked = request.query_params
         group = Group(asked["show"]) if asked.get("show") in set(Group) else Group.ALL
         text, sort = asked.get("text", "").strip(), asked.get("sort", "arrival")
-        before = int(asked["before"]) if asked.get("before", "").isdecimal() else None
+        before = number_of(asked.get("before", ""))
         found = parts.work_list.newest(group, limit=_SEARCHED if text else _ON_A_PAGE, before=before)
         full = len(found) == (_SEARCHED if text else _ON_A_PAGE)
         if text:

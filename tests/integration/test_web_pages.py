@@ -330,6 +330,30 @@ def test_an_action_asked_for_by_htmx_is_answered_by_a_line_and_a_hint_to_look_ag
     assert answer.headers["HX-Trigger"] == "changed"
 
 
+@pytest.mark.parametrize("number", ["9" * 19, "9" * 25, "9" * 5000], ids=len)
+def test_a_number_that_no_id_has_is_not_found(web, number):
+    uid = web.receive()
+    web.analyse()
+    job = f"/studies/{uid}/jobs"
+    for path in (f"/api/jobs/{number}", f"/jobs/{number}/judgement", f"{job}/{number}", f"{job}/{number}/layers"):
+        assert web.get(path).status_code == 404, path
+    assert web.get(f"{job}/1/slices/{number}/source-brain.png").status_code == 404
+    for action in ("retry", "drop", "stat", "rerun", "judgement"):
+        assert web.post(f"/jobs/{number}/{action}").status_code == 404
+    assert uid in web.get("/", params={"before": number}).text
+
+
+def test_the_largest_number_that_is_looked_up_is_not_there(web):
+    assert web.get(f"/api/jobs/{'9' * 18}").status_code == 404
+    assert web.get("/", params={"before": "9" * 18}).status_code == 200
+
+
+def test_a_form_of_too_many_fields_is_cut_off(web):
+    web.receive()
+    assert web.post("/jobs/1/drop", **{f"field{i}": "1" for i in range(101)}).status_code == 413
+    assert web.state(1) is JobState.READY
+
+
 def test_the_rules_page_traces_each_clause_on_a_stored_study_and_changes_nothing(web):
     uid = web.receive(BodyPartExamined="HEAD", ImageType=["DERIVED", "PRIMARY"])
     before = web.node.history.list_jobs()
