@@ -32,7 +32,8 @@ def api_routes(parts: WebParts) -> list[Route]:
         return JSONResponse(list_of_jobs(parts.history, state=JobState(wanted) if wanted else None))
 
     def job(request: Request) -> Response:
-        found = one_job(parts.history, parts.outbox, parts.intake, request.path_params["id"])
+        job_id, masked = request.path_params["id"], not parts.patients_shown
+        found = one_job(parts.history, parts.outbox, parts.intake, job_id, masked=masked)
         return JSONResponse(found) if found else JSONResponse({"error": "no such job"}, 404)
 
     def destinations(_: Request) -> Response:

@@ -1,11 +1,13 @@
 """Jobs as plain values, for the API and the command line."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ichnode.domain.job import Job, JobState
 from ichnode.storage.history import History, Purge
 from ichnode.storage.intake import Intake
 from ichnode.storage.outbox import Outbox
+from ichnode.web.said import without_told
 
 
 def list_of_jobs(history: History, *, state: JobState | None = None, limit: int = 200) -> list[dict[str, Any]]:
@@ -13,8 +15,13 @@ def list_of_jobs(history: History, *, state: JobState | None = None, limit: int 
     return [_short(job) for job in history.list_jobs(state=state, limit=limit)]
 
 
-def one_job(history: History, outbox: Outbox, intake: Intake, job_id: int) -> dict[str, Any] | None:
-    """Everything about one job: findings, steps, events, results and their deliveries."""
+def one_job(
+    history: History, outbox: Outbox, intake: Intake, job_id: int, *, masked: bool = False
+) -> dict[str, Any] | None:
+    """Everything about one job: findings, steps, events, results and their deliveries.
+
+    Masked: without what models were told of the patient.
+    """
     job = history.job(job_id)
     if job is None:
         return None
@@ -24,7 +31,7 @@ def one_job(history: History, outbox: Outbox, intake: Intake, job_id: int) -> di
         "run": list(job.run),
         "supersedes": job.supersedes,
         "conflicting_instances": intake.conflicts(job.study_instance_uid),  # other bytes under a known UID
-        "findings": job.findings,
+        "findings": _without_told(job.findings) if masked else job.findings,
         "seconds": history.seconds(job_id),
         "events": [
             {"at": e.at, "from_state": e.from_state, "to_state": e.to_state, "detail": e.detail}
@@ -56,6 +63,15 @@ def one_job(history: History, outbox: Outbox, intake: Intake, job_id: int) -> di
             for d in outbox.of_job(job_id)
         ],
     }
+
+
+def _without_told(value: Any) -> Any:
+    """Findings with every text in them as pages show it where patients are masked."""
+    if isinstance(value, Mapping):
+        return {key: _without_told(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_told(one) for one in value]
+    return without_told(value) if isinstance(value, str) else value
 
 
 def _purge(purge: Purge | None) -> dict[str, Any] | None:

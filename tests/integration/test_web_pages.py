@@ -188,6 +188,21 @@ def test_patients_are_masked_unless_the_configuration_shows_them(start):
         assert re.search("born 1954-03-02 .*ID 4711", said)
 
 
+def test_the_api_leaves_out_what_models_were_told_of_masked_patients(start):
+    web = start()
+    web.receive()
+    path = f"/api/jobs/{web.analyse()}"
+
+    def note():
+        return web.get(path).json()["findings"]["predictions"][0]["estimates"][0]["note"]
+
+    assert note() == "growth of 6 mL"
+    assert web.get(path).json()["findings"]["hematoma"] == FINDINGS["hematoma"]
+    web.stop()
+    web = start(patient="shown")
+    assert note() == "growth of 6 mL; told of the patient: age 72"
+
+
 def test_what_is_masked_is_found_by_the_whole_of_it_alone(web):
     uid = web.receive(PatientName="DOE^JOHN", PatientID="4711")
     for text, found in (("4711", True), ("471", False), ("doe", False), ("contrast head", True), (uid, True)):
