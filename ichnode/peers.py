@@ -2,7 +2,9 @@
 
 import ipaddress
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from ichnode.config import DicomDestination, Settings, WebDestination
 from ichnode.dicom.admission import LOOPBACK_ONLY, AdmittedSource
@@ -13,6 +15,9 @@ from ichnode.dicom.stow import StowService, ask
 from ichnode.dicom.syslog import Collector
 from ichnode.dicom.tls import TlsFiles, client_context, expires_at
 from ichnode.errors import ConfigError, DeliveryError
+
+_CALL_S = 10.0
+_Called = TypeVar("_Called", Peer, StowService)
 
 
 def dicom_peer(settings: Settings, destination: DicomDestination) -> Peer:
@@ -31,21 +36,30 @@ def dicom_peer(settings: Settings, destination: DicomDestination) -> Peer:
 
 
 def call_destination(settings: Settings, name: str) -> str:
-    """What a destination answers to C-ECHO, or a DICOMweb service to OPTIONS.
+    """What a destination answers to C-ECHO, or a DICOMweb service to OPTIONS; time limits are 10 s at most.
 
     Raises DeliveryError where it does not, and ConfigError when the files of [tls] cannot be used.
     """
     destination = next(destination for destination in settings.destinations if destination.name == name)
     if isinstance(destination, WebDestination):
-        code, _ = ask(stow_service(destination))
+        code, _ = ask(_soon(stow_service(destination)))
         if code in (401, 403) or code >= 500:
             raise DeliveryError(code, f"OPTIONS was answered {code}", permanent=False)
         return f"OPTIONS was answered {code}"
-    answer = echo(dicom_peer(settings, destination), (), calling_ae_title=settings.node.ae_title)
+    answer = echo(_soon(dicom_peer(settings, destination)), (), calling_ae_title=settings.node.ae_title)
     if answer.status != DimseStatus.SUCCESS:
         said = "C-ECHO is not accepted" if answer.status is None else f"C-ECHO was answered 0x{answer.status:04X}"
         raise DeliveryError(answer.status, said, permanent=False)
     return f"C-ECHO 0x0000 in {answer.seconds * 1000:.0f} ms"
+
+
+def _soon(called: _Called) -> _Called:
+    """With the time limits of a call for which a person waits."""
+    return replace(
+        called,
+        connect_timeout_s=min(called.connect_timeout_s, _CALL_S),
+        response_timeout_s=min(called.response_timeout_s, _CALL_S),
+    )
 
 
 def expiry_of_certificates(settings: Settings) -> Mapping[str, tuple[Path, float | None]]:

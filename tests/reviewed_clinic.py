@@ -33,7 +33,7 @@ class ReviewedClinic(Clinic):
         super().__init__(engine, folder)
         self._servers: list[WebServer] = []
 
-    def browser(self, *, viewer_url: str | None = None, patients_shown: bool = False) -> httpx.Client:
+    def browser(self, *, viewer_url: str | None = None, patients_shown: bool = False, **more: object) -> httpx.Client:
         parts = dict.fromkeys(field.name for field in fields(WebParts)) | {  # None: the review asks for no more
             "ae_title": "ICHNODE",
             "version": "0",
@@ -45,6 +45,7 @@ class ReviewedClinic(Clinic):
             "rules": (),
             "viewer_url": viewer_url,
             "patients_shown": patients_shown,
+            **more,
         }
         server = WebServer(create_app(WebParts(**parts)), host="127.0.0.1", port=0)
         server.start()

@@ -47,7 +47,7 @@ class Certificate:
 def health_routes(parts: WebParts, pages: Pages) -> list[Route]:
     """/health, and POST /destinations/{name}/echo."""
     called: dict[str, Called] = {}
-    one_at_a_time = Lock()
+    one_at_a_time: dict[str, Lock] = {}  # of each destination: who waited for it would hold a thread of the pages
 
     def health(request: Request) -> Response:
         fares = parts.overview.at_destinations()
@@ -86,11 +86,15 @@ def health_routes(parts: WebParts, pages: Pages) -> list[Route]:
         name = request.path_params["name"]
         if name not in parts.destinations:
             raise HTTPException(404)
-        with one_at_a_time:
-            try:
-                said, ok = parts.call(name), True
-            except (DeliveryError, ConfigError) as problem:
-                said, ok = str(problem), False
+        lock = one_at_a_time.setdefault(name, Lock())
+        if not lock.acquire(blocking=False):
+            return pages.said(request, f"{name}: is being called already", ok=False, back="/health")
+        try:
+            said, ok = parts.call(name), True
+        except (DeliveryError, ConfigError) as problem:
+            said, ok = str(problem), False
+        finally:
+            lock.release()
         called[name] = Called(at=parts.clock(), said=said, ok=ok)
         return pages.said(request, f"{name}: {said}", ok=ok, back="/health")
 

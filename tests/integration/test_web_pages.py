@@ -2,7 +2,11 @@
 
 import os
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
+from threading import Event, Semaphore
 
 import httpx
 import pytest
@@ -10,7 +14,9 @@ from playwright.sync_api import sync_playwright
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
+from ichnode import peers
 from ichnode.config import Settings
+from ichnode.dicom.echo import Echo
 from ichnode.dicom.scu import Outgoing, Peer, send
 from ichnode.domain.job import JobState
 from ichnode.node import Node
@@ -22,6 +28,7 @@ from ichnode.web import patient
 from ichnode.web.gpu import Gpu, gpus
 from tests.acceptance.peers import program
 from tests.pacs import Pacs
+from tests.reviewed_clinic import ReviewedClinic
 
 OURS = {"Sec-Fetch-Site": "same-origin"}
 SMALL = replace(REGULAR, rows=16, columns=16)
@@ -62,6 +69,9 @@ FINDINGS = {
         }
     ],
 }
+
+
+ANSWERED = Echo(accepted=frozenset(), status=0, seconds=0.0)
 
 
 class Web:
@@ -402,6 +412,46 @@ def test_a_destination_is_called_and_what_it_answered_is_kept(web):
     assert (answer.status_code, "pacs: C-ECHO 0x0000 in" in answer.text) == (200, True)
     assert "C-ECHO 0x0000 in" in text_of(web.get("/health"))
     assert web.post("/destinations/nobody/echo").status_code == 404
+
+
+def test_a_destination_is_called_once_at_a_time_and_none_waits_for_another(tmp_path, sqlite_engine):
+    clinic, asked, answers = ReviewedClinic(sqlite_engine, tmp_path), Semaphore(0), Event()
+
+    def call(name):
+        asked.release()
+        assert name == "quick" or answers.wait(30)
+        return "here"
+
+    destinations = {"slow": "x", "quick": "x"}
+    with (
+        closing(clinic),
+        clinic.browser(call=call, destinations=destinations, clock=time.time) as browser,
+        ThreadPoolExecutor() as others,
+    ):
+        try:
+            first = others.submit(browser.post, "/destinations/slow/echo", headers=OURS)
+            assert asked.acquire(timeout=10)
+            again = browser.post("/destinations/slow/echo", headers=OURS, timeout=5)
+            assert (again.status_code, "slow: is being called already" in again.text) == (409, True)
+            assert browser.post("/destinations/quick/echo", headers=OURS, timeout=5).status_code == 200
+        finally:
+            answers.set()
+        assert first.result(10).status_code == 200
+        assert browser.post("/destinations/slow/echo", headers=OURS).status_code == 200
+
+
+def test_a_call_takes_no_longer_than_people_wait(monkeypatch):
+    called = []
+    monkeypatch.setattr(peers, "echo", lambda peer, *_, **__: called.append(peer) or ANSWERED)
+    monkeypatch.setattr(peers, "ask", lambda service: called.append(service) or (200, None))
+    limits = {"connect_timeout_s": 60, "response_timeout_s": 600}
+    pacs = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 1}
+    web = {"name": "web", "url": "http://127.0.0.1:1"}
+    impatient = {"name": "impatient", "ae_title": "PACS", "host": "127.0.0.1", "port": 1, "response_timeout_s": 3}
+    settings = Settings.model_validate({"destinations": [pacs | limits, web | limits, impatient]})
+    for destination in settings.destinations:
+        peers.call_destination(settings, destination.name)
+    assert [(one.connect_timeout_s, one.response_timeout_s) for one in called] == [(10, 10), (10, 10), (10, 3)]
 
 
 def test_a_listener_is_told_that_something_changed(web):
