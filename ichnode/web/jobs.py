@@ -82,7 +82,8 @@ def _purge(purge: Purge | None) -> dict[str, Any] | None:
 
 
 def _short(job: Job) -> dict[str, Any]:
-    hematoma = (job.findings or {}).get("hematoma")
+    findings = job.findings or {}
+    hematoma = findings.get("hematoma")
     return {
         "id": job.id,
         "state": job.state.value,
@@ -97,5 +98,5 @@ def _short(job: Job) -> dict[str, Any]:
         "attempts": job.attempts,
         "created_at": job.created_at,
         "updated_at": job.updated_at,
-        "hematoma_ml": hematoma["volume_ml"] if hematoma else (0.0 if job.findings else None),
+        "hematoma_ml": hematoma.get("volume_ml") if hematoma else (0.0 if "hematoma" in findings else None),
     }

@@ -90,10 +90,11 @@ def _is_fragment(request: Request) -> bool:
     return "hx-request" in request.headers
 
 
-def _volume_ml(job: Job) -> float:
-    """As the model measured it; 0 where it found nothing."""
-    hematoma = (job.findings or {}).get("hematoma")
-    return float(hematoma["volume_ml"]) if hematoma else 0.0
+def _volume_ml(job: Job) -> float | None:
+    """As the model measured it; 0 where it found nothing, None where the findings do not say."""
+    findings = job.findings or {}
+    hematoma = findings.get("hematoma", {})
+    return 0.0 if hematoma is None else hematoma.get("volume_ml")
 
 
 def _effect(parts: WebParts, job: Job, *, withdraws: bool, judged: list[Judgement]) -> str:

@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from ichnode.domain.findings import HemorrhageType
+from ichnode.domain.findings import HemorrhageType, ModelIdentity
 from ichnode.domain.job import Job, JobState
 from ichnode.domain.reasons import EXPLAINED, Reason
 from ichnode.results.provenance import SERIES_DESCRIPTIONS, Role
@@ -14,10 +14,11 @@ from ichnode.results.summary_text import TYPES
 from ichnode.storage.outbox import Delivery
 from ichnode.web.parts import WebParts
 from ichnode.web.patient import Patient
-from ichnode.web.said import Line, at_a_glance, lines, without_told
+from ichnode.web.said import Line, amount, at_a_glance, lines, volume, without_told
 from ichnode.web.shown import Shown
 
 REPORTS = (Role.MEASUREMENT_REPORT, Role.PREDICTION_REPORT, Role.OUTLINE_REPORT)
+_OF_MODEL = tuple(field.name for field in fields(ModelIdentity))
 _NO_RESULT_YET = {
     JobState.IGNORED: "It was not analysed.",
     JobState.READY: "It waits to be analysed.",
@@ -89,29 +90,34 @@ def _explained(reason: str) -> str:
 
 def _measured(hematoma: Mapping[str, Any], model: str) -> Iterator[Line]:
     """All that was measured on the hematoma."""
-    area, long_axis, short_axis = (hematoma[k] for k in ("largest_area_mm2", "long_axis_mm", "short_axis_mm"))
+    long_axis, short_axis = amount(hematoma.get("long_axis_mm"), "×", 0), amount(hematoma.get("short_axis_mm"), "mm", 0)
     yield _volume("Hematoma", hematoma, model, note="interval: strict to lenient threshold")
-    for part in hematoma["parts"]:
-        yield _volume(f"of it {TYPES[HemorrhageType(part['type'])].lower()}", part, model)
+    for part in hematoma.get("parts", ()):
+        yield _volume(f"of it {_type(part.get('type', '–'))}", part, model)
     for label, value, note in (
-        ("Side", hematoma["side"], ""),
-        ("Volume by ABC/2", f"{hematoma['abc2_ml']:.1f} mL", "Kothari 1996"),
-        ("Components", str(hematoma["component_count"]), ""),
-        ("Largest slice", f"{area:.0f} mm²", f"{long_axis:.0f} × {short_axis:.0f} mm"),
+        ("Side", hematoma.get("side", "–"), ""),
+        ("Volume by ABC/2", amount(hematoma.get("abc2_ml"), "mL"), "Kothari 1996"),
+        ("Components", str(hematoma.get("component_count", "–")), ""),
+        ("Largest slice", amount(hematoma.get("largest_area_mm2"), "mm²", 0), f"{long_axis} {short_axis}"),
     ):
         yield Line(label=label, short="", value=value, note=note, model=model)
 
 
 def _volume(label: str, measured: Mapping[str, Any], model: str, *, note: str = "") -> Line:
-    value, low, high = (measured[key] for key in ("volume_ml", "volume_low_ml", "volume_high_ml"))
-    interval = f"{low:.1f} to {high:.1f} mL"
-    return Line(label=label, short="", value=f"{value:.1f} mL", interval=interval, note=note, model=model)
+    value, interval = volume(measured)
+    return Line(label=label, short="", value=value, interval=interval, note=note, model=model)
+
+
+def _type(name: str) -> str:
+    """A type of hemorrhage in words; one that this version does not know, as it is called."""
+    return TYPES[HemorrhageType(name)].lower() if name in set(HemorrhageType) else name
 
 
 def _models(findings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Every model that said something, once."""
-    said = [findings["model"], *(each["model"] for each in findings.get("predictions", ()))] if findings else []
-    return list({(model["name"], model["weights_sha256"]): model for model in said}.values())
+    said = [each["model"] for each in (findings, *findings.get("predictions", ())) if "model" in each]
+    whole = [dict.fromkeys(_OF_MODEL, "–") | model for model in said]
+    return list({(model["name"], model["weights_sha256"]): model for model in whole}.values())
 
 
 def _delivered(deliveries: list[Delivery]) -> list[Delivered]:

@@ -1,4 +1,7 @@
-"""What models said about a series, from the findings of a job, as lines with unit and interval for people to read."""
+"""What models said about a series, from the findings of a job, as lines with unit and interval for people to read.
+
+Findings may be those of another version: what they lack is a dash, never a page that fails.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -45,14 +48,16 @@ def at_a_glance(findings: Mapping[str, Any]) -> list[Line]:
 def volume_ml(findings: Mapping[str, Any] | None) -> float:
     """To sort by; -1 without findings."""
     hematoma = (findings or {}).get("hematoma")
-    return float(hematoma["volume_ml"]) if hematoma else 0.0 if findings else -1.0
+    if hematoma:
+        return float(hematoma.get("volume_ml", -1))
+    return 0.0 if findings and "hematoma" in findings else -1.0
 
 
 def expansion_percent(findings: Mapping[str, Any] | None) -> float:
     """To sort by; -1 where it was not estimated."""
     for said in (findings or {}).get("predictions", ()):
-        for estimate in said["estimates"]:
-            if estimate["name"] == "expansion_probability" and estimate["value"] is not None:
+        for estimate in said.get("estimates", ()):
+            if estimate.get("name") == "expansion_probability" and estimate.get("value") is not None:
                 return float(estimate["value"])
     return -1.0
 
@@ -66,41 +71,68 @@ def without_told(note: str) -> str:
     return "; ".join(part for part in note.split("; ") if not part.startswith(_TOLD))
 
 
+def amount(value: float | None, unit: str, digits: int = 1) -> str:
+    """A number with its unit.
+
+    >>> amount(12.34, "mL"), amount(None, "mL")
+    ('12.3 mL', '–')
+    """
+    return "–" if value is None else f"{value:.{digits}f} {unit}"
+
+
+def interval(low: float | None, high: float | None, unit: str, digits: int = 1) -> str:
+    """Both ends of it; "" where one is not known.
+
+    >>> interval(1, 2, "mL"), interval(None, 2, "mL")
+    ('1.0 to 2.0 mL', '')
+    """
+    return "" if low is None or high is None else f"{low:.{digits}f} to {high:.{digits}f} {unit}"
+
+
+def volume(measured: Mapping[str, Any]) -> tuple[str, str]:
+    """Of a hematoma or a part of it, with its interval."""
+    low, high = measured.get("volume_low_ml"), measured.get("volume_high_ml")
+    return amount(measured.get("volume_ml"), "mL"), interval(low, high, "mL")
+
+
 def _hematoma(findings: Mapping[str, Any]) -> Line:
-    model, hematoma = _model(findings["model"]), findings["hematoma"]
+    model, hematoma = _model(findings), findings.get("hematoma")
+    if "hematoma" not in findings:
+        return Line(label="Hematoma", short="", value="–", model=model)
     if hematoma is None:
         note = "This does not rule out hemorrhage."
         return Line(label="Hematoma", short="", value="No hematoma found", note=note, model=model)
-    types = "+".join(part["type"] for part in hematoma.get("parts", ()))
+    types = "+".join(part["type"] for part in hematoma.get("parts", ()) if "type" in part)
+    side, (value, between) = hematoma.get("side", "–"), volume(hematoma)
     return Line(
         label="Hematoma",
-        short=" ".join(filter(None, (str(hematoma["side"]), types))),
-        value=f"{hematoma['volume_ml']:.1f} mL",
-        interval=f"{hematoma['volume_low_ml']:.1f} to {hematoma['volume_high_ml']:.1f} mL",
-        note="; ".join(filter(None, (types, f"side: {hematoma['side']}", f"ABC/2 {hematoma['abc2_ml']:.1f} mL"))),
+        short=" ".join(filter(None, (str(side), types))),
+        value=value,
+        interval=between,
+        note="; ".join(filter(None, (types, f"side: {side}", f"ABC/2 {amount(hematoma.get('abc2_ml'), 'mL')}"))),
         model=model,
     )
 
 
 def _estimates(findings: Mapping[str, Any]) -> Iterator[tuple[str, Line]]:
     for said in findings.get("predictions", ()):
-        for estimate in said["estimates"]:
-            name = estimate["name"]
+        for estimate in said.get("estimates", ()):
+            name = estimate.get("name", "–")
             long, short, unit, decimals = _LINES.get(name, (name, name, "", 1))
-            value, low, high = estimate["value"], estimate["low"], estimate["high"]
-            whole = low is not None and high is not None
+            value = estimate.get("value")
             yield (
                 name,
                 Line(
                     label=long,
                     short=short,
-                    value=_ABSTAINED if value is None else f"{value:.{decimals}f} {unit}",
-                    interval=f"{low:.{decimals}f} to {high:.{decimals}f} {unit}" if whole else "",
+                    value=_ABSTAINED if value is None else amount(value, unit, decimals),
+                    interval=interval(estimate.get("low"), estimate.get("high"), unit, decimals),
                     note="; ".join(filter(None, (estimate.get("category"), estimate.get("note")))),
-                    model=_model(said["model"]),
+                    model=_model(said),
                 ),
             )
 
 
-def _model(model: Mapping[str, Any]) -> str:
-    return f"{model['name']} {model['version']}"
+def _model(said: Mapping[str, Any]) -> str:
+    model = said.get("model", {})
+    return f"{model.get('name', '–')} {model.get('version', '')}".strip()

@@ -11,7 +11,7 @@ from threading import Event, Semaphore
 import httpx
 import pytest
 from playwright.sync_api import sync_playwright
-from sqlalchemy import event
+from sqlalchemy import event, update
 from sqlalchemy.exc import OperationalError
 
 from ichnode import peers
@@ -23,6 +23,7 @@ from ichnode.node import Node
 from ichnode.phantom import REGULAR, head_ct
 from ichnode.storage.audit import AuditTrail
 from ichnode.storage.history import ResultFile
+from ichnode.storage.schema import jobs
 from ichnode.storage.worklist import WorkList
 from ichnode.web import patient
 from ichnode.web.gpu import Gpu, gpus
@@ -71,6 +72,14 @@ FINDINGS = {
 }
 
 
+VOLUMES = {"volume_ml": 30.24, "volume_low_ml": 28.0, "volume_high_ml": 33.0}
+ABOUT_MODEL = {"weights_sha256": "a", "family": "f", "trained_on": "nothing", "intended_use": "none"}
+WHOLE_FINDINGS = FINDINGS | {
+    "model": {"name": "m", "version": "1", **ABOUT_MODEL},
+    "hematoma": FINDINGS["hematoma"]
+    | {"parts": [{"type": "IPH", **VOLUMES}], "component_count": 1, "largest_slice_uid": "1.2"}
+    | {"largest_area_mm2": 900.0, "long_axis_mm": 40.0, "short_axis_mm": 30.0, "probability": 0.9},
+}
 ANSWERED = Echo(accepted=frozenset(), status=0, seconds=0.0)
 
 
@@ -286,6 +295,33 @@ def test_a_page_of_studies_takes_as_many_queries_as_one_study(web):
         numbers.append(len([said for said in counted if said.startswith("SELECT")]))
     assert len(set(numbers)) == 1
     assert numbers[0] < 15
+
+
+def lacking(value):
+    """Each key in nested findings, and a copy without it."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in pairs:
+        if isinstance(value, dict):
+            yield str(key), {other: kept for other, kept in value.items() if other != key}
+        for path, copy in lacking(inner):
+            changed = value.copy()
+            changed[key] = copy
+            yield f"{key}.{path}", changed
+
+
+def test_findings_that_lack_a_key_are_shown_without_it(web):
+    """As another version may have kept them."""
+    uid = web.receive()
+    job_id = web.analyse()
+    pages = [f"/studies/{uid}", f"/studies/{uid}/jobs/{job_id}", f"/jobs/{job_id}/judgement", f"/api/jobs/{job_id}"]
+    copies = dict(lacking(WHOLE_FINDINGS))
+    assert {"hematoma", "hematoma.parts.0.type", "predictions.0.estimates.0.low", "model.name"} < set(copies)
+    for path, findings in {"": WHOLE_FINDINGS, "of a test": FINDINGS, **copies}.items():
+        with web.node._engine.begin() as db:
+            db.execute(update(jobs).where(jobs.c.id == job_id).values(findings=findings))
+        for page in ("/?sort=volume", "/?sort=expansion", *pages):
+            answer = web.get(page)
+            assert (answer.status_code, "No hematoma" in answer.text) == (200, False), (path, page)
 
 
 def test_the_page_of_a_study_tells_everything_that_was_said(web):
