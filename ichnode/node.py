@@ -118,7 +118,8 @@ class Node:
             self._engine, node=self._name, routine_waits_at_most_s=settings.inference.routine_waits_at_most_s
         )
         self.history = History(self._engine)
-        self.intake, self.outbox = Intake(self._engine, node=self._name), Outbox(self._engine, node=self._name)
+        self.intake = Intake(self._engine, node=self._name)
+        self.outbox = Outbox(self._engine, node=self._name, may_judge=self._may_judge)
         self.refused_classes, self.judgements = RefusedClasses(self._engine), Judgements(self._engine)
         self.metrics = Metrics(
             sources=[source.ae_title for source in settings.sources],
@@ -366,12 +367,18 @@ class Node:
         """Live, and take over what dead nodes had claimed."""
         assert self._nodes
         self._nodes.beat()
+        if not self._nodes.may_judge():
+            return False
         now = self._clock()
         self.intake.close_associations_of_dead_nodes(at=now)
         if taken := self.ledger.take_over(at=now):
             log.warning("taken_over", extra={"count": taken, "detail": "jobs of a node that died"})
             self._analysing.wake()
         return False
+
+    def _may_judge(self) -> bool:
+        """Whether nodes that do not beat are dead."""
+        return self._nodes is None or self._nodes.may_judge()
 
     def _one_for_all(self, name: str, turn: Callable[[], bool], *, idle_s: float, role: str | None = None) -> Loop:
         """A loop whose turns one node alone takes, where several share the ledger."""
@@ -388,6 +395,7 @@ class Node:
             node=self._settings.node_name,
             ready=ready,
             turn=turn if role in self._roles else None,
+            may_judge=self._may_judge,
         )
 
     def _ready_parts(self) -> Mapping[str, float]:

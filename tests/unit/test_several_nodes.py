@@ -3,16 +3,22 @@
 A node that was only frozen finds its claim gone when it wakes.
 """
 
+import os
+
 import pytest
 from sqlalchemy import text, update
+from sqlalchemy.exc import OperationalError
 
+from ichnode.config import Settings
 from ichnode.domain.job import JobState
 from ichnode.domain.study import Instance
 from ichnode.errors import StaleClaim
+from ichnode.node import Node
+from ichnode.storage.dialect import new_engine
 from ichnode.storage.history import History, ResultFile
 from ichnode.storage.intake import Intake
 from ichnode.storage.ledger import Ledger
-from ichnode.storage.nodes import DEAD_AFTER_S, Nodes
+from ichnode.storage.nodes import BEAT_S, DEAD_AFTER_S, Nodes
 from ichnode.storage.outbox import Outbox
 from ichnode.storage.schema import nodes
 from tests.finished_study import Clinic
@@ -140,6 +146,87 @@ def test_associations_that_a_dead_node_left_open_are_lost_and_those_of_the_livin
     with engine.connect() as db:
         rows = db.execute(text("SELECT calling_ae_title, ending FROM associations ORDER BY 1")).all()
     assert [tuple(row) for row in rows] == [("a", "lost"), ("b", None)]
+
+
+class Clock:
+    """Seconds that pass when told."""
+
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def beats(node, clock, seconds, *, every=BEAT_S):
+    """For so many seconds."""
+    for _ in range(round(seconds / every)):
+        clock.now += every
+        node.beat()
+
+
+def test_a_node_judges_others_once_it_has_beaten_for_as_long_as_makes_a_node_dead(engine):
+    clock = Clock()
+    node = Nodes(engine, name="a", roles=["deliver"], clock=clock)
+    assert not node.may_judge()
+    node.beat()
+    beats(node, clock, DEAD_AFTER_S - BEAT_S)
+    assert not node.may_judge()
+    beats(node, clock, BEAT_S)
+    assert node.may_judge()
+    clock.now += 4 * BEAT_S  # it was frozen, or PostgreSQL did not answer
+    assert not node.may_judge()
+    node.beat()
+    assert not node.may_judge()
+    beats(node, clock, DEAD_AFTER_S)
+    assert node.may_judge()
+
+
+def test_a_beat_that_failed_begins_the_wait_anew(engine, monkeypatch):
+    clock = Clock()
+    node = Nodes(engine, name="a", roles=["deliver"], clock=clock)
+    node.beat()
+    beats(node, clock, DEAD_AFTER_S)
+    with monkeypatch.context() as away:
+        away.setattr(node, "_engine", new_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing"))
+        with pytest.raises(OperationalError):
+            node.beat()
+    assert not node.may_judge()
+    node.beat()
+    beats(node, clock, DEAD_AFTER_S - BEAT_S)
+    assert not node.may_judge()
+    beats(node, clock, BEAT_S)
+    assert node.may_judge()
+
+
+def test_the_first_node_to_beat_after_postgresql_was_away_takes_nothing_from_the_living(
+    engine, clinic, join, freeze, tmp_path
+):
+    join("a")
+    held = Ledger(engine, node="a").claim(at=NOW)
+    Intake(engine, node="a").open_association(calling_ae_title="a", peer="x", at=NOW)
+    freeze("a")  # it could not beat while PostgreSQL was away
+    url = engine.url.render_as_string(hide_password=False)
+    sections = {"database": {"url": url}, "node": {"data_dir": str(tmp_path), "name": "b", "roles": ["deliver"]}}
+    clock = Clock()
+    node = Node(Settings.model_validate(sections))
+    try:
+        node._nodes = Nodes(engine, name="b", roles=["deliver"], clock=clock)
+        node._beat()
+        assert finish(Ledger(engine, node="a"), held) is JobState.DELIVERING
+        (claimed,) = Outbox(engine, node="a").due("pacs", at=NOW)
+        assert node.outbox.due_jobs("pacs", at=NOW) == []
+        assert node.outbox.due("pacs", at=NOW, job_id=claimed.job_id) == []
+        with engine.connect() as db:
+            assert db.execute(text("SELECT count(*) FROM associations WHERE ending = 'lost'")).scalar() == 0
+        for _ in range(round(DEAD_AFTER_S / BEAT_S)):
+            clock.now += BEAT_S
+            node._beat()
+        with engine.connect() as db:
+            assert db.execute(text("SELECT count(*) FROM associations WHERE ending = 'lost'")).scalar() == 1
+        assert [one.job_id for one in node.outbox.due("pacs", at=NOW)] == [claimed.job_id]
+    finally:
+        node._engine.dispose()
+        os.close(node._lock)
 
 
 def test_headers_that_are_not_finite_and_names_that_hold_a_nul_are_kept(engine):
