@@ -17,6 +17,7 @@ from ichnode.storage.schema import nodes
 
 BEAT_S = 2.0
 DEAD_AFTER_S = 12.0  # a takeover is promised within 30 s
+_FORGOTTEN_AFTER_S = 86_400.0
 _STEADY_S = 3 * BEAT_S  # no longer between two beats; with it, the rest of a loop after a failure is below DEAD_AFTER_S
 
 
@@ -63,6 +64,12 @@ class Nodes:
         """This node stops: others need not wait for its death."""
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
             db.execute(nodes.update().where(nodes.c.name == self._name).values(beat_at=0.0))
+
+    def forget_the_gone(self) -> None:
+        """Rows of nodes that stopped, or did not beat for a day: replacements may have other names."""
+        gone = nodes.c.beat_at < _now() - literal(_FORGOTTEN_AFTER_S)
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+            db.execute(nodes.delete().where(gone))
 
     def living(self) -> list[LivingNode]:
         """In the order of their names."""
