@@ -85,6 +85,8 @@ _Instead = TypeVar("_Instead")
 
 POLL_S = 0.25  # how soon an idle loop notices what no wake-up told it, a quiet timer for instance
 PURGE_POLL_S = 60.0
+TIDY_S = 3600.0
+UNTOUCHED_S = 600.0  # then nobody writes a half-written file of a node that does not beat any more
 LOOK_FOR_DAMAGE_S = 3.0  # at start; a large database is then read in part, and `db check` reads all of it
 FINISH_S = 15.0  # at stop, how long a running analysis may still take before it is parked
 CLOSE_S = 4.0  # ... and how long everything else may then take; together less than the 30 s that are promised
@@ -118,7 +120,8 @@ class Node:
             self._engine, node=self._name, routine_waits_at_most_s=settings.inference.routine_waits_at_most_s
         )
         self.history = History(self._engine)
-        self.intake, self.outbox = Intake(self._engine, node=self._name), Outbox(self._engine, node=self._name)
+        self.intake = Intake(self._engine, node=self._name)
+        self.outbox = Outbox(self._engine, node=self._name, may_judge=self._may_judge)
         self.refused_classes, self.judgements = RefusedClasses(self._engine), Judgements(self._engine)
         self.metrics = Metrics(
             sources=[source.ae_title for source in settings.sources],
@@ -155,6 +158,7 @@ class Node:
         self._withdrawing = self._withdraw_loop()
         self._purging = self._purge_stage()
         self._purge_loop = self._one_for_all("purge", self._purging.turn, idle_s=PURGE_POLL_S)
+        self._tidy_loop = self._one_for_all("tidy", self._tidy, idle_s=TIDY_S)
         self.auditing = self._audit_stage()
         self._audit_loop = Loop("audit", self.auditing.turn, idle_s=POLL_S)
         self._beating = Loop("heartbeat", self._beat, idle_s=BEAT_S)
@@ -314,7 +318,7 @@ class Node:
     @property
     def _loops(self) -> tuple[Turns, ...]:
         return (
-            *([self._beating] if self._nodes else []),
+            *([self._beating, self._tidy_loop] if self._nodes else []),
             *self._delivering,
             *self._committing,
             self._withdrawing,
@@ -366,12 +370,29 @@ class Node:
         """Live, and take over what dead nodes had claimed."""
         assert self._nodes
         self._nodes.beat()
+        if not self._nodes.may_judge():
+            return False
         now = self._clock()
         self.intake.close_associations_of_dead_nodes(at=now)
         if taken := self.ledger.take_over(at=now):
             log.warning("taken_over", extra={"count": taken, "detail": "jobs of a node that died"})
             self._analysing.wake()
         return False
+
+    def _tidy(self) -> bool:
+        """Remove what nodes left that do not come back under their names."""
+        if self._nodes and self._nodes.may_judge():
+            self._nodes.forget_the_gone()
+            living = {node.name for node in self._nodes.living()}
+            since = self._clock() - UNTOUCHED_S
+            swept = sum(store.sweep_after(living, untouched_since=since) for store in (self._store, self._result_store))
+            if swept:
+                log.info("swept", extra={"count": swept, "detail": "half-written files of nodes that are gone"})
+        return False
+
+    def _may_judge(self) -> bool:
+        """Whether nodes that do not beat are dead."""
+        return self._nodes is None or self._nodes.may_judge()
 
     def _one_for_all(self, name: str, turn: Callable[[], bool], *, idle_s: float, role: str | None = None) -> Loop:
         """A loop whose turns one node alone takes, where several share the ledger."""
@@ -388,6 +409,7 @@ class Node:
             node=self._settings.node_name,
             ready=ready,
             turn=turn if role in self._roles else None,
+            may_judge=self._may_judge,
         )
 
     def _ready_parts(self) -> Mapping[str, float]:

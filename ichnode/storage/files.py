@@ -7,7 +7,7 @@ what has a row is ever read.
 
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -116,6 +116,24 @@ class FileStore:
                 with suppress(OSError):  # not empty
                     subfolder.rmdir()
         return len(leftovers)
+
+    def sweep_after(self, living: Collection[str], *, untouched_since: float) -> int:
+        """Remove what nodes that are gone left half-written; how many files. Their names may never come again.
+
+        Should a node only have been frozen, it cannot publish such a file when it wakes, and its sender is told so.
+        """
+        removed = 0
+        for subfolder in self._folder.glob("*@*"):
+            if subfolder.name.rpartition("@")[0] in living:
+                continue
+            for leftover in subfolder.glob(f"*{_PART}"):
+                with suppress(OSError):  # another node was faster
+                    if leftover.stat().st_mtime < untouched_since:
+                        leftover.unlink()
+                        removed += 1
+            with suppress(OSError):  # not empty
+                subfolder.rmdir()
+        return removed
 
     def _folder_to_fill(self, *, gone: Path | None = None) -> Path:
         """The subfolder for the next file; a new one, on the disk, where the last is full or gone, or there is none."""

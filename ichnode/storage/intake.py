@@ -234,8 +234,13 @@ class Intake:
 
     def stored_bytes(self) -> int:
         """Size of all instance files together."""
-        with reading(self._engine) as db:
-            return int(db.execute(select(func.coalesce(func.sum(instances.c.size_bytes), 0))).scalar_one())
+        return stored_bytes(self._engine)
+
+
+def stored_bytes(engine: Engine) -> int:
+    """Size of all instance files together; reads every row."""
+    with reading(engine) as db:
+        return int(db.execute(select(func.coalesce(func.sum(instances.c.size_bytes), 0))).scalar_one())
 
 
 _KEEP = upsert(instances).on_conflict_do_nothing().returning(instances.c.id)

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, and_, case, func, inse
 from ichnode.domain.audit import AuditEvent, AuditOutcome, pseudonym
 from ichnode.domain.job import MAX_ATTEMPTS, MAX_INTERRUPTIONS, ON_THE_WAY, TRANSITIONS, UNFINISHED, Job, JobState
 from ichnode.domain.judgement import NOTE_ROLE
+from ichnode.domain.reasons import Reason
 from ichnode.errors import StaleClaim
 from ichnode.faults import point
 from ichnode.storage.audit import append_audit
@@ -75,8 +76,9 @@ class Ledger:
     ) -> tuple[PlannedJob, ...] | None:
         """Take the snapshot and open its jobs, all or nothing. None when a later instance came in the meantime.
 
-        A series whose planned input equals that of its newest job keeps that job. Any other job of the series that is
-        not finished is superseded, and its undelivered results are cancelled. Returned are the plans that became jobs.
+        A series whose planned input equals that of its newest job keeps that job; so it does where that one was made by
+        hand and the input equals that of the newest job before it that was not. Any other job of the series that is not
+        finished is superseded, and its undelivered results are cancelled. Returned are the plans that became jobs.
         """
         with self._engine.begin() as db:
             taken = db.execute(
@@ -279,14 +281,19 @@ def _open_job(
     who: str = NODE,
     why: str = "instances arrived after its snapshot",
 ) -> int | None:
-    """A job for the plan; None when the newest job of the series has the same input. `why`: the old one ends."""
-    newest = db.execute(
+    """A job for the plan; None when the newest job of the series has the same input. `why`: the old one ends.
+
+    What a person asked for stays until the node has something new to say: its own plans are compared with its own jobs.
+    """
+    query = (
         select(jobs.c.id, jobs.c.state, jobs.c.input_sha256)
         .where(jobs.c.study_instance_uid == study_instance_uid, jobs.c.series_instance_uid == plan.series_instance_uid)
         .order_by(jobs.c.id.desc())
         .limit(1)
-    ).first()
-    if newest and newest.input_sha256 == plan.input_sha256:
+    )
+    newest = db.execute(query).first()
+    known = [newest, db.execute(query.where(jobs.c.reason != Reason.BY_HAND)).first() if who == NODE else None]
+    if any(job and job.input_sha256 == plan.input_sha256 for job in known):
         return None
     if newest and newest.state in UNFINISHED:
         _cancel_deliveries(db, newest.id)

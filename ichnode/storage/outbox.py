@@ -6,7 +6,7 @@ class that the destination refuses is `replaced` by the summary page, provided t
 `dead` and `cancelled` are the other ends. What changes a delivery also tests the state in which it was read.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,9 +55,13 @@ class Outbox:
     several nodes share the ledger, `node` claims what it sends; StaleClaim says that another one has claimed it since.
     """
 
-    def __init__(self, engine: Engine, *, node: str | None = None) -> None:
+    def __init__(
+        self, engine: Engine, *, node: str | None = None, may_judge: Callable[[], bool] = lambda: True
+    ) -> None:
+        """`node` is who sends, where several share the ledger; `may_judge`, whether those that do not beat are dead."""
         self._engine = engine
         self._node = node
+        self._may_judge = may_judge
 
     def due(
         self, destination: str, *, at: float, longest_wait_s: float = float("inf"), job_id: int | None = None
@@ -112,7 +116,8 @@ class Outbox:
         yield or_(deliveries.c.next_attempt_at <= at, deliveries.c.next_attempt_at > at + longest_wait_s)
         if self._node is not None:
             holder = func.coalesce(deliveries.c.claimed_by, self._node)
-            yield or_(holder == self._node, holder.not_in(living_names()))
+            mine = holder == self._node
+            yield or_(mine, holder.not_in(living_names())) if self._may_judge() else mine
 
     def of_job(self, job_id: int) -> list[Delivery]:
         """Every delivery of a job."""

@@ -1,14 +1,19 @@
 """Overview: the ledger on one screen: what waits, who sent last, and where deliveries stand. Reads only."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from threading import Lock
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import CTE, Engine, func, select
 
 from ichnode.domain.audit import AuditEvent
 from ichnode.domain.job import ON_THE_WAY, JobState
 from ichnode.storage.dialect import reading
-from ichnode.storage.schema import associations, audit, deliveries, instances, jobs
+from ichnode.storage.intake import stored_bytes
+from ichnode.storage.schema import WENT_WRONG, associations, audit, deliveries, instances, jobs
+
+_SUM_HOLDS_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +45,11 @@ class AtDestination:
 class Overview:
     """Questions that `ichnode status` and the health page ask."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
+        self._clock = clock
+        self._summing = Lock()
+        self._summed: tuple[float, int] | None = None  # when, and the size
 
     def oldest_waiting_job(self) -> WaitingJob | None:
         """The job that has been on its way for longest; None when none is."""
@@ -73,22 +81,30 @@ class Overview:
 
     def at_destinations(self) -> Mapping[str, AtDestination]:
         """What each destination took last, and what went wrong with the newest result that it has not taken."""
-        wrong = (
-            select(func.max(deliveries.c.id)).where(deliveries.c.error.is_not(None)).group_by(deliveries.c.destination)
-        )
-        problems = select(deliveries).where(deliveries.c.id.in_(wrong), deliveries.c.state.not_in(["replaced"]))
-        last = func.max(deliveries.c.delivered_at)
+        name = _destinations().c.name
+        of_it = deliveries.c.destination == name
+        took = select(func.max(deliveries.c.delivered_at)).where(of_it).correlate(name.table).scalar_subquery()
+        wrong = select(func.max(deliveries.c.id)).where(of_it, WENT_WRONG).correlate(name.table).scalar_subquery()
         with reading(self._engine) as db:
-            taken = db.execute(select(deliveries.c.destination, last).group_by(deliveries.c.destination)).all()
+            known = db.execute(select(name, took.label("took"), wrong.label("wrong")).where(name.is_not(None))).all()
+            problems = select(deliveries).where(deliveries.c.id.in_([row.wrong for row in known if row.wrong]))
             troubled = {row.destination: row for row in db.execute(problems)}
         return {
-            name: AtDestination(
-                delivered_at=at,
-                error=troubled[name].error if name in troubled else None,
-                error_job_id=troubled[name].job_id if name in troubled else None,
+            row.name: AtDestination(
+                delivered_at=row.took,
+                error=troubled[row.name].error if row.name in troubled else None,
+                error_job_id=troubled[row.name].job_id if row.name in troubled else None,
             )
-            for name, at in taken
+            for row in known
         }
+
+    def stored_bytes(self) -> int:
+        """Size of all instance files together, as of a minute ago at most: it is a sum over every instance."""
+        with self._summing:
+            now = self._clock()
+            if self._summed is None or now - self._summed[0] >= _SUM_HOLDS_S:
+                self._summed = now, stored_bytes(self._engine)
+            return self._summed[1]
 
     def last_start(self) -> Started | None:
         """When a node last started on this ledger, and its version."""
@@ -96,3 +112,10 @@ class Overview:
         with reading(self._engine) as db:
             row = db.execute(query.order_by(audit.c.sequence.desc()).limit(1)).first()
         return row and Started(at=row.at, version=str(row.what.get("version", "")))
+
+
+def _destinations() -> CTE:
+    """The name of each destination that has a delivery, then NULL: by a look into an index for each."""
+    names = select(func.min(deliveries.c.destination).label("name")).cte("names", recursive=True)
+    after = select(func.min(deliveries.c.destination)).where(deliveries.c.destination > names.c.name)
+    return names.union_all(select(after.correlate(names).scalar_subquery()).where(names.c.name.is_not(None)))

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 _SWEEP_S = 2.0  # offers that nobody was woken for: what a killed node left, and deliveries whose time has come
 _POLL_S = 5.0  # a worker is told of entries (LISTEN); this is the net below
 _RESTS_S = (0.25, 0.5, 1.0, 2.0)  # before it connects again; PostgreSQL may be restarting
+_PRUNED_AFTER_S = 3600.0  # rows of dead workers; a living one without its row would get no more turns
 _TASK = "turn"
 _ENTRIES = (
     "SELECT args->>'job_id' AS job_id, priority FROM procrastinate_jobs"
@@ -58,12 +59,15 @@ class PlacedTurns:
         node: str,
         ready: Callable[[], Sequence[Offer]],
         turn: Callable[[int], bool] | None,
+        may_judge: Callable[[], bool],
     ) -> None:
+        """`may_judge`: whether workers that do not beat are dead, or PostgreSQL may have been away."""
         self.name = name
         self._conninfo = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
         self._node = node
         self._ready = ready
         self._turn = turn
+        self._may_judge = may_judge
         self._stop = threading.Event()
         self._wake: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -135,7 +139,7 @@ class PlacedTurns:
             install_signal_handlers=False,
             fetch_job_polling_interval=_POLL_S,
             update_heartbeat_interval=BEAT_S,
-            stalled_worker_timeout=DEAD_AFTER_S,
+            stalled_worker_timeout=_PRUNED_AFTER_S,
         )
 
     def _take(self, job_id: int) -> None:
@@ -149,7 +153,8 @@ class PlacedTurns:
     async def _offer(self, app: App, wake: asyncio.Event) -> None:
         while not self._stop.is_set():
             wake.clear()
-            await self._forget_the_dead(app)
+            if self._may_judge():
+                await self._forget_the_dead(app)
             ready = await asyncio.to_thread(self._ready)
             rows = await app.connector.execute_query_all_async(_ENTRIES, queue=self.name) if ready else []
             offered = {int(row["job_id"]): int(row["priority"]) for row in rows}

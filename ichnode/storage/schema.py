@@ -28,6 +28,7 @@ from sqlalchemy import (
 from ichnode.storage.dialect import Whole, Words, database_file, is_shared, new_engine
 
 metadata = MetaData()
+WENT_WRONG = text("error IS NOT NULL AND state <> 'replaced'")  # of a delivery; literal, or no index is found for it
 
 associations = Table(
     "associations",
@@ -82,6 +83,7 @@ studies = Table(
     Column("last_instance_id", Whole, nullable=False),
     Column("waiting", Boolean, nullable=False),  # instances arrived that no snapshot has
     Index("ix_studies_waiting", "waiting"),
+    Index("ix_studies_last_instance", "last_instance_id"),
 )
 
 snapshots = Table(
@@ -173,6 +175,8 @@ deliveries = Table(  # the outbox: one row for each result and destination
     Column("withdrawn_by", Whole),  # the result that is the rejection note which names it
     UniqueConstraint("result_id", "destination"),
     Index("ix_deliveries_due", "destination", "state", "next_attempt_at"),
+    Index("ix_deliveries_delivered", "destination", "delivered_at"),
+    Index("ix_deliveries_wrong", "destination", "id", sqlite_where=WENT_WRONG, postgresql_where=WENT_WRONG),
 )
 
 judgements = Table(  # rows are only appended; triggers forbid the rest
@@ -247,6 +251,7 @@ audit = Table(  # rows are only appended; triggers forbid the rest
     Column("outcome", Words, nullable=False),
     Column("previous_sha256", Words, nullable=False),
     Column("sha256", Words, nullable=False),
+    Index("ix_audit_event", "event", "sequence"),
 )
 
 audit_head = Table(  # one row: where the trail ends

@@ -71,7 +71,7 @@ def health_routes(parts: WebParts, pages: Pages) -> list[Route]:
                 "reserve_gb": parts.store.reserve_bytes() / 1e9,
                 "trouble": parts.store.trouble(),
                 "low": parts.store.refuses_associations,
-                "stored_gb": parts.intake.stored_bytes() / 1e9,
+                "stored_gb": parts.overview.stored_bytes() / 1e9,
             },
             destinations=[
                 (row, parts.destinations[row["name"]], fares.get(row["name"]), called.get(row["name"]))

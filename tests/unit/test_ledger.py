@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ichnode.domain.audit import AuditEvent
 from ichnode.domain.findings import Caveat, Findings, Hematoma, HematomaPart, HemorrhageType, ModelIdentity, Side
 from ichnode.domain.job import MAX_INTERRUPTIONS, TRANSITIONS, JobState
+from ichnode.domain.reasons import Reason
 from ichnode.domain.study import Instance
 from ichnode.errors import StaleClaim
 from ichnode.storage.audit import AuditTrail
@@ -461,6 +462,43 @@ def test_a_job_that_is_run_again_by_hand_takes_the_place_of_the_old_one_in_the_s
     finish(ledger, ledger.claim(at=NOW), "segmentation")
     assert ledger.run_again(new_id, again, at=NOW, who="x") == new_id + 1
     assert outbox.due("pacs", at=NOW) == []
+
+
+@pytest.mark.parametrize("until", ["ready", "analysing", "delivering", "done"])
+def test_a_job_by_hand_stays_when_other_series_grow_and_ends_when_its_own_does(
+    ledger, history, outbox, receive, decide, planned, until
+):
+    receive()
+    decide(input_sha256="ignored", state=JobState.IGNORED, decision="ignore", reason="not_axial", send_to=())
+    asked = planned(input_sha256="hand", reason=Reason.BY_HAND, rule="other", send_to=("pacs",))
+    by_hand = ledger.run_again(1, asked, at=NOW, who="x")
+    claimed = ledger.claim(at=NOW) if until != "ready" else None
+    if until in ("delivering", "done"):
+        finish(ledger, claimed, "segmentation")
+    if until == "done":
+        outbox.delivered(outbox.due("pacs", at=NOW)[0], status=0, at=NOW)
+    before, due = history.job(by_hand), outbox.due("pacs", at=NOW)
+    assert before.state == until
+    receive(2)  # of another series: the plan of this one is what it was
+    assert decide(input_sha256="ignored", state=JobState.IGNORED, decision="ignore", reason="not_axial") == ()
+    assert history.job(by_hand) == before
+    assert outbox.due("pacs", at=NOW) == due
+    third = planned(input_sha256="third", reason=Reason.BY_HAND, rule="third")
+    assert (latest := ledger.run_again(by_hand, third, at=NOW, who="x"))
+    receive(3)
+    assert decide(input_sha256="ignored", state=JobState.IGNORED, decision="ignore", reason="not_axial") == ()
+    assert history.job(latest).state is JobState.READY
+    receive(4)  # of the series itself
+    assert len(decide(input_sha256="grown")) == 1
+    assert history.job(latest).state is JobState.SUPERSEDED
+
+
+def test_the_rule_that_was_left_can_be_asked_for_again_by_hand(ledger, history, receive, decide, planned):
+    receive()
+    decide()
+    other = ledger.run_again(1, planned(input_sha256="hand", reason=Reason.BY_HAND), at=NOW, who="x")
+    back = ledger.run_again(other, planned(reason=Reason.BY_HAND), at=NOW, who="x")
+    assert (history.job(other).state, history.job(back).state) == (JobState.SUPERSEDED, JobState.READY)
 
 
 def test_a_job_that_succeeds_after_a_failed_attempt_shows_no_failure(history, ledger, receive, decide):

@@ -6,6 +6,7 @@ destinations, a person at the command line and kill -9, in any order.
 
 import shutil
 import tempfile
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from sqlalchemy import select
 
 from ichnode.domain.job import TRANSITIONS, UNFINISHED, Job, JobState
+from ichnode.domain.reasons import Reason
 from ichnode.domain.study import Instance
 from ichnode.errors import StaleClaim
 from ichnode.storage.audit import AuditTrail
@@ -149,7 +151,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if known := self.history.list_jobs():
             job = data.draw(st.sampled_from(known))
             plan = self.plan(job.series_instance_uid, input_sha256, job.send_to, "routine")
-            self.ledger.run_again(job.id, plan, at=self.now, who="x")
+            self.ledger.run_again(job.id, replace(plan, reason=Reason.BY_HAND), at=self.now, who="x")
 
     @rule(data=st.data())
     def a_person_drops(self, data):

@@ -1,5 +1,6 @@
 """The files in deploy/several-machines start nodes that this ichnode knows."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,10 @@ def test_what_listens_and_what_is_asked_for_health_is_what_the_configuration_say
     }
     mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
     assert {str(settings.web.token_file), str(settings.node.data_dir)} <= mounted
+
+
+def test_all_of_them_say_the_postgresql_that_was_tried():
+    text = (FOLDER.parents[1] / "docs" / "several-machines.md").read_text("utf-8")
+    (tried,) = re.findall(r"PostgreSQL (\d+) or newer; tried with \1\b", text)
+    assert COMPOSE["services"]["postgres"]["image"] == f"postgres:{tried}"
+    assert f"PostgreSQL {tried} or newer" in (FOLDER / "kubernetes.yaml").read_text("utf-8")

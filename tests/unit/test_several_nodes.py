@@ -3,16 +3,24 @@
 A node that was only frozen finds its claim gone when it wakes.
 """
 
+import os
+from contextlib import contextmanager
+
 import pytest
 from sqlalchemy import text, update
+from sqlalchemy.exc import OperationalError
 
+from ichnode.config import Settings
 from ichnode.domain.job import JobState
 from ichnode.domain.study import Instance
 from ichnode.errors import StaleClaim
+from ichnode.node import Node
+from ichnode.storage.dialect import new_engine
+from ichnode.storage.files import FileStore
 from ichnode.storage.history import History, ResultFile
 from ichnode.storage.intake import Intake
 from ichnode.storage.ledger import Ledger
-from ichnode.storage.nodes import DEAD_AFTER_S, Nodes
+from ichnode.storage.nodes import BEAT_S, DEAD_AFTER_S, Nodes
 from ichnode.storage.outbox import Outbox
 from ichnode.storage.schema import nodes
 from tests.finished_study import Clinic
@@ -140,6 +148,127 @@ def test_associations_that_a_dead_node_left_open_are_lost_and_those_of_the_livin
     with engine.connect() as db:
         rows = db.execute(text("SELECT calling_ae_title, ending FROM associations ORDER BY 1")).all()
     assert [tuple(row) for row in rows] == [("a", "lost"), ("b", None)]
+
+
+@contextmanager
+def built(engine, folder, *, name, node_clock, **options):
+    """A node that delivers, whose turns are taken by the test; it beats by `node_clock`."""
+    sections = {
+        "database": {"url": engine.url.render_as_string(hide_password=False)},
+        "node": {"data_dir": str(folder), "name": name, "roles": ["deliver"]},
+        "web": {"port": 0},
+    }
+    node = Node(Settings.model_validate(sections), **options)
+    try:
+        node._nodes = Nodes(engine, name=name, roles=["deliver"], clock=node_clock)
+        yield node
+    finally:
+        node._web._door.close()
+        node._engine.dispose()
+        os.close(node._lock)
+
+
+class Clock:
+    """Seconds that pass when told."""
+
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def beats(node, clock, seconds, *, every=BEAT_S):
+    """For so many seconds."""
+    for _ in range(round(seconds / every)):
+        clock.now += every
+        node.beat()
+
+
+def test_a_node_judges_others_once_it_has_beaten_for_as_long_as_makes_a_node_dead(engine):
+    clock = Clock()
+    node = Nodes(engine, name="a", roles=["deliver"], clock=clock)
+    assert not node.may_judge()
+    node.beat()
+    beats(node, clock, DEAD_AFTER_S - BEAT_S)
+    assert not node.may_judge()
+    beats(node, clock, BEAT_S)
+    assert node.may_judge()
+    clock.now += 4 * BEAT_S  # it was frozen, or PostgreSQL did not answer
+    assert not node.may_judge()
+    node.beat()
+    assert not node.may_judge()
+    beats(node, clock, DEAD_AFTER_S)
+    assert node.may_judge()
+
+
+def test_a_beat_that_failed_begins_the_wait_anew(engine, monkeypatch):
+    clock = Clock()
+    node = Nodes(engine, name="a", roles=["deliver"], clock=clock)
+    node.beat()
+    beats(node, clock, DEAD_AFTER_S)
+    with monkeypatch.context() as away:
+        away.setattr(node, "_engine", new_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing"))
+        with pytest.raises(OperationalError):
+            node.beat()
+    assert not node.may_judge()
+    node.beat()
+    beats(node, clock, DEAD_AFTER_S - BEAT_S)
+    assert not node.may_judge()
+    beats(node, clock, BEAT_S)
+    assert node.may_judge()
+
+
+def test_the_first_node_to_beat_after_postgresql_was_away_takes_nothing_from_the_living(
+    engine, clinic, join, freeze, tmp_path
+):
+    join("a")
+    held = Ledger(engine, node="a").claim(at=NOW)
+    Intake(engine, node="a").open_association(calling_ae_title="a", peer="x", at=NOW)
+    freeze("a")  # it could not beat while PostgreSQL was away
+    clock = Clock()
+    with built(engine, tmp_path, name="b", node_clock=clock) as node:
+        node._beat()
+        assert finish(Ledger(engine, node="a"), held) is JobState.DELIVERING
+        (claimed,) = Outbox(engine, node="a").due("pacs", at=NOW)
+        assert node.outbox.due_jobs("pacs", at=NOW) == []
+        assert node.outbox.due("pacs", at=NOW, job_id=claimed.job_id) == []
+        with engine.connect() as db:
+            assert db.execute(text("SELECT count(*) FROM associations WHERE ending = 'lost'")).scalar() == 0
+        for _ in range(round(DEAD_AFTER_S / BEAT_S)):
+            clock.now += BEAT_S
+            node._beat()
+        with engine.connect() as db:
+            assert db.execute(text("SELECT count(*) FROM associations WHERE ending = 'lost'")).scalar() == 1
+        assert [one.job_id for one in node.outbox.due("pacs", at=NOW)] == [claimed.job_id]
+
+
+def test_what_a_node_left_that_never_comes_back_is_removed_by_the_one_that_leads(engine, join, freeze, tmp_path):
+    day = 86_400
+    for name in ("a", "gone", "long-gone", "stopped"):
+        join(name)
+    freeze("gone"), join("stopped").leave()
+    with engine.begin() as db:
+        db.execute(update(nodes).where(nodes.c.name == "long-gone").values(beat_at=nodes.c.beat_at - day - 1))
+    left = {}
+    for name in ("a", "gone", "long-gone", "stopped"):
+        store = FileStore(tmp_path / "instances", owner=name)
+        kept, left[name] = store.keep([b"x"]), store.begin()._temporary
+        assert kept.parent == left[name].parent
+    just_now = FileStore(tmp_path / "instances", owner="gone").begin()._temporary
+    now, clock = just_now.stat().st_mtime, Clock()
+    with built(engine, tmp_path, name="a", node_clock=clock, clock=lambda: now + 1) as node:
+        for file in left.values():
+            os.utime(file, (now - 700, now - 700))
+        node._tidy()
+        assert all(file.exists() for file in left.values())  # PostgreSQL may have been away
+        node._nodes.beat()
+        beats(node._nodes, clock, DEAD_AFTER_S)
+        node._tidy()
+        assert {name for name, file in left.items() if file.exists()} == {"a"}
+        assert just_now.exists()
+        assert len(list((tmp_path / "instances").rglob("*.dcm"))) == 4
+        with engine.connect() as db:
+            assert set(db.execute(text("SELECT name FROM nodes")).scalars()) == {"a", "gone"}
 
 
 def test_headers_that_are_not_finite_and_names_that_hold_a_nul_are_kept(engine):

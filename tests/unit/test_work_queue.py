@@ -60,7 +60,7 @@ def work(engine, clinic):
         prepare(engine)
         prepare(engine)  # by the next node: changes nothing
 
-    def work(node="a", *, takes=True):
+    def work(node="a", *, takes=True, may_judge=lambda: True):
         if shared:
             Nodes(engine, name=node, roles=["analyse"]).beat()
         ledger = Ledger(engine, node=node if shared else None)
@@ -68,7 +68,7 @@ def work(engine, clinic):
         if shared:
             url = engine.url.render_as_string(hide_password=False)
             turn = worked.turn if takes else None
-            turns = PlacedTurns("analyse", url=url, node=node, ready=ledger.ready, turn=turn)
+            turns = PlacedTurns("analyse", url=url, node=node, ready=ledger.ready, turn=turn, may_judge=may_judge)
         else:
             turns = Loop("analyse", worked.turn, idle_s=60)
         turns.start()
@@ -209,7 +209,11 @@ def test_the_entry_of_a_worker_that_died_is_taken_away_and_its_job_offered_again
             "INSERT INTO procrastinate_jobs (queue_name, task_name, lock, queueing_lock, args, status, worker_id)"
             " SELECT 'analyse', 'turn', '1', 'analyse 1', '{\"job_id\": 1}', 'doing', id FROM procrastinate_workers"
         )
-    _, worked = work()
+    judges = threading.Event()
+    turns, worked = work(may_judge=judges.is_set)
+    assert not worked.claimed.acquire(timeout=1)  # PostgreSQL may have been away, and the worker lives
+    judges.set()
+    turns.wake()
     worked.wait_for(1)
     assert worked.jobs == [1]
 

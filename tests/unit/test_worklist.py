@@ -1,12 +1,17 @@
 """The work list knows every study, in the groups that people ask for, on SQLite and on PostgreSQL."""
 
+from contextlib import contextmanager
+
 import pytest
+from sqlalchemy import event, update
 
 from ichnode.domain.audit import AuditEvent
 from ichnode.domain.job import JobState
 from ichnode.storage.audit import AuditTrail
+from ichnode.storage.dialect import reading
 from ichnode.storage.overview import Overview
 from ichnode.storage.retention import Retention
+from ichnode.storage.schema import deliveries
 from ichnode.storage.worklist import Group, WorkList
 from tests.finished_study import Clinic
 
@@ -96,3 +101,73 @@ def test_what_a_destination_took_last_and_what_it_does_not_take_is_told(clinic, 
     clinic.outbox.postponed(delivery, status=None, error="no route to host", until=9000.0)
     fares = Overview(engine).at_destinations()["pacs"]
     assert (fares.delivered_at, fares.error, fares.error_job_id) == (1000.0, "no route to host", 2)
+
+
+def test_a_result_that_another_stood_in_for_hides_no_dead_one_before_it(clinic, engine):
+    for study in ("1", "2", "3"):
+        clinic.receive(study)
+        clinic.decide(study, send_to=("pacs", "archive"))
+        clinic.analyse()
+    first, second, third = clinic.history.list_jobs()[::-1]
+    with engine.begin() as db:
+        for job, state in ((first, "dead"), (second, "replaced"), (third, "replaced")):
+            row = deliveries.c.job_id == job.id, deliveries.c.destination == "pacs"
+            db.execute(update(deliveries).where(*row).values(state=state, error=f"{state} {job.id}"))
+    fares = Overview(engine).at_destinations()
+    assert (fares["pacs"].error, fares["pacs"].error_job_id) == (f"dead {first.id}", first.id)
+    assert (fares["archive"].error, fares["archive"].delivered_at) == (None, None)
+
+
+@contextmanager
+def plans(engine):
+    """How the database goes about each statement of the block; PostgreSQL as if its tables were large."""
+    statements, found = [], []
+
+    def note(_connection, _cursor, statement, parameters, _context, _many):
+        statements.append((statement, parameters))
+
+    event.listen(engine, "before_cursor_execute", note)
+    yield found
+    event.remove(engine, "before_cursor_execute", note)
+    sqlite = engine.dialect.name == "sqlite"
+    with reading(engine) as db:
+        if not sqlite:
+            for wide in ("enable_seqscan", "enable_sort", "enable_bitmapscan"):
+                db.exec_driver_sql(f"SET {wide} = off")
+        for statement, parameters in statements:
+            rows = db.exec_driver_sql(f"EXPLAIN {'QUERY PLAN ' if sqlite else ''}{statement}", parameters)
+            found += [str(row[-1]) for row in rows]
+        db.invalidate()
+
+
+@pytest.mark.parametrize(
+    ("ask", "indexes"),
+    [
+        (
+            lambda engine: Overview(engine).at_destinations(),
+            ("ix_deliveries_delivered", "ix_deliveries_wrong"),
+        ),
+        (lambda engine: Overview(engine).last_start(), ("ix_audit_event",)),
+        (lambda engine: WorkList(engine).newest(Group.ALL, limit=50), ("ix_studies_last_instance",)),
+        (lambda engine: WorkList(engine).newest(Group.ALL, limit=50, before=9), ("ix_studies_last_instance",)),
+    ],
+    ids=["destinations", "start", "studies", "earlier studies"],
+)
+def test_what_pages_ask_for_reads_no_table_whole(clinic, engine, ask, indexes):
+    clinic.finish("1")
+    with plans(engine) as found:
+        ask(engine)
+    assert all(any(index in line for line in found) for index in indexes), found
+    whole = [line for line in found if line.startswith(("SCAN ", "Seq Scan")) and "USING" not in line]
+    assert not [line for line in whole if any(table in line for table in ("deliveries", "audit", "studies"))]
+
+
+def test_the_size_of_all_instances_is_summed_once_a_minute(clinic, engine):
+    now = 0.0
+    overview = Overview(engine, clock=lambda: now)
+    assert overview.stored_bytes() == 0
+    clinic.receive("1")
+    now = 59.0
+    assert overview.stored_bytes() == 0
+    now = 60.0
+    assert overview.stored_bytes() == clinic.intake.stored_bytes() > 0
