@@ -1,6 +1,6 @@
 """History: what is known about jobs, for the stages and for people. Reads only; rows become domain objects here."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, func, select
 from ichnode.domain.job import ON_THE_WAY, Job, JobState
 from ichnode.storage.dialect import reading
 from ichnode.storage.schema import associations, deliveries, events, jobs, purges, results, snapshots
+from ichnode.storage.standing import Standing, read_standings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,11 @@ class History:
         with reading(self._engine) as db:
             rows = db.execute(select(results).where(results.c.job_id == job_id).order_by(results.c.id))
             return [_result_file(row._mapping) for row in rows]
+
+    def standings(self, job_ids: Collection[int]) -> dict[int, Standing]:
+        """What people said of the results, of those of these jobs that were judged."""
+        with reading(self._engine) as db:
+            return read_standings(db, select(jobs.c.id).where(jobs.c.id.in_(job_ids)))
 
     def seconds(self, job_id: int) -> dict[str, float]:
         """How long each step of the analysis took."""

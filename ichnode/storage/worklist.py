@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 
 from ichnode.domain.job import ON_THE_WAY, Job, JobState
+from ichnode.domain.judgement import NOTE_ROLE
 from ichnode.storage.dialect import reading
 from ichnode.storage.history import JOB_QUERY, Event, as_job
 from ichnode.storage.schema import (
@@ -34,9 +35,11 @@ from ichnode.storage.schema import (
     instances,
     jobs,
     purges,
+    results,
     snapshots,
     studies,
 )
+from ichnode.storage.standing import Standing, read_standings
 
 
 class Group(StrEnum):
@@ -51,11 +54,13 @@ class Group(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedJob:
-    """A job with its story, and how many deliveries each destination has in each state."""
+    """A job with its story, and how many deliveries each destination has in each state, rejection notes apart."""
 
     job: Job
     events: tuple[Event, ...]
     deliveries: Mapping[str, Mapping[str, int]]
+    notes: Mapping[str, Mapping[str, int]]  # which withdraw what is counted among the deliveries
+    standing: Standing | None  # None: nobody judged its results
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +204,9 @@ def _series_here(db: Connection, uids: Sequence[str]) -> dict[str, dict[str, tup
     return found
 
 
+_Counted = dict[int, dict[str, dict[str, int]]]  # job, destination and state of the delivery -> how many
+
+
 def _jobs(db: Connection, uids: Sequence[str]) -> dict[str, dict[str, list[ListedJob]]]:
     """Study and series -> jobs, the newest first."""
     chosen = jobs.c.study_instance_uid.in_(uids)
@@ -207,17 +215,34 @@ def _jobs(db: Connection, uids: Sequence[str]) -> dict[str, dict[str, list[Liste
     for row in db.execute(select(events).where(events.c.job_id.in_(ids)).order_by(events.c.id)):
         event = Event(at=row.at, from_state=row.from_state, to_state=row.to_state, detail=row.detail)
         stories.setdefault(row.job_id, []).append(event)
-    kinds = deliveries.c.job_id, deliveries.c.destination, deliveries.c.state
-    sent: dict[int, dict[str, dict[str, int]]] = {}
-    counted = select(*kinds, func.count()).where(deliveries.c.job_id.in_(ids)).group_by(*kinds)
-    for job_id, destination, state, count in db.execute(counted.order_by(*kinds)):
-        sent.setdefault(job_id, {}).setdefault(destination, {})[state] = count
+    sent, notes = _deliveries(db, ids)
+    standings = read_standings(db, ids)
     found: dict[str, dict[str, list[ListedJob]]] = {}
     for row in db.execute(JOB_QUERY.where(chosen).order_by(jobs.c.id.desc())):
         job = as_job(row._mapping)
-        listed = ListedJob(job=job, events=tuple(stories.get(job.id, ())), deliveries=sent.get(job.id, {}))
+        listed = ListedJob(
+            job=job,
+            events=tuple(stories.get(job.id, ())),
+            deliveries=sent.get(job.id, {}),
+            notes=notes.get(job.id, {}),
+            standing=standings.get(job.id),
+        )
         found.setdefault(job.study_instance_uid, {}).setdefault(job.series_instance_uid, []).append(listed)
     return found
+
+
+def _deliveries(db: Connection, ids: Select[Any]) -> tuple[_Counted, _Counted]:
+    """Of results, and of rejection notes."""
+    kinds = deliveries.c.job_id, deliveries.c.destination, deliveries.c.state, results.c.role
+    counted = select(*kinds, func.count()).join(results, results.c.id == deliveries.c.result_id)
+    sent: _Counted = {}
+    notes: _Counted = {}
+    for job_id, destination, state, role, count in db.execute(
+        counted.where(deliveries.c.job_id.in_(ids)).group_by(*kinds).order_by(*kinds)
+    ):
+        states = (notes if role == NOTE_ROLE else sent).setdefault(job_id, {}).setdefault(destination, {})
+        states[state] = states.get(state, 0) + count
+    return sent, notes
 
 
 def _with_series(

@@ -1,8 +1,10 @@
 """The guard of the HTTP side: who may read and act, and what every answer carries. It stands before every route.
 
 Nothing is changed by GET. POST comes from this node's own pages or not at all: the browser says so by Sec-Fetch-Site or
-Origin, which no page can forge (CSRF), and who says neither is refused. Without credentials the node answers this
-machine alone, and only under its own names: a page that rebinds a name of its own to 127.0.0.1 gets nothing.
+Origin, which no page can forge (CSRF), and who says neither is refused. A program can say it, so that the bearer token,
+which is for programs that read, never acts: people act, by name and password or from this machine. Without credentials
+the node answers this machine alone, and only under its own names: a page that rebinds a name of its own to 127.0.0.1
+gets nothing.
 """
 
 import base64
@@ -40,7 +42,7 @@ _ONLY_TLS = {"Strict-Transport-Security": "max-age=31536000"}
 class Credentials:
     """What a reader must show; either is enough. Without any, nothing is asked for."""
 
-    token: str | None = None  # Authorization: Bearer
+    token: str | None = None  # Authorization: Bearer; reads alone
     username: str = ""
     password: str | None = None  # Authorization: Basic
 
@@ -60,10 +62,10 @@ class Credentials:
 
     def reader(self, authorization: str) -> str:
         """Who shows one of them in the value of the header: the name, or "token"; "" for nobody."""
-        scheme, _, shown = authorization.partition(" ")
-        if scheme.lower() == "bearer" and self.token is not None:
+        scheme, shown = _scheme(authorization), authorization.partition(" ")[2]
+        if scheme == "bearer" and self.token is not None:
             return "token" if _same(shown, self.token) else ""
-        if scheme.lower() == "basic" and self.password is not None:
+        if scheme == "basic" and self.password is not None:
             try:
                 pair = base64.b64decode(shown, validate=True).decode("utf-8")
             except ValueError:  # no base64, or no text
@@ -125,11 +127,21 @@ class Guard:
                 log.warning("reader_refused", extra={"peer": peer, "detail": scope["path"]})
                 asked = "Basic" if self._credentials.password is not None else "Bearer"
                 return PlainTextResponse("who are you?", 401, {"WWW-Authenticate": f'{asked} realm="ichnode"'})
-        if scope["method"] == "POST" and not _is_from_our_own_page(headers):
+        if scope["method"] == "POST" and (why_not := self._why_not_act(headers)):
             log.warning("post_refused", extra={"peer": peer, "detail": scope["path"]})
-            return PlainTextResponse("only the pages of this node may ask for that", 403)
+            return PlainTextResponse(why_not, 403)
         scope.setdefault("state", {})["reader"] = f"{reader} at {peer}"
         return None
+
+    def _why_not_act(self, headers: Headers) -> str:
+        """Of somebody who may read; "" where nothing is against it."""
+        if self._credentials.are_asked_for and _scheme(headers.get("authorization", "")) == "bearer":
+            return "the token is for reading alone; what people do, they do with the name and password"
+        return "" if _is_from_our_own_page(headers) else "only the pages of this node may ask for that"
+
+
+def _scheme(authorization: str) -> str:
+    return authorization.partition(" ")[0].lower()
 
 
 def _is_from_our_own_page(headers: Headers) -> bool:

@@ -7,12 +7,15 @@ from ichnode.domain.job import Job, JobState
 from ichnode.storage.history import History, Purge
 from ichnode.storage.intake import Intake
 from ichnode.storage.outbox import Outbox
+from ichnode.storage.standing import Standing
 from ichnode.web.said import without_told
 
 
 def list_of_jobs(history: History, *, state: JobState | None = None, limit: int = 200) -> list[dict[str, Any]]:
     """The newest jobs first, one short record each."""
-    return [_short(job) for job in history.list_jobs(state=state, limit=limit)]
+    listed = history.list_jobs(state=state, limit=limit)
+    standings = history.standings([job.id for job in listed])
+    return [_short(job, standings.get(job.id)) for job in listed]
 
 
 def one_job(
@@ -26,7 +29,7 @@ def one_job(
     if job is None:
         return None
     return {
-        **_short(job),
+        **_short(job, history.standings([job_id]).get(job_id)),
         "send_to": list(job.send_to),
         "run": list(job.run),
         "supersedes": job.supersedes,
@@ -81,7 +84,7 @@ def _purge(purge: Purge | None) -> dict[str, Any] | None:
     return {"at": purge.at, "reason": purge.reason, "instances": purge.instances, "results": purge.results}
 
 
-def _short(job: Job) -> dict[str, Any]:
+def _short(job: Job, standing: Standing | None) -> dict[str, Any]:
     findings = job.findings or {}
     hematoma = findings.get("hematoma")
     return {
@@ -99,4 +102,6 @@ def _short(job: Job) -> dict[str, Any]:
         "created_at": job.created_at,
         "updated_at": job.updated_at,
         "hematoma_ml": hematoma.get("volume_ml") if hematoma else (0.0 if "hematoma" in findings else None),
+        "verdict": standing.verdict.value if standing else None,  # of whoever judged the results last
+        "withdrawn": bool(standing and standing.withdrawn),
     }

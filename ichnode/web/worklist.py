@@ -63,6 +63,12 @@ class JobRow:
         """The colour of its state."""
         return _TONES.get(self.listed.job.state, "accent")
 
+    @property
+    def void(self) -> str:
+        """Why its findings count no longer, in a word or three; "" where they do."""
+        standing = self.listed.standing
+        return standing.words if standing and not standing.counts else ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesRow:
@@ -91,7 +97,8 @@ class StudyRow:
 
 
 def _findings(row: StudyRow) -> Mapping[str, Any] | None:
-    return row.newest.listed.job.findings if row.newest else None
+    """Of the newest job, where they count."""
+    return row.newest.listed.job.findings if row.newest and not row.newest.void else None
 
 
 _SORTS: Mapping[str, Callable[[StudyRow], Any]] = {

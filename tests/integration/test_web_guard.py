@@ -92,6 +92,23 @@ def test_a_post_needs_the_credentials_as_well(start_web, files):
     assert web.request("POST", "/api/jobs", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 401
 
 
+@pytest.mark.parametrize("said", [{"Sec-Fetch-Site": "same-origin"}, {"Origin": "OURS"}, {}])
+def test_the_token_reads_and_never_acts(start_web, files, said):
+    web = start_web({"token_file": files / "token", "username": "token", "password_file": files / "password"})
+    said = {name: f"http://127.0.0.1:{web.node.web_port}" if value == "OURS" else value for name, value in said.items()}
+    scraping = {"Authorization": "Bearer a-long-token"}
+    for path in ("/jobs/1/drop", "/jobs/1/judgement", "/api/jobs"):
+        answer = web.request("POST", path, headers=scraping | said)
+        assert (answer.status_code, "the token is for reading alone" in answer.text) == (403, True)
+    assert web.get("/metrics", headers=scraping | said).status_code == 200
+
+
+def test_a_name_and_password_act_also_where_there_is_a_token(start_web, files):
+    web = start_web({"token_file": files / "token", "username": "token", "password_file": files / "password"})
+    ours = {"Sec-Fetch-Site": "same-origin"}
+    assert web.request("POST", "/jobs/1/drop", headers=ours, auth=("token", "pass:word")).status_code == 404
+
+
 def test_files_of_pages_may_be_kept_and_nothing_else_is_a_file(start_web):
     web = start_web()
     kept = web.get("/static/style.css")
