@@ -1,7 +1,8 @@
 """The stored pixels of slices -> HU.
 
 Native pixels come straight from their place in the file, deflated ones from the inflated data set, all others through
-pydicom's decoders (PS3.5 8.1 and A.4), every frame of an instance in one go. Declared padding becomes -1024 HU: it is
+pydicom's decoders (PS3.5 8.1 and A.4), every frame of an instance in one go, once its codestream has said the size that
+the header says: a decoder believes the codestream, and 2 KB can ask it for GB. Declared padding becomes -1024 HU: it is
 found among stored values, not among HU (PS3.3 C.7.5.1.1.2). What the bytes do not honestly hold raises RefusedSeries.
 """
 
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.encaps import parse_basic_offsets
+from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame, parse_basic_offsets
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -23,6 +25,7 @@ from pydicom.uid import (
 
 from ichnode.domain.reasons import Reason
 from ichnode.errors import MalformedDataset, RefusedSeries
+from ichnode.imaging.codestream import check_codestream
 from ichnode.imaging.data_set import PYDICOM_ERRORS, read_data_set
 from ichnode.imaging.header import inflate, scan
 from ichnode.imaging.series_gate import check_pixel_length, rescale
@@ -90,10 +93,27 @@ def _decompressed_frames(group: list[Slice]) -> Iterator[Stored]:
         if len(offsets) not in (0, declared):
             raise RefusedSeries(Reason.BAD_PIXELS, f"{len(offsets)} frames where {declared} are declared")
         indices, plugin = [each.frame_number - 1 for each in group], _FASTEST_DECODER.get(syntax, "")
+        _check_codestreams(data_set, one, indices)
         for values, _ in get_decoder(syntax).iter_array(data_set, indices=indices, raw=True, decoding_plugin=plugin):
             yield values.reshape(one.shape)
     except PYDICOM_ERRORS as error:
         raise RefusedSeries(Reason.BAD_PIXELS, f"{error} in {one.name}") from error
+
+
+def _check_codestreams(data_set: Dataset, one: Slice, indices: list[int]) -> None:
+    """Of the frames as the decoder will cut them out. Raises ValueError, or what pydicom raises."""
+    rows, columns = one.shape
+    table, lengths = data_set.get("ExtendedOffsetTable"), data_set.get("ExtendedOffsetTableLengths")
+    offsets = (table, lengths) if table and lengths and len(table) == len(lengths) else None
+    for index in indices:
+        frame = get_frame(
+            data_set.PixelData,
+            index,
+            number_of_frames=int(data_set.get("NumberOfFrames") or 1),
+            extended_offsets=offsets,
+        )
+        syntax = one.instance.transfer_syntax_uid
+        check_codestream(frame, syntax, rows=rows, columns=columns, pixel_bytes=one.pixel_bytes)
 
 
 def _dtype(one: Slice) -> np.dtype[np.integer]:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Text, cast, func, select
 
 from ichnode.domain.job import ON_THE_WAY, Job, JobState
 from ichnode.storage.dialect import reading
@@ -130,12 +130,12 @@ class History:
             return _result_file(row._mapping) if row else None
 
     def neighbours(self, job: Job) -> tuple[Job | None, Job | None]:
-        """The newest chosen jobs of the studies that came in next after, and last before, that of `job`."""
+        """The newest analysed jobs of the studies that came in next after, and last before, that of `job`."""
         later = jobs.alias()
         superior = later.c.study_instance_uid == jobs.c.study_instance_uid, later.c.id > jobs.c.id
-        newest = select(later.c.id).where(*superior, later.c.decision == "analyse").exists()
+        superseded = select(later.c.id).where(*superior, _has_findings(later.c.findings)).exists()
         others = JOB_QUERY.where(
-            jobs.c.study_instance_uid != job.study_instance_uid, jobs.c.decision == "analyse", ~newest
+            jobs.c.study_instance_uid != job.study_instance_uid, _has_findings(jobs.c.findings), ~superseded
         )
         with reading(self._engine) as db:
             after = db.execute(others.where(jobs.c.id > job.id).order_by(jobs.c.id).limit(1)).first()
@@ -166,6 +166,11 @@ class History:
         query = select(associations.c.calling_ae_title, began).group_by(associations.c.calling_ae_title)
         with reading(self._engine) as db:
             return [(title, at) for title, at in db.execute(query.order_by(began))]
+
+
+def _has_findings(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """None are NULL, or null in JSON where results were made without an analysis."""
+    return func.coalesce(cast(column, Text), "null") != "null"
 
 
 JOB_QUERY = select(jobs, snapshots.c.evidence).join(snapshots, snapshots.c.id == jobs.c.snapshot_id)

@@ -47,7 +47,7 @@ def review_routes(parts: WebParts, pages: Pages) -> list[Route]:
             request,
             "review.html",
             viewer_link=viewer_link(parts, job),
-            **facts(parts, job, shown, patients.of(shown.slices[0].instance.file if shown.slices else None)),
+            **facts(parts, job, shown, patients.of(shown.first.instance.file if shown.first else None)),
             **_start(shown),
         )
 

@@ -50,7 +50,7 @@ def facts(parts: WebParts, job: Job, shown: Shown, patient: Patient) -> dict[str
         "job": job,
         "patient": patient,
         "shown": shown,
-        "header": shown.slices[0].header if shown.slices else {},
+        "header": shown.first.header if shown.first else {},
         "no_result_yet": "" if job.findings else _NO_RESULT_YET.get(job.state, ""),
         "explained": _explained(job.reason),
         "decision_explained": _explained(job.decision_reason),

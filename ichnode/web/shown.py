@@ -38,13 +38,17 @@ _MOST_KEPT = 8  # jobs: readers go back and forth between a few
 
 
 class Shown:
-    """One job. `slices` are sorted as those of `grid`; without any, `why_not` says why."""
+    """One job. `slices` are sorted as those of `grid`; without any, `why_not` says why.
+
+    There are none of a job without findings: what no child process has decoded is not decoded first in this one.
+    """
 
     def __init__(self, job: Job, series: Series | None, results: list[ResultFile]) -> None:
         self.job, self.results = job, results
         self._series = series
         self.slices: list[Slice] = []
         self.grid: AcquisitionGrid | None = None
+        self.first: Slice | None = None  # whose header tells of patient and series, also where no picture is shown
         self.why_not = "" if series else "The images of this series are no longer on this node."
         try:
             if series:
@@ -53,6 +57,11 @@ class Shown:
             self.why_not = f"The series {EXPLAINED[Reason(refusal.reason)]} ({refusal.detail})."
         except OSError as problem:
             self.why_not = f"The images cannot be read: {problem.strerror}."
+        if self.slices:
+            self.first = self.slices[0]
+            if not job.findings:
+                self.slices, self.grid = [], None
+                self.why_not = "Pictures are shown once the series has been analysed."
 
     def files(self, role: str) -> list[ResultFile]:
         """The results of a role that are on the disk."""

@@ -19,6 +19,7 @@ from ichnode.domain.job import JobState
 from ichnode.imaging.windows import BLOOD, BRAIN, apply
 from ichnode.phantom import REGULAR, TILTED, head_ct
 from ichnode.results.provenance import Role
+from ichnode.web import shown as shown_module
 from ichnode.web.slices import outline
 from tests.results_factory import Case
 from tests.reviewed_clinic import VIEWER, ReviewedClinic, page_of
@@ -222,15 +223,19 @@ def failed(clinic, dataset):
         (failed, "The analysis failed."),
     ],
 )
-def test_a_job_without_results_shows_its_series_and_why_there_is_no_more(clinic, happens, said):
+def test_a_job_without_results_says_why_and_decodes_nothing(clinic, happens, said, monkeypatch):
     datasets = head_ct(hematoma_ml=0, geometry=SMALL).datasets
     clinic.receive_datasets(datasets)
     happens(clinic, datasets[0])
     (job,) = clinic.history.list_jobs()
     browser = clinic.browser()
-    assert said in browser.get(page_of(job)).text
+    monkeypatch.setattr(shown_module, "slice_hu", lambda _: pytest.fail("pixels are decoded"))
+    page = browser.get(page_of(job)).text
+    assert said in page
+    assert "There is no picture. Pictures are shown once the series has been analysed." in page
+    assert datasets[0].SeriesDescription in page
     assert browser.get(f"{page_of(job)}/layers").json() == {"segments": [], "pictures": {}}
-    assert browser.get(f"{page_of(job)}/slices/3/source-bone.png").status_code == 200
+    assert browser.get(f"{page_of(job)}/slices/3/source-bone.png").status_code == 404
 
 
 def test_a_series_that_is_no_volume_has_no_picture_and_the_page_says_why(clinic):
@@ -308,13 +313,20 @@ def test_a_viewer_url_is_a_web_address_with_a_place_for_the_study(url):
         Settings.model_validate({"web": {"viewer_url": url}})
 
 
-def test_the_neighbours_are_the_newest_chosen_jobs_of_other_studies(clinic):
+def test_the_neighbours_are_the_newest_analysed_jobs_of_other_studies(clinic):
     for study in ("1", "2", "3", "4"):
         clinic.receive(study)
-        clinic.decide(study, decision="ignore" if study == "2" else "analyse")
+        clinic.decide(study)
+        clinic.analyse(findings=None if study == "2" else {"model": {}})  # none: a report of what was not analysed
     clinic.receive("4", 3)
     clinic.decide("4", input_sha256="late")
-    first, _, third, fourth, late = reversed(clinic.history.list_jobs())
+    clinic.analyse(findings={"model": {}})
+    clinic.receive("5")
+    clinic.decide("5")
+    clinic.ledger.refuse(clinic.ledger.claim(at=clinic.now), reason="no_brain", detail="", at=clinic.now)
+    clinic.receive("3", 9)
+    clinic.decide("3", input_sha256="waits")
+    first, _, third, fourth, late, _, _ = reversed(clinic.history.list_jobs())
     assert clinic.history.neighbours(third) == (late, first)
     assert clinic.history.neighbours(late) == (None, third)
     assert clinic.history.neighbours(fourth) == (None, third)
