@@ -4,7 +4,8 @@ A result refers to the source slice that it lies on (PS3.3 C.7.6.16.2.6 and C.7.
 frames or files, says where it belongs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
 
+from ichnode.imaging.data_set import PYDICOM_ERRORS
 from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Mask
 
 Place = tuple[str, int]  # SOP Instance UID and frame number (from 1) of a source slice
@@ -41,6 +44,16 @@ class ReadSegment:
     def area(self, index: int) -> int:
         """How many pixels it has on a source slice."""
         return int(np.count_nonzero(self.mask(index)))
+
+
+def any_header(files: Iterable[str]) -> Dataset | None:
+    """The first of the result objects that can be read and names its study, without its pixels; None for none."""
+    for file in files:
+        with suppress(OSError, InvalidDicomError, *PYDICOM_ERRORS):
+            header = dcmread(file, stop_before_pixels=True)
+            if header.get("StudyInstanceUID"):
+                return header
+    return None
 
 
 def places(grid: AcquisitionGrid) -> dict[Place, int]:

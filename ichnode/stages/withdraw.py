@@ -6,16 +6,14 @@ after a kill at any point, and once more for what a destination took while it wa
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from ichnode.domain.findings import ModelIdentity
 from ichnode.results.provenance import ResultProfile, RunContext
+from ichnode.results.read_back import any_header
 from ichnode.results.rejection_note import compose_rejection_note
 from ichnode.stages.analyse import keep_composed
 from ichnode.stages.analyser import ComposedObject
@@ -24,6 +22,8 @@ from ichnode.storage.history import ResultFile
 from ichnode.storage.withdrawals import Taken, Withdrawal, Withdrawals
 
 log = logging.getLogger(__name__)
+
+TRIED_AGAIN_S = 600.0  # where no result file could be read: somebody may have brought them back
 
 
 class WithdrawStage:
@@ -43,20 +43,21 @@ class WithdrawStage:
         self._profile = profile
         self._clock = clock
         self._wake = wake  # the delivering loops
-        self._unreadable: set[int] = set()  # jobs of which no result file can be read; tried again after a start
+        self._unreadable: dict[int, float] = {}  # jobs of which no result file could be read, and when
 
     def turn(self) -> bool:
         """Withdraw the results of one job; whether there was one."""
-        withdrawal = self._withdrawals.next(without=self._unreadable) if self._store.has_room() else None
+        self._unreadable = {job: at for job, at in self._unreadable.items() if self._clock() < at + TRIED_AGAIN_S}
+        withdrawal = self._withdrawals.next(without=set(self._unreadable)) if self._store.has_room() else None
         if withdrawal is None:
             return False
         notes: list[ResultFile] = []
         added = False
         try:
             for taken in withdrawal.taken:
-                header = _any_header(taken)
+                header = any_header(result.file for result in taken.results)
                 if header is None:
-                    self._unreadable.add(withdrawal.job.id)
+                    self._unreadable[withdrawal.job.id] = self._clock()
                     detail = "no rejection note: none of its result files can be read"
                     log.error("not_withdrawn", extra={"job_id": withdrawal.job.id, "detail": detail})
                     return True
@@ -85,10 +86,3 @@ class WithdrawStage:
             ),
         )
         return ComposedObject.of(note)
-
-
-def _any_header(taken: Taken) -> Dataset | None:
-    for result in taken.results:
-        with suppress(OSError, InvalidDicomError):
-            return dcmread(result.file, stop_before_pixels=True)
-    return None

@@ -22,6 +22,7 @@ from ichnode.domain.judgement import (
     read_opinion,
 )
 from ichnode.errors import NothingToJudge
+from ichnode.results.read_back import any_header
 from ichnode.storage.outbox import Delivery
 from ichnode.web.pages import Pages, form
 from ichnode.web.parts import WebParts
@@ -118,6 +119,15 @@ def _withdrawal(judged: list[Judgement], deliveries: list[Delivery]) -> str:
     """What became of the withdrawal so far, where there are no notes to tell it."""
     if not any(j.withdraws for j in judged) or any(delivery.role == NOTE_ROLE for delivery in deliveries):
         return ""
-    if any(delivery.state in ("sent", "delivered") for delivery in deliveries):
-        return "The rejection note is being made."
-    return "No destination had taken any of these results, so that none gets a rejection note."
+    taken: dict[str, list[str]] = {}
+    for delivery in deliveries:
+        if delivery.state in ("sent", "delivered"):
+            taken.setdefault(delivery.destination, []).append(delivery.file)
+    if not taken:
+        return "No destination had taken any of these results, so that none gets a rejection note."
+    if any(any_header(files) is None for files in taken.values()):  # which the note is made from
+        return (
+            "No rejection note can be made, for none of the files of these results can be read on this node. Remove the"
+            f" results by hand at {', '.join(taken)}. When the files are back, the note is made within minutes."
+        )
+    return "The rejection note is being made."

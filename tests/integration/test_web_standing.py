@@ -1,6 +1,7 @@
 """What was rejected stands nowhere as a finding: not in the work list, not on the page of the study, not in JSON."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import httpx
 import pytest
@@ -122,3 +123,18 @@ def test_a_page_of_judged_studies_takes_as_many_queries_as_one(clinic, browser):
             browser.get(path)
             numbers.append(len([said for said in counted if said.startswith("SELECT")]))
     assert len(set(numbers[::2])) == len(set(numbers[1::2])) == 1
+
+
+def test_a_note_that_cannot_be_made_is_said_and_not_waited_for(clinic, browser):
+    job = clinic.analysed()
+    clinic.deliver_to("pacs")
+    clinic.reject(job)
+    page = f"/jobs/{job.id}/judgement"
+    assert "The rejection note is being made." in browser.get(page).text
+    for result in clinic.history.results(job.id):
+        Path(result.file).write_bytes(b"x")
+    clinic.withdrawing.turn()
+    said = browser.get(page).text
+    assert "being made" not in said
+    assert "No rejection note can be made" in said
+    assert "by hand at pacs" in said

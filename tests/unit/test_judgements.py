@@ -15,6 +15,7 @@ from ichnode.errors import NothingToJudge
 from ichnode.metrics import Metrics
 from ichnode.stages.deliver import DeliverStage, RetryPolicy
 from ichnode.stages.fallback import Fallback
+from ichnode.stages.withdraw import TRIED_AGAIN_S
 from ichnode.storage.audit import AuditTrail
 from ichnode.storage.refused_classes import RefusedClasses
 from ichnode.storage.retention import Retention
@@ -237,6 +238,19 @@ def test_a_job_whose_files_are_unreadable_stops_no_other(clinic, done):
     clinic.reject(other)
     assert [clinic.withdrawing.turn() for _ in range(3)] == [True, True, False]
     assert (len(clinic.notes(done)), len(clinic.notes(other))) == (0, 1)
+
+
+def test_the_note_is_made_when_the_files_are_back(clinic, done):
+    files = {Path(result.file): Path(result.file).read_bytes() for result in clinic.history.results(done.id)}
+    for file in files:
+        file.write_bytes(bytes(128) + b"DICM" + b"\2")
+    clinic.reject(done)
+    assert [clinic.withdrawing.turn() for _ in range(2)] == [True, False]
+    for file, content in files.items():
+        file.write_bytes(content)
+    clinic.now += TRIED_AGAIN_S
+    assert [clinic.withdrawing.turn() for _ in range(2)] == [True, False]
+    assert len(clinic.notes(done)) == 1
 
 
 def test_a_dead_note_is_sent_again_and_nothing_else(clinic):
