@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from ichnode.domain.facts import COMPUTED, SeriesFacts, facts_of
@@ -15,6 +16,7 @@ from ichnode.domain.rules import Decision, Rule, decide
 from ichnode.domain.sop_classes import ENHANCED_CT_IMAGE
 from ichnode.domain.study import Instance, Series, StudySnapshot
 from ichnode.errors import RefusedSeries
+from ichnode.imaging.data_set import PYDICOM_ERRORS
 from ichnode.imaging.enhanced_ct import frames_of
 from ichnode.storage.ledger import PlannedJob
 
@@ -48,16 +50,24 @@ def _with_frames(series: Series) -> Series:
 
 
 def read_tags(file: Path, keywords: Collection[str]) -> Mapping[str, Any]:
-    """The values of `keywords` in a DICOM file; absent and empty ones are left out."""
+    """The values of `keywords` in a DICOM file; what is absent, empty or cannot be decoded is left out."""
     if not keywords:
         return {}
-    header = dcmread(file, force=True, stop_before_pixels=True, specific_tags=sorted(keywords))
-    values = {keyword: header.get(keyword) for keyword in keywords}
-    return {
-        keyword: tuple(map(_plain, value)) if isinstance(value, MultiValue) else _plain(value)
-        for keyword, value in values.items()
-        if value not in (None, "")
-    }
+    try:
+        header = dcmread(file, force=True, stop_before_pixels=True, specific_tags=sorted(keywords))
+    except PYDICOM_ERRORS:  # a Specific Character Set that is none, for instance
+        return {}
+    return {keyword: value for keyword in keywords if (value := _value(header, keyword)) is not None}
+
+
+def _value(header: Dataset, keyword: str) -> Any:
+    try:
+        value = header.get(keyword)
+        if value in (None, ""):
+            return None
+        return tuple(map(_plain, value)) if isinstance(value, MultiValue) else _plain(value)
+    except PYDICOM_ERRORS:
+        return None
 
 
 def plan(snapshot: StudySnapshot, rules: Sequence[Rule], *, results_sha256: str) -> tuple[PlannedJob, ...]:

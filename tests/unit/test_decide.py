@@ -1,6 +1,9 @@
 """Facts come from the files: tags that the rules name, and the frames of an Enhanced CT."""
 
+import struct
+from copy import copy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +38,16 @@ def test_a_tag_that_the_file_does_not_have_is_absent(tmp_path):
         Reason.NO_RULE,
         "ProtocolName is absent; rule r wants ProtocolName equals 'HEAD'",
     )
+
+
+@pytest.mark.parametrize(("tag", "vr"), [(0x00080005, b"US"), (0x00100040, b"FD")], ids=["charset", "of the rule"])
+def test_what_cannot_be_decoded_is_absent_and_keeps_no_study_from_its_decision(tag, vr, tmp_path):
+    datasets = [copy(dataset) for dataset in DATASETS]
+    datasets[0].PatientSex = "F"
+    series = stored_series(datasets, tmp_path)
+    first = Path(series.instances[0].file)
+    sound, garbled = (struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, either) for either in (b"CS", vr))
+    assert first.read_bytes().count(sound) == 1
+    first.write_bytes(first.read_bytes().replace(sound, garbled))
+    _, decision = decided(series, {"PatientSex": "F"})
+    assert (decision.reason, decision.detail.split(";")[0]) == (Reason.NO_RULE, "PatientSex is absent")
