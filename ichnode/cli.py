@@ -200,7 +200,8 @@ def demo(
                 _fail(f"miss: {problem}")
         _print_demo(outcome)
         if review:
-            typer.echo(f"review it: {outcome.page}\nthe node runs until Ctrl-C")
+            typer.echo(f"review it: {outcome.page}\nthe node runs until Ctrl-C, and forgets the patient then")
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
             with suppress(KeyboardInterrupt):
                 threading.Event().wait()
     if outcome.misses:

@@ -40,7 +40,7 @@ def run_demo(folder: Path) -> Iterator[DemoOutcome]:
         for old in made.glob("*.dcm"):
             old.unlink()
     patient = simulated_patient()
-    with rehearse(patient, {}, source=source, received=received) as run:
+    with rehearse(patient, {"web": {"patient": "shown"}}, source=source, received=received) as run:
         misses = [f"{len(run.outcomes)} instances sent, not all were taken"] * any(
             outcome.verdict is not Verdict.DELIVERED for outcome in run.outcomes
         )

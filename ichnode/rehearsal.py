@@ -121,7 +121,7 @@ def _running(archive: Archive, sections: Mapping[str, Any], data_dir: Path) -> I
         apart: dict[str, Any] = {
             "node": {**sections.get("node", {}), **own},
             "completeness": {"quiet_s": 1},
-            "web": {"port": 0},
+            "web": {**sections.get("web", {}), "port": 0},
             "destinations": [{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": pacs.port}],
         }
         node = Node(Settings.model_validate({**sections, **apart}))

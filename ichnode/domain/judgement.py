@@ -102,6 +102,8 @@ def read_opinion(said: Mapping[str, str]) -> Opinion:
     rejects, reason = verdict == Verdict.REJECTED, said.get("reason", "")
     if rejects and reason not in set(RejectReason):
         problems["reason"] = "say why it is rejected"
+    elif verdict == Verdict.ACCEPTED and reason:
+        problems["reason"] = "is that of a rejection: reject, or choose none"
     comment = said.get("comment", "").replace("\r\n", "\n").strip()
     if len(comment) > MOST_CHARACTERS:
         problems["comment"] = f"has {len(comment)} characters; {MOST_CHARACTERS} are the most"

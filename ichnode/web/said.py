@@ -14,7 +14,7 @@ _LINES: Mapping[str, tuple[str, str, str, int]] = {  # long and short label, uni
     "late_hemorrhage_probability": ("Bleeding on the next CT", "P(late bleeding)", "%", 0),
     "poor_outcome_probability": ("Poor outcome at 90 days", "P(poor outcome)", "%", 0),
     "death_probability": ("Death within 30 days", "P(death, 30 d)", "%", 0),
-    "volume_without_outline": ("Volume, no outline", "no outline", "mL", 1),
+    "volume_without_outline": ("Volume by the model that outlines nothing", "no outline", "mL", 1),
     "low_gcs_probability": ("GCS 8 or less, from image", "P(GCS ≤ 8)", "%", 0),
     "age_80_probability": ("Age 80 or more, from image", "P(age ≥ 80)", "%", 0),
 }
@@ -119,7 +119,9 @@ def _estimates(findings: Mapping[str, Any]) -> Iterator[tuple[str, Line]]:
         for estimate in said.get("estimates", ()):
             name = estimate.get("name", "–")
             long, short, unit, decimals = _LINES.get(name, (name, name, "", 1))
-            value = estimate.get("value")
+            value, category = estimate.get("value"), estimate.get("category")
+            if name == "low_gcs_probability" and category:
+                category = f"most likely {category}"
             yield (
                 name,
                 Line(
@@ -127,7 +129,7 @@ def _estimates(findings: Mapping[str, Any]) -> Iterator[tuple[str, Line]]:
                     short=short,
                     value=_ABSTAINED if value is None else amount(value, unit, decimals),
                     interval=interval(estimate.get("low"), estimate.get("high"), unit, decimals),
-                    note="; ".join(filter(None, (estimate.get("category"), estimate.get("note")))),
+                    note="; ".join(filter(None, (category, estimate.get("note")))),
                     model=_model(said),
                 ),
             )

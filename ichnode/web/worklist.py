@@ -201,10 +201,11 @@ def _job_row(study: ListedStudy, listed: ListedJob, *, newest: bool, masked: boo
         after_s = event.at - steps[-1].at if steps else 0
         steps.append(Step(name=name, at=event.at, after_s=after_s, tone=_TONES.get(state, "")))
     ended = job.state not in ON_THE_WAY and job.decision_reason == Reason.CHOSEN
+    took_s = job.updated_at - study.last_received_at
     return JobRow(
         listed=listed,
         steps=steps,
-        took_s=job.updated_at - study.last_received_at if ended and newest else None,
+        took_s=took_s if ended and newest and took_s >= 0 else None,  # less: something came since
         glance=said.at_a_glance(job.findings) if job.findings else (),
         lines=said.lines(job.findings, masked=masked) if job.findings else (),
         can=_actions(listed, purged=bool(study.purged_at), newest=newest),

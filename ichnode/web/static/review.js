@@ -211,6 +211,12 @@ for (const canvas of viewer.querySelectorAll("canvas")) {
 
 slider.addEventListener("input", () => go(slider.value - 1));
 document.getElementById("key").addEventListener("click", () => go(start));
+// after a click the keys are the viewer's again; who reaches a control by Tab keeps it
+viewer.addEventListener("click", event => {
+  if (event.detail && event.target.closest("label, button") && !event.target.closest(".beside, .opacity")) {
+    setTimeout(() => viewer.focus({ preventScroll: true }));
+  }
+});
 viewer.addEventListener("change", event => {
   if (event.target === beside) showBeside();
   if (event.target !== slider) show();
