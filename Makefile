@@ -8,13 +8,22 @@ PREFIX := /opt/ichnode/.venv
 # first and alone: one pinned build, whichever is in the venv already (PyPI's brings the CUDA libraries, gigabytes)
 TORCH := torch==$(shell sed -n 's/^torch==//p' constraints.txt)
 
-.PHONY: demo test lint docs benchmark soak wheelhouse install-offline clean
+PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
+PEERS := tests/acceptance tests/benchmarks tests/fuzz tests/hostile tests/soak
+
+.PHONY: demo test test-peers test-parts lint docs benchmark soak wheelhouse install-offline clean
 
 demo: $(VENV)/.installed            ## send a simulated patient's head CT through a node and show its results
 	$(BIN)/ichnode demo
 
-test: $(VENV)/.installed-dev lint   ## everything that CI runs
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed-dev lint   ## everything that CI runs; what waits for nodes and peers beside what computes
+	$(MAKE) --no-print-directory --keep-going --jobs 2 test-peers test-parts
+
+test-peers: $(VENV)/.installed-dev
+	$(PYTEST) $(PEERS)
+
+test-parts: $(VENV)/.installed-dev
+	$(PYTEST) $(PEERS:%=--ignore %)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
