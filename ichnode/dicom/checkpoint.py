@@ -5,39 +5,47 @@ takes the response for a request, and the sender waits until its time limit. pyn
 looks at a flag, which is also up for the moment in which the reactor goes on. Here `clear` returns when it stands.
 """
 
-from threading import Event, Lock, Thread, current_thread
+from threading import Condition, Event, Thread, current_thread
 
 _LOOK_S = 0.05  # how soon it is noticed that the reactor has ended
 
 
 class Checkpoint(Event):
-    """Takes the place of an association's `_reactor_checkpoint`; set: the reactor may go on."""
+    """Takes the place of an association's `_reactor_checkpoint`; set: the reactor may go on.
+
+    Whether it may, and whether it stands here, change under one condition, so that neither is missed.
+    """
 
     def __init__(self, reactor: Thread) -> None:
         super().__init__()
         self._reactor = reactor
-        self._lock, self._stands = Lock(), Event()
-        super().set()
+        self._changed = Condition()
+        self._may_go_on, self._stands = True, False
+
+    def is_set(self) -> bool:
+        """Whether the reactor may go on."""
+        return self._may_go_on
 
     def set(self) -> None:
         """Let the reactor go on."""
-        with self._lock:
-            self._stands.clear()
-            super().set()
+        with self._changed:
+            self._may_go_on, self._stands = True, False
+            self._changed.notify_all()
 
     def clear(self) -> None:
         """Stop the reactor; on return it stands still, or has ended."""
-        super().clear()
-        if current_thread() is self._reactor:
-            return
-        while self._reactor.is_alive() and not self._stands.wait(_LOOK_S):
-            pass
+        with self._changed:
+            self._may_go_on = False
+            if current_thread() is not self._reactor:
+                while self._reactor.is_alive() and not self._stands and not self._may_go_on:
+                    self._changed.wait(_LOOK_S)
 
     def wait(self, timeout: float | None = None) -> bool:
         """The reactor comes by, and stands here until it may go on."""
-        while True:
-            with self._lock:
-                if self.is_set():
-                    return True
-                self._stands.set()
-            super().wait(timeout)
+        with self._changed:
+            while not self._may_go_on:
+                self._stands = True
+                self._changed.notify_all()
+                if not self._changed.wait(timeout):
+                    return self._may_go_on
+            return True
