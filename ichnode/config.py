@@ -31,6 +31,7 @@ from pydantic import (
 from pydicom.datadict import tag_for_keyword
 
 from ichnode.domain.identity import is_ae_title
+from ichnode.domain.judgement import NOTE_ROLE
 from ichnode.domain.rules import Rule, parse_match
 from ichnode.errors import ConfigError
 
@@ -475,6 +476,16 @@ class Settings(_Section):
                 except OSError as problem:
                     problems.append(f"destinations.{i}.{key}: {file}: {problem.strerror}")
         return problems
+
+    @property
+    def withdraws(self) -> bool:
+        """Whether any rule withdraws what a person rejects."""
+        return any(rule.withdraw_rejected for rule in self.rules)
+
+    @property
+    def sent_roles(self) -> tuple[str, ...]:
+        """The roles of the objects that destinations may be sent."""
+        return (*self.results.write, *([NOTE_ROLE] if self.withdraws else []))
 
     @property
     def certificate_files(self) -> dict[str, Path]:

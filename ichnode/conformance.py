@@ -19,7 +19,6 @@ from ichnode.dicom.contexts import ANALYSED, accepted_contexts
 from ichnode.dicom.negotiation import IMPLEMENTATION_VERSION_NAME
 from ichnode.dicom.statuses import DimseStatus, EventReportStatus
 from ichnode.domain.identity import IMPLEMENTATION_CLASS_UID
-from ichnode.domain.judgement import NOTE_ROLE
 from ichnode.results.provenance import SERIES_DESCRIPTIONS, Role
 from ichnode.results.sop_classes import sop_classes_of
 
@@ -40,7 +39,6 @@ def statement(settings: Settings) -> str:
         accepted=_accepted(),
         syntaxes={_letter(number): _named(uids) for number, uids in enumerate(_syntax_sets())},
         sent=_sent(settings),
-        withdraws=_withdraws(settings),
         verification=_named([str(Verification)])[0],
         commitment=_named([str(StorageCommitmentPushModel)])[0],
         explicit=_named([ExplicitVRLittleEndian])[0],
@@ -79,14 +77,10 @@ def _sent(settings: Settings) -> list[dict[str, Any]]:
     """The SOP classes that destinations are offered, each with the series that hold them."""
     classes = {"report_sop": settings.results.report_sop, "followup_sop": settings.results.followup_sop}
     series: dict[str, list[str]] = {}
-    for role in [*settings.results.write, *([NOTE_ROLE] if _withdraws(settings) else [])]:
+    for role in settings.sent_roles:
         (sop_class,) = sop_classes_of([role], **classes)
         series.setdefault(sop_class, []).append(SERIES_DESCRIPTIONS[Role(role)])
     return [{"name": UID(uid).name, "uid": uid, "series": descriptions} for uid, descriptions in series.items()]
-
-
-def _withdraws(settings: Settings) -> bool:
-    return any(rule.withdraw_rejected for rule in settings.rules)
 
 
 def _named(uids: Iterable[str]) -> Sequence[dict[str, str]]:

@@ -17,7 +17,6 @@ from ichnode.dicom.syslog import reach
 from ichnode.dicom.tls import client_context
 from ichnode.doctor.certificates import of_time
 from ichnode.doctor.check import Check, failure, ok, warning
-from ichnode.domain.judgement import NOTE_ROLE
 from ichnode.errors import ConfigError, DeliveryError
 from ichnode.peers import admitted_sources, audit_collector, dicom_peer, stow_service, tls_files
 from ichnode.results.sop_classes import sop_classes_of
@@ -62,8 +61,9 @@ def check_web_port(settings: Settings) -> Check:
 def check_dicom_destination(settings: Settings, destination: DicomDestination, *, now: float) -> Iterator[Check]:
     """C-ECHO, and which of the result SOP classes it accepts."""
     name = f"destination {destination.name}"
-    roles = [*settings.results.write, *([NOTE_ROLE] if any(r.withdraw_rejected for r in settings.rules) else [])]
-    wanted = sop_classes_of(roles, report_sop=settings.results.report_sop, followup_sop=settings.results.followup_sop)
+    wanted = sop_classes_of(
+        settings.sent_roles, report_sop=settings.results.report_sop, followup_sop=settings.results.followup_sop
+    )
     where = destination.where
     asked = {*wanted, str(StorageCommitmentPushModel)} if destination.commitment else set(wanted)
     try:
