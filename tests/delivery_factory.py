@@ -12,9 +12,10 @@ from ichnode.stages.deliver import DeliverStage, RetryPolicy
 from ichnode.stages.fallback import Fallback
 from ichnode.storage.history import History, ResultFile
 from ichnode.storage.intake import Intake
-from ichnode.storage.ledger import Ledger, PlannedJob
+from ichnode.storage.ledger import Ledger
 from ichnode.storage.outbox import Outbox
 from ichnode.storage.refused_classes import RefusedClasses
+from tests.planned_job import planned_job
 
 NOW = 1000.0
 RETRY = RetryPolicy(first_s=8, cap_s=60, max_attempts=3)
@@ -85,19 +86,7 @@ class Delivering:
         )
         self._intake.keep(instance, sha256="a", size_bytes=10)
         (waiting,) = self._intake.waiting_studies()
-        planned = PlannedJob(
-            series_instance_uid=f"{study}.1",
-            state=JobState.READY,
-            decision="analyse",
-            reason="chosen",
-            detail="",
-            rule="r",
-            run=("hematoma",),
-            send_to=("pacs",),
-            priority="routine",
-            report_ignored=False,
-            input_sha256="x",
-        )
+        planned = planned_job(f"{study}.1")
         self._ledger.record_decisions(
             study,
             [planned],

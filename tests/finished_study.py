@@ -1,12 +1,12 @@
 """A store in which studies come in, are analysed and delivered, without pixels, models or sockets."""
 
-from ichnode.domain.job import JobState
 from ichnode.domain.study import Instance
 from ichnode.storage.files import FileStore
 from ichnode.storage.history import History, ResultFile
 from ichnode.storage.intake import Intake
-from ichnode.storage.ledger import Ledger, PlannedJob
+from ichnode.storage.ledger import Ledger
 from ichnode.storage.outbox import Outbox
+from tests.planned_job import planned_job
 
 
 class Clinic:
@@ -38,25 +38,12 @@ class Clinic:
         self.intake.close_association(association, ending="released", at=self.now)
         return kept
 
-    def decide(self, study="1", *, input_sha256="x", **plan):
+    def decide(self, study="1", **plan):
         """One job for the first series of the waiting study; the plans that became jobs."""
         waiting = next(w for w in self.intake.waiting_studies() if w.study_instance_uid == study)
-        fields = {
-            "series_instance_uid": f"{study}.1",
-            "state": JobState.READY,
-            "decision": "analyse",
-            "reason": "chosen",
-            "detail": "",
-            "rule": "r",
-            "run": ("hematoma",),
-            "send_to": ("pacs",),
-            "priority": "routine",
-            "report_ignored": False,
-            "input_sha256": input_sha256,
-        }
         return self.ledger.record_decisions(
             study,
-            [PlannedJob(**fields | plan)],
+            [planned_job(**{"series_instance_uid": f"{study}.1"} | plan)],
             last_instance_id=waiting.last_instance_id,
             last_received_at=self.now,
             evidence="quiet",

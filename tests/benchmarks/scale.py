@@ -17,15 +17,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from ichnode.domain.job import JobState
 from ichnode.domain.study import Instance
 from ichnode.storage.history import ResultFile
 from ichnode.storage.intake import Intake
-from ichnode.storage.ledger import Ledger, PlannedJob
+from ichnode.storage.ledger import Ledger
 from ichnode.storage.nodes import Nodes
 from ichnode.storage.outbox import Outbox
 from ichnode.storage.schema import open_engine
 from tests.benchmarks.table import ICHNODE, Row
+from tests.planned_job import planned_job
 from tests.postgres import cluster
 
 TITLE = "100,000 head CTs a day, by GPU nodes; and the ledger on PostgreSQL"
@@ -305,19 +305,7 @@ def _claims(engine: Engine, thread: int) -> Callable[[], object]:
 
 
 def _decide(ledger: Ledger, study: str, last_instance_id: int) -> None:
-    plan = PlannedJob(
-        series_instance_uid=f"{study}.1",
-        state=JobState.READY,
-        decision="analyse",
-        reason="chosen",
-        detail="",
-        rule="r",
-        run=("hematoma",),
-        send_to=("pacs",),
-        priority="routine",
-        report_ignored=False,
-        input_sha256=study,
-    )
+    plan = planned_job(f"{study}.1", input_sha256=study)
     ledger.record_decisions(
         study, [plan], last_instance_id=last_instance_id, last_received_at=1.0, evidence="quiet", at=1.0
     )

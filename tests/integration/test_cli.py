@@ -23,6 +23,7 @@ from ichnode.demo import _misses
 from ichnode.domain.job import JobState
 from ichnode.phantom import REGULAR, head_ct
 from ichnode.results.provenance import SERIES_DESCRIPTIONS
+from tests.planned_job import planned_job
 
 SMALL = replace(REGULAR, rows=128, columns=128)
 
@@ -332,10 +333,9 @@ def test_jobs_without_a_ledger_says_so(tmp_path):
 
 
 def test_jobs_are_listed_shown_dropped_and_retried(tmp_path):
-    from ichnode.domain.job import JobState
     from ichnode.domain.study import Instance
     from ichnode.storage.intake import Intake
-    from ichnode.storage.ledger import Ledger, PlannedJob
+    from ichnode.storage.ledger import Ledger
     from ichnode.storage.schema import open_engine
 
     engine = open_engine(f"sqlite:///{tmp_path}/ichnode.db")
@@ -352,19 +352,7 @@ def test_jobs_are_listed_shown_dropped_and_retried(tmp_path):
         association_id=association,
     )
     intake.keep(instance, sha256="a", size_bytes=1)
-    plan = PlannedJob(
-        series_instance_uid="1.1",
-        state=JobState.READY,
-        decision="analyse",
-        reason="chosen",
-        detail="",
-        rule="r",
-        run=("hematoma",),
-        send_to=(),
-        priority="stat",
-        report_ignored=False,
-        input_sha256="x",
-    )
+    plan = planned_job("1.1", send_to=(), priority="stat")
     Ledger(engine).record_decisions("1", [plan], last_instance_id=1, last_received_at=0, evidence="quiet", at=0)
     file = tmp_path / "ichnode.toml"
     file.write_text(f'[node]\ndata_dir = "{tmp_path}"')

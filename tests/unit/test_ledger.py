@@ -22,10 +22,11 @@ from ichnode.storage.audit import AuditTrail
 from ichnode.storage.dialect import new_engine, reading
 from ichnode.storage.history import History, ResultFile
 from ichnode.storage.intake import Intake, Kept
-from ichnode.storage.ledger import Ledger, PlannedJob
+from ichnode.storage.ledger import Ledger
 from ichnode.storage.outbox import Outbox
 from ichnode.storage.schema import metadata, open_engine
 from ichnode.web.jobs import one_job
+from tests.planned_job import planned_job
 
 NOW = 1000.0
 
@@ -72,21 +73,8 @@ def receive(engine):
 def planned():
     """A plan for the series of study "1"."""
 
-    def planned(*, input_sha256="x", **plan):
-        fields = {
-            "series_instance_uid": "1.1",
-            "state": JobState.READY,
-            "decision": "analyse",
-            "reason": "chosen",
-            "detail": "",
-            "rule": "r",
-            "run": ("hematoma",),
-            "send_to": ("pacs", "archive"),
-            "priority": "routine",
-            "report_ignored": False,
-            "input_sha256": input_sha256,
-        }
-        return PlannedJob(**fields | plan)
+    def planned(**plan):
+        return planned_job(**{"series_instance_uid": "1.1", "send_to": ("pacs", "archive")} | plan)
 
     return planned
 
@@ -166,19 +154,7 @@ def open_jobs(engine, receive):
         receive(number := next(numbers))
         waiting = Intake(engine).waiting_studies()[0]
         plans = [
-            PlannedJob(
-                series_instance_uid=f"1.{number}.{place}",
-                state=JobState.READY,
-                decision="analyse",
-                reason="chosen",
-                detail="",
-                rule="r",
-                run=(),
-                send_to=(),
-                priority=priority,
-                report_ignored=False,
-                input_sha256=priority,
-            )
+            planned_job(f"1.{number}.{place}", run=(), send_to=(), priority=priority, input_sha256=priority)
             for place, priority in enumerate(priorities)
         ]
         end = waiting.last_instance_id

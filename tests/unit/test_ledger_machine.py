@@ -22,9 +22,10 @@ from ichnode.errors import StaleClaim
 from ichnode.storage.audit import AuditTrail
 from ichnode.storage.history import History, ResultFile
 from ichnode.storage.intake import Intake
-from ichnode.storage.ledger import Ledger, PlannedJob
+from ichnode.storage.ledger import Ledger
 from ichnode.storage.outbox import Outbox
 from ichnode.storage.schema import deliveries, events, jobs, open_engine, results
+from tests.planned_job import planned_job
 
 IN_MEMORY = Path("/dev/shm")  # where it is: the machine commits thousands of times
 DESTINATIONS = ("pacs", "archive")
@@ -159,19 +160,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.ledger.drop(data.draw(st.sampled_from([job.id for job in known])), at=self.now)
 
     def plan(self, series, input_sha256, destinations, priority):
-        return PlannedJob(
-            series_instance_uid=series,
-            state=JobState.READY,
-            decision="analyse",
-            reason="chosen",
-            detail="",
-            rule="r",
-            run=("hematoma",),
-            send_to=destinations,
-            priority=priority,
-            report_ignored=False,
-            input_sha256=input_sha256,
-        )
+        return planned_job(series, send_to=destinations, priority=priority, input_sha256=input_sha256)
 
     def if_it_still_holds(self, job: Job, act) -> None:
         """A worker whose claim was taken away changes nothing."""
