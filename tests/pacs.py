@@ -17,10 +17,13 @@ from pydicom.uid import (
 from pynetdicom import AE, build_role, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
+from ichnode.dicom.checkpoint import place_checkpoint
 from ichnode.dicom.commitment import Reported
 from ichnode.dicom.receiver import InMemory, StoreRequest
 from ichnode.dicom.scp import StorageSCP
 from ichnode.errors import NotStored
+
+_CHECKPOINT = (evt.EVT_CONN_OPEN, place_checkpoint)
 
 
 class Pacs:
@@ -118,7 +121,7 @@ class CommittingPacs:
             self._ae.add_supported_context(StorageCommitmentPushModel, ExplicitVRLittleEndian)
 
     def __enter__(self):
-        handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_N_ACTION, self._action)]
+        handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_N_ACTION, self._action), _CHECKPOINT]
         self._server = self._ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
         self.port = self._server.server_address[1]
         return self
@@ -138,7 +141,7 @@ class CommittingPacs:
         ae.add_requested_context(StorageCommitmentPushModel, ExplicitVRLittleEndian)
         roles = {"scp_role": True} if roles is None else roles
         proposed = [build_role(StorageCommitmentPushModel, **roles)] if roles else []
-        association = ae.associate("127.0.0.1", port, ae_title="ICHNODE", ext_neg=proposed)
+        association = ae.associate("127.0.0.1", port, ae_title="ICHNODE", ext_neg=proposed, evt_handlers=[_CHECKPOINT])
         assert association.is_established
         status = self._send_report(association, request)
         association.release()

@@ -13,6 +13,7 @@ from ichnode.domain.job import Job
 from ichnode.imaging.header import instance_from_file
 from ichnode.results.provenance import Result
 from ichnode.storage.history import ResultFile
+from ichnode.storage.judgements import Judgements
 from ichnode.storage.retention import Retention
 from ichnode.storage.worklist import WorkList
 from ichnode.web.app import create_app
@@ -40,6 +41,7 @@ class ReviewedClinic(Clinic):
             "history": self.history,
             "outbox": self.outbox,
             "intake": self.intake,
+            "judgements": Judgements(self.engine),
             "credentials": Credentials(),
             "work_list": WorkList(self.engine),
             "rules": (),

@@ -6,6 +6,7 @@ looks at a flag, which is also up for the moment in which the reactor goes on. H
 """
 
 from threading import Condition, Event, Thread, current_thread
+from typing import Any
 
 _LOOK_S = 0.05  # how soon it is noticed that the reactor has ended
 
@@ -49,3 +50,8 @@ class Checkpoint(Event):
                 if not self._changed.wait(timeout):
                     return self._may_go_on
             return True
+
+
+def place_checkpoint(event: Any) -> None:
+    """Give a pynetdicom association its checkpoint: the handler of `EVT_CONN_OPEN`."""
+    event.assoc._reactor_checkpoint = Checkpoint(event.assoc)

@@ -13,7 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, _config, evt
 from pynetdicom.presentation import build_context
 
-from ichnode.dicom.checkpoint import Checkpoint
+from ichnode.dicom.checkpoint import place_checkpoint
 from ichnode.dicom.negotiation import IMPLEMENTATION_VERSION_NAME
 from ichnode.dicom.statuses import Verdict, verdict
 from ichnode.domain.identity import IMPLEMENTATION_CLASS_UID
@@ -138,7 +138,7 @@ def _prepare(timeout_s: float) -> Callable[[Any], None]:
     limit = struct.pack("ll", math.ceil(timeout_s), 0)
 
     def prepare(event: Any) -> None:
-        event.assoc._reactor_checkpoint = Checkpoint(event.assoc)
+        place_checkpoint(event)
         connection = event.assoc.dul.socket.socket
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if isinstance(connection, ssl.SSLSocket):  # which waits for more itself, whatever the socket is told

@@ -11,7 +11,9 @@ from time import monotonic
 from typing import NoReturn
 
 import pytest
-from pynetdicom import AE
+from pynetdicom import AE, evt
+
+from ichnode.dicom.checkpoint import place_checkpoint
 
 _PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin"))
 _NO_DELAY = {"TCP_NODELAY": "1"}  # DCMTK, and Orthanc with it, otherwise stalls 40 ms an instance
@@ -91,7 +93,7 @@ def answers_echo(port: int, called: str, calling: str) -> bool:
     """Whether an application entity on a loopback port answers a C-ECHO with 0x0000."""
     ae = AE(ae_title=calling)
     ae.add_requested_context("1.2.840.10008.1.1")
-    association = ae.associate("127.0.0.1", port, ae_title=called)
+    association = ae.associate("127.0.0.1", port, ae_title=called, evt_handlers=[(evt.EVT_CONN_OPEN, place_checkpoint)])
     if not association.is_established:
         return False
     status = association.send_c_echo()

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.presentation import build_context
 
+from ichnode.dicom.checkpoint import place_checkpoint
 from ichnode.dicom.scp import StorageSCP
 from ichnode.dicom.scu import Outgoing
 from ichnode.metrics import Metrics
@@ -68,14 +69,14 @@ def receiving(start_receiving):
 
 @pytest.fixture
 def associate():
-    """Opens associations as a stock pynetdicom sender, and ends them."""
-    opened = []
+    """Opens associations as a pynetdicom sender that never takes a response for a request, and ends them."""
+    opened, handlers = [], [(evt.EVT_CONN_OPEN, place_checkpoint)]
 
     def associate(port, *classes, syntax=ExplicitVRLittleEndian, calling="SCANNER", called="ICHNODE"):
         ae = AE(calling)
         ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = 10
         contexts = [build_context(c, syntax) for c in classes] or [build_context("1.2.840.10008.1.1")]
-        association = ae.associate("127.0.0.1", port, contexts=contexts, ae_title=called)
+        association = ae.associate("127.0.0.1", port, contexts=contexts, ae_title=called, evt_handlers=handlers)
         opened.append(association)
         return association
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import socket
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -160,10 +161,11 @@ def configured(tmp_path, port=0, text=""):
 def rehearsed(came_back, monkeypatch):
     """The command with the rehearsal that was made already."""
 
+    @contextmanager
     def again(patient, sections, *, source, received, timeout_s):
         for number, dataset in enumerate(patient.datasets):
             dataset.save_as(source / f"{number}.dcm", enforce_file_format=True)
-        return came_back
+        yield came_back
 
     monkeypatch.setattr(selftest, "rehearse", again)
 

@@ -10,10 +10,11 @@ from threading import Event
 
 import pytest
 import trustme
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.presentation import build_context
 
 import ichnode
+from ichnode.dicom.checkpoint import place_checkpoint
 from ichnode.dicom.scu import Outgoing, Peer, send
 from ichnode.dicom.statuses import Verdict
 from ichnode.dicom.tls import TlsFiles, client_context, server_context, trusting, web_server_context
@@ -126,6 +127,7 @@ def test_senders_need_no_certificate_where_none_is_asked_for(start_receiving, ma
         contexts=[build_context("1.2.840.10008.1.1")],
         ae_title="ICHNODE",
         tls_args=(without_certificate(authority), "127.0.0.1"),
+        evt_handlers=[(evt.EVT_CONN_OPEN, place_checkpoint)],
     )
     assert association.send_c_echo().Status == 0x0000
     association.release()
