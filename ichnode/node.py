@@ -190,6 +190,7 @@ class Node:
             intake=self.intake,
             refused_classes=self.refused_classes,
             judgements=self.judgements,
+            audit=AuditTrail(self._engine),
             work_list=WorkList(self._engine),
             overview=Overview(self._engine),
             store=self._store,

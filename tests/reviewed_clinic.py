@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from ichnode.domain.job import Job
 from ichnode.imaging.header import instance_from_file
 from ichnode.results.provenance import Result
+from ichnode.storage.audit import AuditTrail
 from ichnode.storage.history import ResultFile
 from ichnode.storage.judgements import Judgements
 from ichnode.storage.retention import Retention
@@ -42,6 +43,8 @@ class ReviewedClinic(Clinic):
             "outbox": self.outbox,
             "intake": self.intake,
             "judgements": Judgements(self.engine),
+            "audit": AuditTrail(self.engine),
+            "clock": lambda: self.now,
             "credentials": Credentials(),
             "work_list": WorkList(self.engine),
             "rules": (),

@@ -2,6 +2,7 @@
 
 - Application Activity (A.5.3.1): start and stop
 - Audit Log Used (A.5.3.2)
+- DICOM Instances Accessed (A.5.3.6): the review page of a job was opened
 - DICOM Instances Transferred (A.5.3.7): received over an association, delivered to a destination
 - DICOM Study Deleted (A.5.3.8): purges
 - Security Alert (A.5.3.11): rejected associations
@@ -60,6 +61,12 @@ def _received(row: AuditRow, ae_title: str) -> Element:
     return _studies(_from(message, ae_title), row.what["studies"])
 
 
+def _viewed(row: AuditRow, ae_title: str) -> Element:
+    message = _message(row, "110103 DICOM Instances Accessed", "R")
+    _participant(message, row.who, requestor=True)
+    return _studies(_from(message, ae_title), {str(row.what["study"]): {}})
+
+
 def _delivered(row: AuditRow, ae_title: str) -> Element:
     message = _message(row, "110104 DICOM Instances Transferred", "C")
     _participant(message, ae_title, role=_SOURCE, requestor=True)
@@ -91,6 +98,7 @@ _BUILDERS: Mapping[str, Callable[[AuditRow, str], Element]] = {
     AuditEvent.AUDIT_READ: _audit_log_used,
     AuditEvent.INSTANCES_RECEIVED: _received,
     AuditEvent.RESULTS_DELIVERED: _delivered,
+    AuditEvent.RESULTS_VIEWED: _viewed,
     AuditEvent.STUDY_PURGED: _study_deleted,
     AuditEvent.ASSOCIATION_REJECTED: _security_alert,
 }

@@ -29,6 +29,7 @@ class AuditEvent(StrEnum):
     STUDY_PURGED = "study_purged"
     AUDIT_READ = "audit_read"
     LOGGED_IN = "logged_in"
+    RESULTS_VIEWED = "results_viewed"  # the review page of a job was opened
     JUDGED = "judged"
 
 

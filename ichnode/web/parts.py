@@ -8,6 +8,7 @@ from ichnode.domain.job import Job
 from ichnode.domain.rules import Rule
 from ichnode.domain.trace import TracedSeries
 from ichnode.metrics import Metrics
+from ichnode.storage.audit import AuditTrail
 from ichnode.storage.files import FileStore
 from ichnode.storage.history import History
 from ichnode.storage.intake import Intake
@@ -32,6 +33,7 @@ class WebParts:
     intake: Intake
     refused_classes: RefusedClasses
     judgements: Judgements
+    audit: AuditTrail
     work_list: WorkList
     overview: Overview
     store: FileStore  # of instances

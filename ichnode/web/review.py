@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from ichnode.domain.audit import AuditEvent, pseudonym
 from ichnode.domain.job import Job
 from ichnode.errors import RefusedSeries
 from ichnode.imaging.data_set import PYDICOM_ERRORS
@@ -43,13 +46,15 @@ def review_routes(parts: WebParts, pages: Pages) -> list[Route]:
             said = "This study has no such job on this node."
             return pages.html(request, "message.html", status=404, said=said, back="/")
         shown = shelf.shown(job)
-        return pages.html(
+        answer = pages.html(
             request,
             "review.html",
             viewer_link=viewer_link(parts, job),
             **facts(parts, job, shown, patients.of(shown.first.instance.file if shown.first else None)),
             **_start(shown),
         )
+        answer.background = BackgroundTask(_viewed, parts, job, f"web: {request.state.reader}")  # nobody waits for it
+        return answer
 
     def sent_reports(request: Request) -> Response:
         job = _job(parts, request)
@@ -101,6 +106,15 @@ def viewer_link(parts: WebParts, job: Job) -> str:
 def _job(parts: WebParts, request: Request) -> Job | None:
     job = parts.history.job(request.path_params["id"])
     return job if job and job.study_instance_uid == request.path_params["study_instance_uid"] else None
+
+
+def _viewed(parts: WebParts, job: Job, who: str) -> None:
+    """Who opened the page stands in the trail; a trail that cannot be written keeps nobody from the results."""
+    what = {"job": job.id, "study": pseudonym(job.study_instance_uid)}
+    try:
+        parts.audit.append(AuditEvent.RESULTS_VIEWED, who=who, what=what, at=parts.clock())
+    except SQLAlchemyError as problem:
+        log.error("view_not_audited", extra={"job_id": job.id, "detail": f"{who}: {type(problem).__name__}"})
 
 
 def _nothing(said: str) -> Response:

@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from functools import cache
 from io import BytesIO
@@ -14,11 +15,13 @@ from PIL import Image
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless
 
 from ichnode.config import Settings
+from ichnode.domain.audit import AuditEvent, pseudonym
 from ichnode.domain.findings import Caveat
 from ichnode.domain.job import JobState
 from ichnode.imaging.windows import BLOOD, BRAIN, apply
 from ichnode.phantom import REGULAR, TILTED, head_ct
 from ichnode.results.provenance import Role
+from ichnode.storage.audit import AuditTrail
 from ichnode.web import shown as shown_module
 from ichnode.web.slices import outline
 from tests.results_factory import Case
@@ -159,6 +162,39 @@ def test_what_names_the_patient_is_shown_where_patients_are(clinic, reviewed):
     assert "PHANTOM" not in masked.get(page_of(job)).text
     assert shown.get(f"{page_of(job)}/summary_page.png").status_code == 200
     assert masked.get(f"{page_of(job)}/summary_page.png").status_code == 404
+
+
+def test_who_opened_the_page_stands_in_the_trail_and_pictures_add_nothing(clinic, reviewed):
+    _, job = reviewed()
+    browser = clinic.browser()
+    assert browser.get(page_of(job)).status_code == 200
+    browser.get(f"{page_of(job)}/slices/3/source-brain.png")
+    browser.get(f"{page_of(job)}0")
+    trail, study = AuditTrail(clinic.engine), pseudonym(job.study_instance_uid)
+    assert eventually(lambda: viewings(trail)) == [("web: anybody at 127.0.0.1", job.id, study)]
+    assert trail.verify() == []
+
+
+def test_a_trail_that_cannot_be_written_keeps_nobody_from_the_results(clinic, reviewed, caplog):
+    _, job = reviewed()
+    with clinic.engine.begin() as db:
+        db.exec_driver_sql("CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'full'); END")
+    assert clinic.browser().get(page_of(job)).status_code == 200
+    [said] = eventually(lambda: [record for record in caplog.records if record.msg == "view_not_audited"])
+    assert (said.job_id, said.detail) == (job.id, "web: anybody at 127.0.0.1: IntegrityError")
+
+
+def eventually(look):
+    """What `look` finds, which is written after the answer."""
+    deadline = time.monotonic() + 10
+    while not (found := look()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found
+
+
+def viewings(trail):
+    rows = [row for row in trail.rows() if row.event == AuditEvent.RESULTS_VIEWED]
+    return [(row.who, row.what["job"], row.what["study"]) for row in rows]
 
 
 def test_pictures_are_not_left_on_the_disk_of_a_reading_station(clinic, reviewed):

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import event
 
 from ichnode.domain.judgement import Verdict
+from ichnode.storage.audit import AuditTrail
 from ichnode.storage.judgements import Judgements
 from ichnode.storage.schema import open_engine
 from ichnode.storage.standing import Standing
@@ -41,6 +42,8 @@ def browser(clinic):
         "outbox": clinic.outbox,
         "intake": clinic.intake,
         "judgements": Judgements(clinic.engine),
+        "audit": AuditTrail(clinic.engine),
+        "clock": lambda: clinic.now,
         "work_list": WorkList(clinic.engine),
         "rules": (),
         "credentials": Credentials(),

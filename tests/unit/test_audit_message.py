@@ -51,6 +51,7 @@ def codes(message, path):
         (ROW, "110104", None, "C", "0"),
         (replace(ROW, outcome="failure"), "110104", None, "C", "4"),
         (replace(ROW, event=AuditEvent.STUDY_PURGED, what={"study": "cd"}), "110105", None, "D", "0"),
+        (replace(ROW, event=AuditEvent.RESULTS_VIEWED, what={"study": "cd", "job": 1}), "110103", None, "R", "0"),
         (REJECTED, "110113", "110126", "E", "4"),
     ],
 )
