@@ -1,5 +1,6 @@
 """Fixtures that every kind of test may use."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,11 @@ from ichnode.storage.dialect import new_engine
 from ichnode.storage.schema import open_engine
 from tests.postgres import Cluster, cluster
 from tests.real_data import real_data
+
+
+def pytest_configure() -> None:
+    """Shells have background jobs ignore SIGINT, and the programs that tests start would inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -280,10 +280,13 @@ def test_the_demo_names_its_folder_once_and_the_first_file_of_each_series(tmp_pa
 def test_the_demo_can_be_reviewed_until_ctrl_c(tmp_path):
     command = [sys.executable, "-m", "ichnode", "demo", "--out", tmp_path, "--review"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as demo:
-        page = next(line for line in demo.stdout if line.startswith("review it: ")).split()[-1]
-        answer = httpx.get(page, trust_env=False)
-        demo.send_signal(signal.SIGINT)
-        assert demo.wait(30) == 0
+        try:
+            page = next(line for line in demo.stdout if line.startswith("review it: ")).split()[-1]
+            answer = httpx.get(page, trust_env=False)
+            demo.send_signal(signal.SIGINT)
+            assert demo.wait(60) == 0
+        finally:
+            demo.kill()
     assert answer.status_code == 200
     assert "Predicted follow-up" in answer.text
 
