@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -19,6 +20,7 @@ from ichnode.storage.schema import form_of, is_older_form, newest_form
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file; without it, the defaults.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 out = Console(width=None if sys.stdout.isatty() else 200)  # piped tables keep their columns
+_UNITS = (("days", 86_400), ("h", 3_600), ("min", 60))
 
 
 def read_settings(config: Path | None, *, roles: str | None = None) -> Settings:
@@ -61,6 +63,23 @@ def cannot_be_read(settings: Settings, problem: SQLAlchemyError) -> str:
     """One line: what the database says."""
     said = str(getattr(problem, "orig", None) or problem).partition("\n")[0]
     return f"database.url: {without_password(settings.database_url)} cannot be read: {said}; ask `ichnode doctor`"
+
+
+def clock(at: float) -> str:
+    """Date and time, local."""
+    return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def when(at: float, now: float) -> str:
+    """A time, and how long ago it was or how soon it comes."""
+    apart = abs(now - at)
+    said = next((f"{apart / size:.0f} {unit}" for unit, size in _UNITS if apart >= 2 * size), f"{apart:.0f} s")
+    return f"{clock(at)} ({said} ago)" if at <= now else f"{clock(at)} (in {said})"
+
+
+def next_attempt(at: float, now: float) -> str:
+    """When a delivery is tried; what is due already is tried at once, or being tried."""
+    return "now" if at <= now else when(at, now)
 
 
 def print_json(value: Any) -> None:

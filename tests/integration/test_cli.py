@@ -1,12 +1,14 @@
 """The command line as a person types it."""
 
 import json
+import re
 import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
@@ -359,7 +361,8 @@ def test_jobs_are_listed_shown_dropped_and_retried(tmp_path):
     (job,) = json.loads(ichnode("jobs", "list", "--config", file, "--json").output)
     assert (job["state"], job["evidence"]) == ("ready", "quiet")
     assert "chosen" in ichnode("jobs", "list", "--config", file).output
-    assert "events" in ichnode("jobs", "show", 1, "--config", file).output
+    assert "events" not in ichnode("jobs", "show", 1, "--config", file).output
+    assert "events" in ichnode("jobs", "show", 1, "--all", "--config", file).output
     assert ichnode("jobs", "show", 2, "--config", file).exit_code == 1
     assert ichnode("jobs", "drop", 1, "--config", file).output == "job 1 is dropped\n"
     assert ichnode("jobs", "drop", 1, "--config", file).exit_code == 1
@@ -383,4 +386,50 @@ def destinations_are_listed_and_reset(engine, file):
     reset = ("destinations", "reset", "pacs", "--config", file)
     assert ichnode(*reset, "--sop-class", "1.2.4").output == "pacs is offered everything already\n"
     assert ichnode(*reset).output == "pacs is offered 1 SOP class again\n"
+    assert json.loads(ichnode(*reset, "--json").output) == {"name": "pacs", "offered_again": 0}
     assert ichnode("destinations", "reset", "other", "--config", file).exit_code == 1
+
+
+def test_what_is_asked_first_of_a_job_comes_first_and_a_destination_is_tried_now(sqlite_engine, tmp_path):
+    from tests.finished_study import Clinic
+
+    clinic = Clinic(sqlite_engine, tmp_path)
+    hematoma = {"volume_ml": 30.24, "volume_low_ml": 28.0, "volume_high_ml": 33.0, "side": "left"}
+    clinic.receive()
+    clinic.decide(send_to=("pacs", "archive"))
+    clinic.analyse(findings={"model": {"name": "m", "version": "1"}, "hematoma": hematoma})
+    [delivery] = clinic.outbox.due("pacs", at=clinic.now)
+    clinic.outbox.postponed(delivery, status=None, error="no route to host", until=time.time() + 601)
+    file = tmp_path / "ichnode.toml"
+    text = '[[destinations]]\nname = "pacs"\nae_title = "PACS"\nhost = "h"\nport = 104\n'
+    file.write_text(f'[node]\ndata_dir = "{tmp_path}"\n{text}')
+    lines = ichnode("jobs", "show", 1, "--config", file).output.splitlines()
+    assert len(lines) < 20
+    assert [line.split()[0] for line in lines if line[0] != " "] == [
+        *("job", "reason", "decision", "series", "found", "delivery", "delivery", "next", "more")
+    ]
+    assert lines[0].startswith("job 1      delivering since ")
+    said = "\n".join(lines)
+    assert "Hematoma: 30.2 mL (28.0 to 33.0 mL)" in said
+    assert re.search(
+        r"pacs: 1 pending; last error: no route to host \(attempt 1\); next attempt: .* \(in 10 min\)", said
+    )
+    assert "archive: 1 pending; next attempt: now" in said
+    assert "sooner by: ichnode destinations retry pacs" in said
+    listed = ichnode("destinations", "list", "--config", file).output
+    assert re.search(r"pacs +1 +never .*\(in 10 min\) +no route to host \(job 1\)", listed)
+    retry = ("destinations", "retry", "pacs", "--config", file)
+    assert ichnode(*retry).output == "pacs is tried now: 1 waiting\n"
+    assert len(clinic.outbox.due("pacs", at=time.time())) == 1
+    assert json.loads(ichnode(*retry, "--json").output) == {"name": "pacs", "due": 1}
+    assert ichnode("destinations", "retry", "other", "--config", file).exit_code == 1
+    clinic.now = time.time()
+    clinic.deliver()
+    for archived in clinic.outbox.of_job(1):
+        if archived.destination == "archive":
+            clinic.outbox.refused(archived, status=0x0122, error="0x0122", at=clinic.now)
+    assert ichnode(*retry).output == "nothing waits for pacs\n"
+    said = ichnode("jobs", "show", 1, "--config", file).output
+    assert "job 1      failed" in said
+    assert "archive: 1 refused; last error: 0x0122" in said
+    assert "next       put right what the reason says, then: ichnode jobs retry 1" in said
