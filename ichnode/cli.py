@@ -4,6 +4,7 @@ import signal
 import sys
 import threading
 from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +27,7 @@ from ichnode import (
 from ichnode.config import Settings, example, load_settings
 from ichnode.errors import BundleError, ConfigError, IchnodeError, InferenceError
 from ichnode.storage.dialect import database_file, is_shared, without_password
-from ichnode.terminal import ConfigOption, JsonOption, out
+from ichnode.terminal import ConfigOption, JsonOption, out, progress
 from ichnode.terminal import fail as _fail
 from ichnode.terminal import print_json as _print_json
 from ichnode.terminal import read_settings as _settings
@@ -101,34 +102,47 @@ def init(file: Annotated[Path, typer.Argument(help="Where to write it.")] = Path
 
 
 @app.command()
-def check(config: ConfigOption = None) -> None:
+def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Say whether a configuration is valid, or what is wrong as `section.key: reason`."""
     from ichnode.inference.bundle import load_pipelines
     from ichnode.stages.clinical import problems_of
 
+    doubts: list[str] = []
+    problems: tuple[str, ...] = ()
     try:
         settings = load_settings(config)
         load_pipelines(settings.pipeline_bundles, settings.inference.bundles_dir, "cpu")
-        if settings.clinical.file and (problems := problems_of(settings.clinical.file)):
-            raise ConfigError(tuple(f"clinical.file: {problem}" for problem in problems))
-    except ConfigError as problem:
-        typer.echo(str(problem))
-        raise typer.Exit(1) from None
-    doubts = settings.unreadable_files()  # a token may be put there later, and receiving need not wait for it
-    if not settings.destinations:
-        doubts.append("without [[destinations]] no result leaves this machine")
-    typer.echo(f"valid, but {'; '.join(doubts)}" if doubts else "valid")
+        if settings.clinical.file:
+            problems = tuple(f"clinical.file: {problem}" for problem in problems_of(settings.clinical.file))
+        doubts += settings.unreadable_files()  # a token may be put there later, and receiving need not wait for it
+        if not settings.destinations:
+            doubts.append("without [[destinations]] no result leaves this machine")
+    except ConfigError as refused:
+        problems = refused.problems
+    if as_json:
+        _print_json({"valid": not problems, "problems": problems, "doubts": doubts})
+    else:
+        valid = f"valid, but {'; '.join(doubts)}" if doubts else "valid"
+        typer.echo("\n".join(problems) if problems else valid)
+    if problems:
+        raise typer.Exit(1)
 
 
 @app.command()
-def health(config: ConfigOption = None) -> None:
+def health(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Ask the node that runs with this configuration on this machine whether it is ready; fails when it is not."""
     from ichnode.web.health import trouble
 
     web = _settings(config).web
-    if problems := trouble(web.host, web.port, tls=web.tls):
+    problems = trouble(web.host, web.port, tls=web.tls)
+    if as_json:
+        _print_json({"ready": not problems, "problems": problems})
+    elif not problems:
+        typer.echo("ready")
+    else:
         _fail("\n".join(problems))
-    typer.echo("ready")
+    if problems:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -184,11 +198,11 @@ def demo(
     from ichnode.demo import run_demo
 
     with ExitStack() as node:
-        with out.status("a head CT travels to the node, and its results back ..."):
-            try:
-                outcome = node.enter_context(run_demo(out_dir))
-            except (IchnodeError, OSError) as problem:
-                _fail(f"miss: {problem}")
+        try:
+            with progress() as tell:
+                outcome = node.enter_context(run_demo(out_dir, tell))
+        except (IchnodeError, OSError) as problem:
+            _fail(f"miss: {problem}")
         _print_demo(outcome)
         if review:
             typer.echo(f"review it: {outcome.page}\nthe node runs until Ctrl-C, and forgets the patient then")
@@ -227,6 +241,7 @@ def analyze(
     path: Annotated[Path, typer.Argument(help="A folder or file.", exists=True)],
     out_dir: Annotated[Path, typer.Option("--out", help="Where the results are written.")],
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Analyse the head CTs below PATH without any network, and write the results to a folder."""
     from ichnode.node import analyser_settings
@@ -234,22 +249,26 @@ def analyze(
     from ichnode.stages.offline import analyze_folder
 
     settings = _settings(config)
-    logs.set_up()
+    reports = []
     try:
-        reports = analyze_folder(
-            read_folder(path),
-            out_dir,
-            rules=settings.decision_rules,
-            analyser=analyser_settings(settings),
-            config_sha256=settings.results_sha256,
-        )
-        analysed = False
-        for report in reports:
-            analysed = analysed or report.analysed
-            typer.echo(report.text)
+        with progress(silent=as_json) as tell:
+            logs.set_up()
+            for report in analyze_folder(
+                read_folder(path, tell),
+                out_dir,
+                rules=settings.decision_rules,
+                analyser=analyser_settings(settings),
+                config_sha256=settings.results_sha256,
+                tell=tell,
+            ):
+                reports.append(report)
+                if not as_json:
+                    typer.echo(report.text)
     except (ConfigError, InferenceError) as problem:
         _fail(str(problem))
-    if not analysed:
+    if as_json:
+        _print_json([asdict(report) for report in reports])
+    if not any(report.outcome == "analysed" for report in reports):
         _fail(f"nothing below {path} was analysed")
 
 
@@ -264,10 +283,11 @@ def explain(
     from ichnode.stages.offline import explain_folder
 
     rules = _settings(config).decision_rules
-    folder = read_folder(path)
+    with progress(silent=as_json) as tell:
+        folder = read_folder(path, tell)
+        rows = explain_folder(folder, rules, tell)
     for line in folder.not_read:
         typer.echo(line, err=True)
-    rows = explain_folder(folder, rules)
     if not rows:
         typer.echo(f"{path}: holds no DICOM series", err=True)
     if as_json:

@@ -14,7 +14,17 @@ from ichnode.domain.audit import AuditEvent, pseudonym
 from ichnode.errors import BackupError
 from ichnode.storage.audit import AuditTrail
 from ichnode.storage.dialect import database_file, is_shared, new_engine
-from ichnode.terminal import ConfigOption, JsonOption, clock, fail, need_ledger, open_ledger, print_json, read_settings
+from ichnode.terminal import (
+    ConfigOption,
+    JsonOption,
+    clock,
+    fail,
+    need_ledger,
+    open_ledger,
+    print_json,
+    progress,
+    read_settings,
+)
 
 db_app = typer.Typer(no_args_is_help=True, help="Check and back up the database, also while the node runs.")
 audit_app = typer.Typer(no_args_is_help=True, help="Who did what, and whether anybody tampered with the trail.")
@@ -54,7 +64,8 @@ def db_backup(
     if is_shared(url):
         fail("the ledger is on PostgreSQL: back it up with pg_dump (docs/several-machines.md)")
     try:
-        made = back_up(database_file(url), file)
+        with progress(silent=as_json) as tell:
+            made = back_up(database_file(url), file, tell)
     except BackupError as problem:
         fail(str(problem))
     if as_json:

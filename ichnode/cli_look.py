@@ -24,6 +24,7 @@ from ichnode.terminal import (
     open_ledger,
     out,
     print_json,
+    progress,
     read_settings,
     when,
 )
@@ -152,7 +153,8 @@ def selftest(
 
     settings = read_settings(config)
     try:
-        outcome = run_selftest(settings, timeout_s=timeout, running=running)
+        with progress(silent=as_json) as tell:
+            outcome = run_selftest(settings, timeout_s=timeout, running=running, tell=tell)
     except (IchnodeError, OSError) as problem:
         fail(f"the node of the self-test cannot run: {problem}; ask `ichnode doctor`")
     failed = any(check.level is Level.FAILURE for check in outcome.checks)
@@ -219,7 +221,8 @@ def replay(
     engine = open_ledger(settings)
     try:
         rules_now = (with_rules_of(settings, rules) if rules else settings).decision_rules
-        rows = list(decide_again(Studies(engine), Intake(engine), rules_now, since=since.timestamp()))
+        with progress(silent=as_json) as tell:
+            rows = list(decide_again(Studies(engine), Intake(engine), rules_now, since=since.timestamp(), tell=tell))
     except ConfigError as problem:
         fail(str(problem))
     except SQLAlchemyError as problem:

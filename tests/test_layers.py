@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "simulated_patient": {"phantom"},
     "peers": {"config", "dicom"},
     "node": {"config", "metrics", "peers", "stages", "web", "domain", "__init__", *PARTS},
-    "terminal": {"config", "storage"},
+    "terminal": {"config", "storage", "domain"},
     "doctor": {"doctor", "config", "peers", "stages", "web", "domain", *PARTS},
     "conformance": {"config", "dicom", "results", "domain", "__init__"},
     "status": {"config", "web", "storage", "inference", "__init__"},

@@ -72,6 +72,8 @@ def test_init_writes_an_example_that_check_finds_valid_and_never_overwrites(tmp_
     outcome = ichnode("check", "--config", file)
     assert outcome.exit_code == 0
     assert outcome.output == "valid, but without [[destinations]] no result leaves this machine\n"
+    found = json.loads(ichnode("check", "--config", file, "--json").output)
+    assert found == {"valid": True, "problems": [], "doubts": [outcome.output.removeprefix("valid, but ").strip()]}
     assert ichnode("init", file).exit_code == 1
 
 
@@ -81,6 +83,8 @@ def test_check_tells_section_key_and_reason(tmp_path):
     outcome = ichnode("check", "--config", file)
     assert outcome.exit_code == 1
     assert outcome.stdout.startswith("node.port: ")
+    found = json.loads(ichnode("check", "--config", file, "--json").output)
+    assert (found["valid"], len(found["problems"]), found["doubts"]) == (False, 1, [])
     file.write_text('[inference]\nhematoma_bundle = "none"')
     assert "inference.hematoma_bundle: there is no bundle 'none'" in ichnode("check", "--config", file).stdout
 
@@ -295,6 +299,16 @@ def test_analyze_says_why_nothing_was_analysed(tmp_path):
     outcome = ichnode("analyze", tmp_path, "--out", tmp_path / "out")
     assert outcome.exit_code == 1
     assert "notes.txt: not read" in outcome.output
+    as_json = ichnode("analyze", tmp_path, "--out", tmp_path / "out", "--json")
+    (report,) = json.loads(as_json.stdout)
+    assert (as_json.exit_code, report["outcome"], report["folder"]) == (1, "not read", None)
+
+
+def test_health_tells_programs_why_no_node_is_ready(configure, taken_port):
+    outcome = ichnode("health", "--json", "--config", configure(web=f"port = {taken_port}"))
+    found = json.loads(outcome.stdout)
+    assert (outcome.exit_code, found["ready"]) == (1, False)
+    assert found["problems"][0].startswith(f"no answer from 127.0.0.1:{taken_port}")
 
 
 def test_of_the_real_phantom_study_one_series_is_chosen_and_the_others_have_their_own_reasons(test_data, tmp_path):
