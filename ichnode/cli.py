@@ -1,37 +1,33 @@
 """The command line: parses and prints; the work is done elsewhere. Research use only."""
 
-import getpass
-import json
 import signal
 import sys
 import threading
-import time
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from alembic.util import CommandError
-from pydicom.uid import UID
 from rich.table import Table
-from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from ichnode import __version__, cli_judgements, cli_look, faults, logs, service
+from ichnode import (
+    __version__,
+    cli_destinations,
+    cli_jobs,
+    cli_judgements,
+    cli_keeping,
+    cli_look,
+    faults,
+    logs,
+    service,
+)
 from ichnode.config import Settings, example, load_settings
-from ichnode.domain.audit import AuditEvent, pseudonym
-from ichnode.domain.job import JobState
-from ichnode.errors import BackupError, BundleError, ConfigError, IchnodeError, InferenceError
-from ichnode.storage.audit import AuditTrail
-from ichnode.storage.dialect import database_file, is_shared, new_engine, without_password
-from ichnode.storage.history import History
-from ichnode.storage.intake import Intake
-from ichnode.storage.ledger import Ledger
-from ichnode.storage.outbox import Outbox
-from ichnode.storage.refused_classes import RefusedClasses
-from ichnode.terminal import ConfigOption, JsonOption, need_ledger, open_ledger, out
+from ichnode.errors import BundleError, ConfigError, IchnodeError, InferenceError
+from ichnode.storage.dialect import database_file, is_shared, without_password
+from ichnode.terminal import ConfigOption, JsonOption, out, progress
 from ichnode.terminal import fail as _fail
 from ichnode.terminal import print_json as _print_json
 from ichnode.terminal import read_settings as _settings
@@ -45,17 +41,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A DICOM node that returns hematoma results for non-contrast head CT. RESEARCH USE ONLY.",
 )
-jobs_app = typer.Typer(no_args_is_help=True, help="Look at jobs, revive or end them.")
-destinations_app = typer.Typer(no_args_is_help=True, help="What destinations wait for, and what they refuse.")
 models_app = typer.Typer(no_args_is_help=True, help="The bundles that this node can run.")
-db_app = typer.Typer(no_args_is_help=True, help="Check and back up the database, also while the node runs.")
-audit_app = typer.Typer(no_args_is_help=True, help="Who did what, and whether anybody tampered with the trail.")
 cli_look.add_to(app)
-app.add_typer(jobs_app, name="jobs")
-app.add_typer(destinations_app, name="destinations")
+app.add_typer(cli_jobs.app, name="jobs")
+app.add_typer(cli_destinations.app, name="destinations")
 app.add_typer(models_app, name="models")
-app.add_typer(db_app, name="db")
-app.add_typer(audit_app, name="audit")
+app.add_typer(cli_keeping.db_app, name="db")
+app.add_typer(cli_keeping.audit_app, name="audit")
 app.add_typer(cli_judgements.app, name="judgements")
 
 
@@ -110,34 +102,47 @@ def init(file: Annotated[Path, typer.Argument(help="Where to write it.")] = Path
 
 
 @app.command()
-def check(config: ConfigOption = None) -> None:
+def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Say whether a configuration is valid, or what is wrong as `section.key: reason`."""
     from ichnode.inference.bundle import load_pipelines
     from ichnode.stages.clinical import problems_of
 
+    doubts: list[str] = []
+    problems: tuple[str, ...] = ()
     try:
         settings = load_settings(config)
         load_pipelines(settings.pipeline_bundles, settings.inference.bundles_dir, "cpu")
-        if settings.clinical.file and (problems := problems_of(settings.clinical.file)):
-            raise ConfigError(tuple(f"clinical.file: {problem}" for problem in problems))
-    except ConfigError as problem:
-        typer.echo(str(problem))
-        raise typer.Exit(1) from None
-    doubts = settings.unreadable_files()  # a token may be put there later, and receiving need not wait for it
-    if not settings.destinations:
-        doubts.append("without [[destinations]] no result leaves this machine")
-    typer.echo(f"valid, but {'; '.join(doubts)}" if doubts else "valid")
+        if settings.clinical.file:
+            problems = tuple(f"clinical.file: {problem}" for problem in problems_of(settings.clinical.file))
+        doubts += settings.unreadable_files()  # a token may be put there later, and receiving need not wait for it
+        if not settings.destinations:
+            doubts.append("without [[destinations]] no result leaves this machine")
+    except ConfigError as refused:
+        problems = refused.problems
+    if as_json:
+        _print_json({"valid": not problems, "problems": problems, "doubts": doubts})
+    else:
+        valid = f"valid, but {'; '.join(doubts)}" if doubts else "valid"
+        typer.echo("\n".join(problems) if problems else valid)
+    if problems:
+        raise typer.Exit(1)
 
 
 @app.command()
-def health(config: ConfigOption = None) -> None:
+def health(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Ask the node that runs with this configuration on this machine whether it is ready; fails when it is not."""
     from ichnode.web.health import trouble
 
     web = _settings(config).web
-    if problems := trouble(web.host, web.port, tls=web.tls):
+    problems = trouble(web.host, web.port, tls=web.tls)
+    if as_json:
+        _print_json({"ready": not problems, "problems": problems})
+    elif not problems:
+        typer.echo("ready")
+    else:
         _fail("\n".join(problems))
-    typer.echo("ready")
+    if problems:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -193,11 +198,11 @@ def demo(
     from ichnode.demo import run_demo
 
     with ExitStack() as node:
-        with out.status("a head CT travels to the node, and its results back ..."):
-            try:
-                outcome = node.enter_context(run_demo(out_dir))
-            except (IchnodeError, OSError) as problem:
-                _fail(f"miss: {problem}")
+        try:
+            with progress() as tell:
+                outcome = node.enter_context(run_demo(out_dir, tell))
+        except (IchnodeError, OSError) as problem:
+            _fail(f"miss: {problem}")
         _print_demo(outcome)
         if review:
             typer.echo(f"review it: {outcome.page}\nthe node runs until Ctrl-C, and forgets the patient then")
@@ -236,6 +241,7 @@ def analyze(
     path: Annotated[Path, typer.Argument(help="A folder or file.", exists=True)],
     out_dir: Annotated[Path, typer.Option("--out", help="Where the results are written.")],
     config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Analyse the head CTs below PATH without any network, and write the results to a folder."""
     from ichnode.node import analyser_settings
@@ -243,22 +249,26 @@ def analyze(
     from ichnode.stages.offline import analyze_folder
 
     settings = _settings(config)
-    logs.set_up()
+    reports = []
     try:
-        reports = analyze_folder(
-            read_folder(path),
-            out_dir,
-            rules=settings.decision_rules,
-            analyser=analyser_settings(settings),
-            config_sha256=settings.results_sha256,
-        )
-        analysed = False
-        for report in reports:
-            analysed = analysed or report.analysed
-            typer.echo(report.text)
+        with progress(silent=as_json) as tell:
+            logs.set_up()
+            for report in analyze_folder(
+                read_folder(path, tell),
+                out_dir,
+                rules=settings.decision_rules,
+                analyser=analyser_settings(settings),
+                config_sha256=settings.results_sha256,
+                tell=tell,
+            ):
+                reports.append(report)
+                if not as_json:
+                    typer.echo(report.text)
     except (ConfigError, InferenceError) as problem:
         _fail(str(problem))
-    if not analysed:
+    if as_json:
+        _print_json([asdict(report) for report in reports])
+    if not any(report.outcome == "analysed" for report in reports):
         _fail(f"nothing below {path} was analysed")
 
 
@@ -273,10 +283,11 @@ def explain(
     from ichnode.stages.offline import explain_folder
 
     rules = _settings(config).decision_rules
-    folder = read_folder(path)
+    with progress(silent=as_json) as tell:
+        folder = read_folder(path, tell)
+        rows = explain_folder(folder, rules, tell)
     for line in folder.not_read:
         typer.echo(line, err=True)
-    rows = explain_folder(folder, rules)
     if not rows:
         typer.echo(f"{path}: holds no DICOM series", err=True)
     if as_json:
@@ -296,109 +307,6 @@ def explain(
             row["gate"] or "-",
         )
     out.print(table)
-
-
-@jobs_app.command("list")
-def jobs_list(
-    config: ConfigOption = None,
-    state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """The newest jobs first."""
-    from ichnode.web.jobs import list_of_jobs
-
-    rows = list_of_jobs(History(_engine(config)), state=state)
-    if as_json:
-        _print_json(rows)
-        return
-    table = Table("job", "state", "decision", "reason", "rule", "mL", "updated", "series", box=None)
-    for row in rows:
-        volume = "-" if row["hematoma_ml"] is None else f"{row['hematoma_ml']:.1f}"
-        updated = datetime.fromtimestamp(row["updated_at"]).strftime("%Y-%m-%d %H:%M:%S")
-        cells = (row["state"], row["decision"], row["reason"], row["rule"] or "-", volume, updated)
-        table.add_row(str(row["id"]), *cells, row["series_instance_uid"])
-    out.print(table)
-
-
-@jobs_app.command("show")
-def jobs_show(job_id: int, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Everything about one job: findings, steps, events, deliveries."""
-    from ichnode.web.jobs import one_job
-
-    engine = _engine(config)
-    found = one_job(History(engine), Outbox(engine), Intake(engine), job_id)
-    if found is None:
-        _fail(f"there is no job {job_id}")
-    if as_json:
-        _print_json(found)
-        return
-    for key, value in found.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            typer.echo(key)
-            for item in value:
-                typer.echo("  " + "  ".join(f"{k}={_readable(k, v)}" for k, v in item.items() if v is not None))
-        elif isinstance(value, dict):
-            typer.echo(f"{key}\n{json.dumps(value, indent=2)}")
-        else:
-            typer.echo(f"{key}  {_readable(key, value)}")
-
-
-@jobs_app.command("retry")
-def jobs_retry(job_id: int, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Revive a failed, refused or dropped job, or its dead letters."""
-    engine = _engine(config)
-    state = Ledger(engine).retry(job_id, at=time.time())
-    if state is None:
-        job = History(engine).job(job_id)
-        if job and History(engine).purge(job):
-            _fail(f"job {job_id} cannot be retried: its instances were purged; send the study again")
-        why = "nothing to retry, or a later job of its series took its place"
-        _fail(f"job {job_id} is {job.state}: {why}" if job else f"there is no job {job_id}")
-    _print_json({"id": job_id, "state": state.value}) if as_json else typer.echo(f"job {job_id} is {state}")
-
-
-@jobs_app.command("drop")
-def jobs_drop(job_id: int, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """End an unfinished job; what is not delivered yet stays here."""
-    engine = _engine(config)
-    if not Ledger(engine).drop(job_id, at=time.time()):
-        job = History(engine).job(job_id)
-        _fail(f"job {job_id} is {job.state}: nothing to drop" if job else f"there is no job {job_id}")
-    _print_json({"id": job_id, "state": "dropped"}) if as_json else typer.echo(f"job {job_id} is dropped")
-
-
-@destinations_app.command("list")
-def destinations_list(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """How many results each waits for, and which SOP classes it refuses, so that the summary page stands in."""
-    from ichnode.web.destinations import list_of_destinations
-
-    engine, names = _engine(config), [d.name for d in _settings(config).destinations]
-    rows = list_of_destinations(names, Outbox(engine), RefusedClasses(engine))
-    if as_json:
-        _print_json(rows)
-        return
-    table = Table("destination", "waiting", "refuses", "since", "job", "because", box=None)
-    for row in rows:
-        table.add_row(row["name"], str(row["waiting"]), "" if row["refused_classes"] else "-")
-        for refused in row["refused_classes"]:
-            since = datetime.fromtimestamp(refused["refused_at"]).strftime("%Y-%m-%d %H:%M:%S")
-            name = UID(refused["sop_class_uid"]).name
-            table.add_row("", "", name, since, str(refused["job_id"]), refused["detail"])
-    out.print(table)
-
-
-@destinations_app.command("reset")
-def destinations_reset(
-    name: str,
-    config: ConfigOption = None,
-    sop_class_uid: Annotated[str | None, typer.Option("--sop-class", help="Only this SOP Class UID.")] = None,
-) -> None:
-    """Offer a destination again what it refused, from the next job on: after its configuration was changed, say."""
-    if name not in [d.name for d in _settings(config).destinations]:
-        _fail(f"no destination is named {name}")
-    count = RefusedClasses(_engine(config)).reset(name, sop_class_uid)
-    again = f"{count} SOP class{'es' if count > 1 else ''} again"
-    typer.echo(f"{name} is offered {again if count else 'everything already'}")
 
 
 @models_app.command("list")
@@ -431,86 +339,6 @@ def models_verify(config: ConfigOption = None, as_json: JsonOption = False) -> N
         raise typer.Exit(1)
 
 
-@db_app.command("check")
-def db_check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Is the database sound, has every row its file, and every file its row? Fails when something is wrong."""
-    from ichnode.storage.check import check
-
-    settings = _settings(config)
-    need_ledger(settings)
-    outcome = check(new_engine(settings.database_url), settings.stores)
-    if as_json:
-        _print_json({"sound": outcome.sound, **asdict(outcome)})
-    else:
-        for problem in outcome.problems:
-            typer.echo(f"{problem.kind}  {problem.subject}  {problem.detail}")
-        said = "sound" if outcome.sound else f"{len(outcome.problems)} problems"
-        typer.echo(f"{said}: {outcome.rows} rows, {outcome.files} files")
-        if is_shared(settings.database_url):
-            typer.echo("of PostgreSQL itself nothing was checked: pg_amcheck does that")
-    if not outcome.sound:
-        raise typer.Exit(1)
-
-
-@db_app.command("backup")
-def db_backup(
-    file: Annotated[Path, typer.Argument(help="A new file.")], config: ConfigOption = None, as_json: JsonOption = False
-) -> None:
-    """Copy the database to FILE while the node runs, and verify the copy. Instances and results are not in it."""
-    from ichnode.storage.backup import back_up
-
-    settings = _settings(config)
-    need_ledger(settings)
-    url = settings.database_url
-    if is_shared(url):
-        _fail("the ledger is on PostgreSQL: back it up with pg_dump (docs/several-machines.md)")
-    try:
-        made = back_up(database_file(url), file)
-    except BackupError as problem:
-        _fail(str(problem))
-    if as_json:
-        _print_json(asdict(made))
-    else:
-        typer.echo(f"{made.file}: verified, {made.instances} instances, {made.jobs} jobs, {made.size_bytes} bytes")
-
-
-@audit_app.command("show")
-def audit_show(
-    config: ConfigOption = None,
-    study: Annotated[str | None, typer.Option(help="Only rows that name this Study Instance UID.")] = None,
-    after: Annotated[int, typer.Option(help="Only rows after this one.")] = 0,
-    as_json: JsonOption = False,
-) -> None:
-    """The rows of the trail, oldest first. That it was read is a row, too."""
-    name = pseudonym(study) if study else ""
-    trail = AuditTrail(_engine(config))
-    trail.append(AuditEvent.AUDIT_READ, who=getpass.getuser(), what={"after": after, "study": name}, at=time.time())
-    rows = [row for row in trail.rows(after=after) if name in json.dumps(row.what)]
-    if as_json:
-        _print_json([asdict(row) for row in rows])
-        return
-    for row in rows:
-        when = datetime.fromtimestamp(row.at).strftime("%Y-%m-%dT%H:%M:%S")
-        typer.echo(
-            f"{row.sequence}  {when}  {row.event}  {logs.escape(row.who)}  {row.outcome}  {json.dumps(row.what)}"
-        )
-
-
-@audit_app.command("verify")
-def audit_verify(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Find rows that were altered, removed or moved; fails when there are any."""
-    trail = AuditTrail(_engine(config))
-    found = trail.verify()
-    if as_json:
-        _print_json({"rows": trail.end(), "tampered": [asdict(one) for one in found]})
-    else:
-        for one in found:
-            typer.echo(f"row {one.sequence} {one.detail}")
-        typer.echo("tampered with" if found else f"unaltered: {trail.end()} rows")
-    if found:
-        raise typer.Exit(1)
-
-
 def _bundles(config: Path | None) -> list[dict[str, Any]]:
     from ichnode.inference.bundle import configured_bundles, verify_bundle
 
@@ -527,20 +355,7 @@ def _bundles(config: Path | None) -> list[dict[str, Any]]:
     return rows
 
 
-def _engine(config: Path | None) -> Engine:
-    return open_ledger(_settings(config))
-
-
 def _ledger_problem(settings: Settings, problem: SQLAlchemyError | CommandError) -> str:
     """One line: what the database says, or Alembic of a ledger that another version of ichnode wrote."""
     said = str(problem.orig if isinstance(problem, DBAPIError) else problem).partition("\n")[0]
     return f"database.url: {without_password(settings.database_url)} cannot be used: {said}"
-
-
-def _readable(key: str, value: Any) -> str:
-    """Times as local time, numbers without a tail."""
-    if value is None:
-        return "-"
-    if key == "at" or key.endswith("_at"):
-        return datetime.fromtimestamp(value).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{value:.4g}" if isinstance(value, float) else ", ".join(value) if isinstance(value, list) else str(value)

@@ -20,16 +20,18 @@ from ichnode.terminal import (
     cannot_be_read,
     fail,
     has_ledger,
+    next_attempt,
     open_ledger,
     out,
     print_json,
+    progress,
     read_settings,
+    when,
 )
 
 if TYPE_CHECKING:
     from ichnode.stages.replay import Outcome
 
-_UNITS = (("days", 86_400), ("h", 3_600), ("min", 60))
 _DOCTOR_EPILOG = """Examples:
 
 \b
@@ -151,7 +153,8 @@ def selftest(
 
     settings = read_settings(config)
     try:
-        outcome = run_selftest(settings, timeout_s=timeout, running=running)
+        with progress(silent=as_json) as tell:
+            outcome = run_selftest(settings, timeout_s=timeout, running=running, tell=tell)
     except (IchnodeError, OSError) as problem:
         fail(f"the node of the self-test cannot run: {problem}; ask `ichnode doctor`")
     failed = any(check.level is Level.FAILURE for check in outcome.checks)
@@ -218,7 +221,8 @@ def replay(
     engine = open_ledger(settings)
     try:
         rules_now = (with_rules_of(settings, rules) if rules else settings).decision_rules
-        rows = list(decide_again(Studies(engine), Intake(engine), rules_now, since=since.timestamp()))
+        with progress(silent=as_json) as tell:
+            rows = list(decide_again(Studies(engine), Intake(engine), rules_now, since=since.timestamp(), tell=tell))
     except ConfigError as problem:
         fail(str(problem))
     except SQLAlchemyError as problem:
@@ -258,7 +262,7 @@ def _decided(outcome: "Outcome") -> str:
 
 def _status_lines(found: dict[str, Any], *, now: float) -> Iterator[tuple[str, str]]:
     started = found["started"]
-    since = f"; last start {_when(started['at'], now)}, version {started['version']}" if started else ""
+    since = f"; last start {when(started['at'], now)}, version {started['version']}" if started else ""
     yield "node", f"{found['ae_title']}, port {found['port']}, ichnode {found['version']}{since}"
     troubles = [f"{part}: {said}" for part, said in found["parts"].items() if said != "ok"]
     yield "ready", "yes" if found["ready"] else f"NO: {'; '.join(troubles) or found['no_answer']}"
@@ -267,13 +271,13 @@ def _status_lines(found: dict[str, Any], *, now: float) -> Iterator[tuple[str, s
     oldest = found["oldest_waiting_job"]
     yield (
         "waiting",
-        f"job {oldest['id']}, {oldest['state']}, since {_when(oldest['created_at'], now)}" if oldest else "-",
+        f"job {oldest['id']}, {oldest['state']}, since {when(oldest['created_at'], now)}" if oldest else "-",
     )
     for source in found["sources"]:
         at = source["last_instance_at"]
         yield (
             "source",
-            f"{source['ae_title']}: " + (f"last instance {_when(at, now)}" if at else "nothing is here of it"),
+            f"{source['ae_title']}: " + (f"last instance {when(at, now)}" if at else "nothing is here of it"),
         )
     for row in found["destinations"]:
         gone = "" if row["configured"] else ", no longer configured"
@@ -281,17 +285,13 @@ def _status_lines(found: dict[str, Any], *, now: float) -> Iterator[tuple[str, s
             "destination",
             f"{row['name']}: {row['open']} open, {row['dead']} dead, {row['delivered']} delivered{gone}",
         )
+        if row["error"] and (row["open"] or row["dead"]):
+            yield "", f"last error: {row['error']} (job {row['error_job_id']})"
+        if row["error"] and row["next_attempt_at"] is not None:
+            sooner = "" if row["next_attempt_at"] <= now else f"; sooner: ichnode destinations retry {row['name']}"
+            yield "", f"next attempt: {next_attempt(row['next_attempt_at'], now)}{sooner}"
     disk = found["disk"]
     if disk:
         room = f"{disk['free_bytes'] / 1e9:.1f} GB free, reserve {disk['reserve_bytes'] / 1e9:.1f} GB"
         yield "disk", f"{room}{', ' + disk['trouble'] if disk['trouble'] else ''}"
     yield "bundles", ", ".join(f"{bundle['name']} {bundle['version']}" for bundle in found["bundles"])
-
-
-def _when(at: float, now: float) -> str:
-    """A time, and how long ago it was."""
-    ago = next(
-        (f"{(now - at) / length:.0f} {unit}" for unit, length in _UNITS if now - at >= 2 * length),
-        f"{max(0.0, now - at):.0f} s",
-    )
-    return f"{datetime.fromtimestamp(at).strftime('%Y-%m-%d %H:%M:%S')} ({ago} ago)"

@@ -11,10 +11,11 @@ import os
 import re
 import socket
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, get_args
+from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -235,12 +236,7 @@ class RuleSettings(_Section):
 
     name: Annotated[str, Field(min_length=1)]
     match: dict[str, Any] = {}
-    run: Annotated[tuple[Pipeline, ...], Field(min_length=1)] = (
-        "hematoma",
-        "expansion",
-        "prognosis",
-        "volume_survival",
-    )
+    run: tuple[Pipeline, ...] = ("hematoma", "expansion", "prognosis", "volume_survival")
     send_to: tuple[str, ...] | None = None  # None: every destination
     priority: Literal["stat", "routine"] = "routine"
     report_ignored: bool = False
@@ -257,7 +253,8 @@ class RuleSettings(_Section):
     @classmethod
     def _check_run(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if "hematoma" not in value:
-            raise ValueError("needs hematoma, which the others begin from")
+            given = ", ".join(f'"{pipeline}"' for pipeline in ("hematoma", *value))
+            raise ValueError(f"lacks hematoma, which the others begin from: write run = [{given}]")
         if {"followup", "followup_after_thrombectomy"} <= set(value):
             raise ValueError("followup and followup_after_thrombectomy are for different patients")
         return value
@@ -556,10 +553,40 @@ def _is_keyword(name: str) -> bool:
 def _described(error: Any) -> str:
     place = [str(part) for part in error["loc"] if part not in (_BY_C_STORE, _BY_STOW)]
     where = ".".join(place) or "configuration"
-    message = "unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "tuple_type" and isinstance(error["input"], dict):
+        message = f"is a list of tables: write [[{where}]], with two brackets"
+    if error["type"] == "extra_forbidden":
+        message = f"unknown key: {_instead(error['loc'])}"
     if where.endswith(".match") and (named := re.match(r"(\w+): (.*)", message)):
         return f"{where}.{named[1]}: {named[2]}"
     return f"{where}: {message}"
+
+
+def _instead(place: Sequence[str | int]) -> str:
+    """What to write instead of an unknown key: the known one that looks like it, else which are known there."""
+    *above, unknown = place
+    fields = _section_at(above).model_fields
+    meant = get_close_matches(str(unknown), fields, n=1)
+    if not meant:
+        return f"known are {', '.join(fields)}"
+    if above:
+        return f"write {meant[0]}"
+    return f"write [[{meant[0]}]]" if get_origin(fields[meant[0]].annotation) is tuple else f"write [{meant[0]}]"
+
+
+def _section_at(place: Sequence[str | int]) -> type[BaseModel]:
+    """The section, or the table of a list, at a place as pydantic tells it."""
+    kinds: dict[str | int, type[BaseModel]] = {_BY_C_STORE: DicomDestination, _BY_STOW: WebDestination}
+    section: type[BaseModel] = Settings
+    for part in place:
+        if part in kinds:
+            section = kinds[part]
+        elif part in section.model_fields:
+            annotation: Any = section.model_fields[str(part)].annotation
+            inner = get_args(annotation)[0] if get_origin(annotation) is tuple else annotation
+            section = inner if isinstance(inner, type) else section
+    return section
 
 
 def _key_path(variable: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ichnode.dicom.statuses import Verdict
 from ichnode.domain.job import JobState
+from ichnode.domain.progress import Tell, silently
 from ichnode.rehearsal import rehearse
 from ichnode.results.provenance import OF_AN_ANALYSIS, SERIES_DESCRIPTIONS, Role
 from ichnode.simulated_patient import simulated_patient
@@ -32,7 +33,7 @@ class DemoOutcome:
 
 
 @contextmanager
-def run_demo(folder: Path) -> Iterator[DemoOutcome]:
+def run_demo(folder: Path, tell: Tell = silently) -> Iterator[DemoOutcome]:
     """Run the demo; results are written below `folder`. Its node runs on until the end of the `with`."""
     source, received = folder / "head-ct", folder / "results"
     for made in (source, received):
@@ -40,7 +41,8 @@ def run_demo(folder: Path) -> Iterator[DemoOutcome]:
         for old in made.glob("*.dcm"):
             old.unlink()
     patient = simulated_patient()
-    with rehearse(patient, {"web": {"patient": "shown"}}, source=source, received=received) as run:
+    sections = {"web": {"patient": "shown"}}
+    with rehearse(patient, sections, source=source, received=received, tell=tell) as run:
         misses = [f"{len(run.outcomes)} instances sent, not all were taken"] * any(
             outcome.verdict is not Verdict.DELIVERED for outcome in run.outcomes
         )

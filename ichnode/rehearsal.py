@@ -21,11 +21,17 @@ from ichnode.dicom.receiver import InMemory, StoreRequest
 from ichnode.dicom.scp import StorageSCP
 from ichnode.dicom.scu import Outcome, Outgoing, Peer, send
 from ichnode.domain.job import Job, JobState
+from ichnode.domain.progress import Tell, silently
 from ichnode.node import Node
 from ichnode.phantom import Phantom
 from ichnode.storage.history import ResultFile
 
 TIMEOUT_S = 120.0
+_DOING = {
+    JobState.READY: "loading models",
+    JobState.ANALYSING: "analysing",
+    JobState.DELIVERING: "delivering the results",
+}
 _ENDED = {JobState.DONE, JobState.FAILED, JobState.REFUSED, JobState.IGNORED}
 
 
@@ -81,6 +87,7 @@ def rehearse(
     received: Path,
     calling_ae_title: str = "SCANNER",
     timeout_s: float = TIMEOUT_S,
+    tell: Tell = silently,
 ) -> Iterator[Rehearsal]:
     """Send `patient` (kept in the folder `source`) through a node configured by `sections`; results go to `received`.
 
@@ -89,20 +96,24 @@ def rehearse(
     What must not be the site's own stands above `sections`: addresses, ports, data_dir, destinations. Raises
     ConfigError, InferenceError and OSError when the node cannot run.
     """
+    tell("starting a node")
     outgoing = _write(patient, source)
     archive = Archive(received)
     with TemporaryDirectory(prefix="ichnode-") as data_dir, _running(archive, sections, Path(data_dir)) as node:
         peer = Peer(ae_title=node.ae_title, host="127.0.0.1", port=node.dicom_port)
         began = time.perf_counter()
-        outcomes = tuple(send(peer, outgoing, calling_ae_title=calling_ae_title))
+        outcomes = []
+        for outcome in send(peer, outgoing, calling_ae_title=calling_ae_title):
+            outcomes.append(outcome)
+            tell("sending slices", len(outcomes), len(outgoing))
         sent_s = time.perf_counter() - began
-        job = _wait_for_job(node, timeout_s)
+        job = _wait_for_job(node, timeout_s, tell)
         waited_s = time.perf_counter() - began - sent_s
         steps = node.history.seconds(job.id) if job else {}
         results = tuple(node.history.results(job.id)) if job else ()
         page = f"studies/{job.study_instance_uid}/jobs/{job.id}" if job else ""
         yield Rehearsal(
-            outcomes=outcomes,
+            outcomes=tuple(outcomes),
             job=job,
             results=results,
             series=archive.series,
@@ -145,11 +156,12 @@ def _write(patient: Phantom, folder: Path) -> list[Outgoing]:
     return outgoing
 
 
-def _wait_for_job(node: Node, timeout_s: float) -> Job | None:
+def _wait_for_job(node: Node, timeout_s: float, tell: Tell) -> Job | None:
     """The one job once it has ended, or as it is after the time limit; None when there is none."""
     deadline = time.monotonic() + timeout_s
     while True:
         job = next(iter(node.history.list_jobs()), None)
         if (job and job.state in _ENDED) or time.monotonic() > deadline:
             return job
+        tell(_DOING.get(job.state, job.state.value) if job else "waiting for the study to be complete")
         time.sleep(0.02)

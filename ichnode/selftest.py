@@ -20,6 +20,7 @@ from ichnode.dicom.statuses import Verdict
 from ichnode.doctor.check import Check, failure, ok, warning
 from ichnode.doctor.network import calling_ae_title, check_web_port, echo_node
 from ichnode.domain.job import JobState
+from ichnode.domain.progress import Tell, silently
 from ichnode.errors import ConfigError, DeliveryError
 from ichnode.phantom import Phantom
 from ichnode.rehearsal import Rehearsal, rehearse
@@ -47,7 +48,9 @@ class SelftestOutcome:
     seconds: tuple[tuple[str, float], ...]
 
 
-def run_selftest(settings: Settings, *, timeout_s: float, running: bool = False) -> SelftestOutcome:
+def run_selftest(
+    settings: Settings, *, timeout_s: float, running: bool = False, tell: Tell = silently
+) -> SelftestOutcome:
     """Send the simulated patient, and look at what came back. Raises IchnodeError, OSError when no node can run."""
     patient = simulated_patient()
     with TemporaryDirectory(prefix="ichnode-selftest-") as folder:
@@ -55,8 +58,9 @@ def run_selftest(settings: Settings, *, timeout_s: float, running: bool = False)
         source.mkdir()
         received.mkdir()
         sections = scratch_sections(settings)
-        with rehearse(patient, sections, source=source, received=received, timeout_s=timeout_s) as run:
-            pass
+        with rehearse(patient, sections, source=source, received=received, timeout_s=timeout_s, tell=tell) as run:
+            tell("stopping the node")
+        tell("checking what came back")
         checks = [*_of_running(settings)] if running else []
         checks += [*check_run(run, patient, wanted=settings.results.write), _of_rules(settings, source)]
     return SelftestOutcome(checks=tuple(checks), seconds=run.seconds)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Engine
@@ -13,7 +14,7 @@ from ichnode.inference.bundle_folders import MANIFEST, configured_bundles
 from ichnode.storage.files import FileStore
 from ichnode.storage.history import History
 from ichnode.storage.outbox import OPEN
-from ichnode.storage.overview import Overview
+from ichnode.storage.overview import NEVER_SENT_TO, Overview
 from ichnode.web.health import ready_parts
 
 _DEAD = ("dead", "refused")
@@ -53,7 +54,7 @@ def _ledger(settings: Settings, engine: Engine | None) -> dict[str, Any]:
         return {"started": None, "jobs": {}, "oldest_waiting_job": None, "sources": [], "destinations": []}
     overview = Overview(engine)
     started, oldest, heard = overview.last_start(), overview.oldest_waiting_job(), overview.last_instances()
-    counted = overview.deliveries()
+    counted, fares = overview.deliveries(), overview.at_destinations()
     return {
         "started": started and {"at": started.at, "version": started.version},
         "jobs": {state.value: count for state, count in History(engine).count_by_state().items()},
@@ -69,6 +70,7 @@ def _ledger(settings: Settings, engine: Engine | None) -> dict[str, Any]:
                 "dead": _sum(counted.get(name, {}), _DEAD),
                 "delivered": _sum(counted.get(name, {}), ("delivered", "replaced")),
                 "configured": name in names,
+                **asdict(fares.get(name, NEVER_SENT_TO)),
             }
             for name in dict.fromkeys([*names, *counted])
         ],

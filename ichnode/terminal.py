@@ -3,15 +3,20 @@
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ichnode.config import Settings, load_settings
+from ichnode.domain.progress import Tell, silently
 from ichnode.errors import ConfigError
 from ichnode.storage.dialect import database_file, is_shared, new_engine, reading, without_password
 from ichnode.storage.schema import form_of, is_older_form, newest_form
@@ -19,6 +24,7 @@ from ichnode.storage.schema import form_of, is_older_form, newest_form
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file; without it, the defaults.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 out = Console(width=None if sys.stdout.isatty() else 200)  # piped tables keep their columns
+_UNITS = (("days", 86_400), ("h", 3_600), ("min", 60))
 
 
 def read_settings(config: Path | None, *, roles: str | None = None) -> Settings:
@@ -61,6 +67,47 @@ def cannot_be_read(settings: Settings, problem: SQLAlchemyError) -> str:
     """One line: what the database says."""
     said = str(getattr(problem, "orig", None) or problem).partition("\n")[0]
     return f"database.url: {without_password(settings.database_url)} cannot be read: {said}; ask `ichnode doctor`"
+
+
+@contextmanager
+def progress(*, silent: bool = False) -> Iterator[Tell]:
+    """What long work tells of itself is shown on a terminal, and removed at the end; elsewhere, or `silent`, it is not.
+
+    Inside, whatever is printed or logged stands above it.
+    """
+    if silent or not (sys.stdout.isatty() and sys.stderr.isatty()):
+        yield silently
+        return
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+
+        def tell(doing: str, done: int = 0, total: int | None = None) -> None:
+            said = doing if total is None else f"{doing}: {done} of {total}"
+            if not bar.tasks or bar.tasks[0].fields["doing"] != doing:  # each step has a time of its own
+                for task in bar.tasks:
+                    bar.remove_task(task.id)
+                bar.add_task(said, doing=doing, total=total, completed=done)
+            else:
+                bar.update(bar.tasks[0].id, description=said, completed=done)
+
+        yield tell
+
+
+def clock(at: float) -> str:
+    """Date and time, local."""
+    return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def when(at: float, now: float) -> str:
+    """A time, and how long ago it was or how soon it comes."""
+    apart = abs(now - at)
+    said = next((f"{apart / size:.0f} {unit}" for unit, size in _UNITS if apart >= 2 * size), f"{apart:.0f} s")
+    return f"{clock(at)} ({said} ago)" if at <= now else f"{clock(at)} (in {said})"
+
+
+def next_attempt(at: float, now: float) -> str:
+    """When a delivery is tried; what is due already is tried at once, or being tried."""
+    return "now" if at <= now else when(at, now)
 
 
 def print_json(value: Any) -> None:

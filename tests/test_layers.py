@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 EVERYWHERE = {"errors"}
 PARTS = {"dicom", "storage", "inference", "results", "imaging"}
-COMMANDS = {"terminal", "cli_look", "cli_judgements"}
+COMMANDS = {"terminal", "cli_look", "cli_judgements", "cli_jobs", "cli_destinations", "cli_keeping"}
 MAY_IMPORT = {
     "domain": {"domain"},
     "imaging": {"imaging", "domain"},
@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "simulated_patient": {"phantom"},
     "peers": {"config", "dicom"},
     "node": {"config", "metrics", "peers", "stages", "web", "domain", "__init__", *PARTS},
-    "terminal": {"config", "storage"},
+    "terminal": {"config", "storage", "domain"},
     "doctor": {"doctor", "config", "peers", "stages", "web", "domain", *PARTS},
     "conformance": {"config", "dicom", "results", "domain", "__init__"},
     "status": {"config", "web", "storage", "inference", "__init__"},
@@ -38,7 +38,10 @@ MAY_IMPORT = {
     "selftest": {"config", "rehearsal", "simulated_patient", "phantom", "doctor", "stages", "domain", *PARTS},
     "cli": {"config", "faults", "logs", "service", "node", "demo", "stages", "web", "domain", "__init__", *PARTS}
     | COMMANDS,
+    "cli_destinations": {"config", "terminal", "storage", "web"},
+    "cli_jobs": {"terminal", "storage", "web", "domain"},
     "cli_judgements": {"terminal", "storage", "domain"},
+    "cli_keeping": {"logs", "terminal", "storage", "domain"},
     "cli_look": {"config", "conformance", "doctor", "selftest", "status", "terminal", "stages", "storage"},
     "__init__": set(),
     "__main__": {"cli"},

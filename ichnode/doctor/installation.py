@@ -1,7 +1,9 @@
 """The machine: disk, clock, device, bundles. Looks; the one thing written is a probe in data_dir, which is removed."""
 
+import errno
 import getpass
 import os
+import stat
 import time
 import uuid
 from collections.abc import Iterator
@@ -46,7 +48,11 @@ def check_configuration(settings: Settings) -> Iterator[Check]:
 def check_disk(settings: Settings) -> Check:
     """Free space against both reserves, and whether a file can be written and brought to the disk."""
     data_dir = settings.node.data_dir.absolute()
-    here = next(folder for folder in (data_dir, *data_dir.parents) if folder.is_dir())
+    try:
+        here = _where_it_will_be(data_dir)
+    except OSError as problem:
+        detail = f"{data_dir}: {getpass.getuser()} cannot make it: {problem.strerror}"
+        return failure("disk", detail, "set another node.data_dir, or see who may do what there")
     store = FileStore(here, **settings.node.reserves)
     free, reserve = store.free_bytes(), store.reserve_bytes()
     room = f"{_gb(free)} free, reserve {_gb(reserve)}"
@@ -65,8 +71,19 @@ def check_disk(settings: Settings) -> Check:
     if took_s > _SLOW_S:
         return warning("disk", f"{said}: slow", "put data_dir on a local disk")
     if here != data_dir:
-        return warning("disk", f"{said}; {data_dir} is not there yet", "the first start makes it")
+        return ok("disk", f"{said}; `ichnode serve` will make {data_dir}")
     return ok("disk", said)
+
+
+def _where_it_will_be(data_dir: Path) -> Path:
+    """The folder itself, or the nearest one above it that is there. Raises OSError where it cannot be made."""
+    try:
+        mode = data_dir.stat().st_mode
+    except FileNotFoundError:
+        return _where_it_will_be(data_dir.parent)
+    if not stat.S_ISDIR(mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    return data_dir
 
 
 def _probe(folder: Path) -> float:

@@ -25,6 +25,7 @@ class AuditEvent(StrEnum):
     JOB_ENDED = "job_ended"
     JOB_REVIVED = "job_revived"  # by a person
     JOB_RAISED = "job_raised"  # to STAT, by a person
+    DESTINATION_RETRIED = "destination_retried"  # what waits for it is due at once, by a person
     RESULTS_DELIVERED = "results_delivered"  # of one job to one destination
     STUDY_PURGED = "study_purged"
     AUDIT_READ = "audit_read"

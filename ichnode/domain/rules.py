@@ -22,6 +22,7 @@ from typing import Any
 
 from ichnode.domain.facts import COMPUTED, SeriesFacts
 from ichnode.domain.geometry import MIN_SLICES
+from ichnode.domain.modalities import MODALITIES
 from ichnode.domain.reasons import EXPLAINED, Reason
 
 
@@ -200,8 +201,10 @@ def _checked(field: str, operator: str, operand: Any) -> Any:
     """The operand in the form that the operator wants; ValueError names the field."""
     if operator not in _OPERATORS:
         raise ValueError(f"{field}: unknown operator {operator!r}; known: {', '.join(_OPERATORS)}")
-    if operator == "range" and not (_is_pair(operand) and operand[0] <= operand[1]):
-        raise ValueError(f"{field}: range wants two numbers [low, high]")
+    if operator == "range":
+        _check_range(field, operand)
+    if field == "Modality" and operator in ("equals", "in", "not"):
+        _check_modalities(operand)
     if operator == "in" and not isinstance(operand, list | tuple):
         raise ValueError(f"{field}: in wants a list")
     if operator == "exists" and not isinstance(operand, bool):
@@ -214,6 +217,22 @@ def _checked(field: str, operator: str, operand: Any) -> Any:
     if operator == "not" and isinstance(operand, Mapping):
         return tuple(Clause(field, op, _checked(field, op, inner)) for op, inner in operand.items())
     return tuple(operand) if isinstance(operand, list) else operand
+
+
+def _check_range(field: str, operand: Any) -> None:
+    if not _is_pair(operand):
+        raise ValueError(f"{field}: range wants two numbers: write {field} = {{ range = [LOW, HIGH] }}")
+    low, high = operand
+    if not low <= high:
+        raise ValueError(f"{field}: range [{low}, {high}] holds nothing: write {field} = {{ range = [{high}, {low}] }}")
+
+
+def _check_modalities(operand: Any) -> None:
+    """Values are compared as they are written, so that a mistyped one would never match, and nobody would say so."""
+    for value in _values(operand) if not isinstance(operand, Mapping) else ():
+        if (term := str(value).strip()) not in MODALITIES:
+            meant = term.upper() if term.upper() in MODALITIES else "CT"
+            raise ValueError(f'Modality: {value!r} is no Modality that DICOM defines: write "{meant}"')
 
 
 def _is_pair(operand: Any) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from ichnode.domain.progress import Tell, silently
 from ichnode.domain.study import Instance, Series, StudySnapshot
 from ichnode.errors import MalformedDataset
 from ichnode.imaging.header import instance_from_file
@@ -23,11 +24,13 @@ class Folder:
         return tuple(f"{file}: not read: {problem}" for file, problem in self.unreadable)
 
 
-def read_folder(path: Path) -> Folder:
+def read_folder(path: Path, tell: Tell = silently) -> Folder:
     """Every DICOM instance at or below `path`, as studies in order of UID. Duplicates of an instance count once."""
     instances: dict[str, Instance] = {}
     unreadable: list[tuple[Path, str]] = []
-    for file in _files(path):
+    files = list(_files(path))
+    for number, file in enumerate(files):
+        tell("reading files", number, len(files))
         try:
             instance = instance_from_file(file)
         except (MalformedDataset, OSError) as problem:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ichnode.domain.facts import SeriesFacts
+from ichnode.domain.progress import Tell, silently
 from ichnode.domain.rules import Decision, Rule
 from ichnode.domain.study import Series
 from ichnode.errors import InferenceError, RefusedSeries
@@ -21,13 +22,20 @@ from ichnode.stages.folder import Folder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """One line about one series or file."""
+    """What became of one series or file."""
 
-    text: str
-    analysed: bool = False
+    subject: str
+    outcome: str  # analysed, ignored, refused, failed, not read
+    detail: str
+    folder: Path | None = None  # of the results
+
+    @property
+    def text(self) -> str:
+        """In one line."""
+        return ": ".join((self.subject, *([] if self.folder else [self.outcome]), self.detail))
 
 
-def explain_folder(folder: Folder, rules: tuple[Rule, ...]) -> list[dict[str, Any]]:
+def explain_folder(folder: Folder, rules: tuple[Rule, ...], tell: Tell = silently) -> list[dict[str, Any]]:
     """Every series of `folder`: its decision, and for one to analyse also what the gates say to its pixels."""
     return [
         {
@@ -43,25 +51,31 @@ def explain_folder(folder: Folder, rules: tuple[Rule, ...]) -> list[dict[str, An
             "detail": decision.detail,
             "gate": _gate(series) if decision.analyse else None,
         }
-        for series, facts, decision in _decided(folder, rules)
+        for series, facts, decision in _decided(folder, rules, "looking at series", tell)
     ]
 
 
 def analyze_folder(
-    folder: Folder, out: Path, *, rules: tuple[Rule, ...], analyser: AnalyserSettings, config_sha256: str
+    folder: Folder,
+    out: Path,
+    *,
+    rules: tuple[Rule, ...],
+    analyser: AnalyserSettings,
+    config_sha256: str,
+    tell: Tell = silently,
 ) -> Iterator[Report]:
     """Analyse what the rules choose of `folder`; results and findings go to one folder a series below `out`.
 
     A series that fails is reported like the others. Raises ConfigError or InferenceError when the
     analyser itself cannot be built.
     """
-    for line in folder.not_read:
-        yield Report(text=line)
+    for file, problem in folder.unreadable:
+        yield Report(subject=str(file), outcome="not read", detail=problem)
     run: Callable[[AnalysisRequest], Analysis] | None = None
-    for series, facts, decision in _decided(folder, rules):
+    for series, facts, decision in _decided(folder, rules, "analysing series", tell):
         name = f"series {facts.series_number}"
         if not decision.analyse or decision.rule is None:
-            yield Report(text=f"{name}: ignored: {decision.reason}: {decision.detail}")
+            yield Report(subject=name, outcome="ignored", detail=f"{decision.reason}: {decision.detail}")
             continue
         run = run or analyser()
         context = RunContext(run_at=datetime.now(), config_sha256=config_sha256, rule=decision.rule.name)
@@ -70,20 +84,24 @@ def analyze_folder(
             target = _free_folder(out, facts.series_number)
             _write(analysis, target)
         except RefusedSeries as refusal:
-            yield Report(text=f"{name}: refused: {refusal.reason}: {refusal.detail}")
+            yield Report(subject=name, outcome="refused", detail=f"{refusal.reason}: {refusal.detail}")
         except InferenceError as failure:
-            yield Report(text=f"{name}: failed: {failure.reason}: {failure.detail}")
-        except (OSError, ValueError) as problem:
-            yield Report(text=f"{name}: failed: {problem}")
+            yield Report(subject=name, outcome="failed", detail=f"{failure.reason}: {failure.detail}")
+        except (OSError, ValueError) as error:
+            yield Report(subject=name, outcome="failed", detail=str(error))
         else:
-            yield Report(
-                text=f"{name}: {_summary(analysis)}; {len(analysis.objects)} results in {target}", analysed=True
-            )
+            said = f"{_summary(analysis)}; {len(analysis.objects)} results in {target}"
+            yield Report(subject=name, outcome="analysed", detail=said, folder=target)
 
 
-def _decided(folder: Folder, rules: tuple[Rule, ...]) -> Iterator[tuple[Series, SeriesFacts, Decision]]:
+def _decided(
+    folder: Folder, rules: tuple[Rule, ...], doing: str, tell: Tell
+) -> Iterator[tuple[Series, SeriesFacts, Decision]]:
+    number, total = 0, sum(len(study.series) for study in folder.studies)
     for study in folder.studies:
         for series, (facts, decision) in zip(study.series, decide_study(study, rules), strict=True):
+            number += 1
+            tell(doing, number, total)
             yield series, facts, decision
 
 

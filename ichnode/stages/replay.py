@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ichnode.domain.facts import SeriesFacts
+from ichnode.domain.progress import Tell, silently
 from ichnode.domain.rules import Rule, failing_clauses, value_of
 from ichnode.domain.study import StudySnapshot
 from ichnode.stages.decide import decide_study
@@ -47,9 +48,13 @@ class Replayed:
     trace: Mapping[str, tuple[str, ...]]  # for each rule, the clauses that do not hold, and the value seen
 
 
-def replay(studies: Studies, intake: Intake, rules: Sequence[Rule], *, since: float) -> Iterator[Replayed]:
+def replay(
+    studies: Studies, intake: Intake, rules: Sequence[Rule], *, since: float, tell: Tell = silently
+) -> Iterator[Replayed]:
     """Every series of the studies decided since then (seconds since the epoch), the oldest study first."""
-    for study in studies.since(since):
+    stored = studies.since(since)
+    for number, study in enumerate(stored):
+        tell("deciding studies", number, len(stored))
         snapshot = intake.snapshot(study.study_instance_uid, last_instance_id=study.last_instance_id)
         decisions = studies.decisions(study.study_instance_uid)
         try:

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from ichnode.domain.progress import Tell, silently
 from ichnode.errors import BackupError
 from ichnode.storage.files import sync_folder
 
@@ -24,7 +25,7 @@ class Backup:
     jobs: int
 
 
-def back_up(database: Path, target: Path) -> Backup:
+def back_up(database: Path, target: Path, tell: Tell = silently) -> Backup:
     """Copy `database` to the new file `target`, one state of it. Raises BackupError, and leaves nothing then."""
     if target.exists():
         raise BackupError(f"{target} exists already; a backup never overwrites anything")
@@ -33,8 +34,12 @@ def back_up(database: Path, target: Path) -> Backup:
     temporary = target.with_name(f"{target.name}.part")
     try:
         temporary.unlink(missing_ok=True)
+        size_mb = database.stat().st_size / 1e6
+        tell(f"copying {size_mb:.0f} MB")
         _copy(database, temporary)
+        tell(f"verifying {size_mb:.0f} MB")
         instances, jobs = _verified(temporary)
+        tell("bringing the copy to the disk")
         _sync(temporary)
         temporary.rename(target)
         sync_folder(target.absolute().parent)

@@ -19,7 +19,7 @@ from ichnode.errors import StaleClaim
 from ichnode.faults import point
 from ichnode.storage.audit import append_audit
 from ichnode.storage.dialect import reading
-from ichnode.storage.ledger import NODE, move_job
+from ichnode.storage.ledger import BY_HAND, NODE, move_job
 from ichnode.storage.nodes import living_names
 from ichnode.storage.schema import deliveries, jobs, results, withdrawals
 from ichnode.storage.work_queue import Offer
@@ -45,6 +45,7 @@ class Delivery:
     status: int | None  # of the last C-STORE response, or the reason why it was not committed
     error: str | None
     delivered_at: float | None
+    next_attempt_at: float | None  # to send it, or to ask for commitment; None: never again
     claim: int = 0  # the number of the claim under which it is being sent
 
 
@@ -190,6 +191,16 @@ class Outbox:
         with reading(self._engine) as db:
             return {name: count for name, count in db.execute(query.group_by(deliveries.c.destination))}
 
+    def try_now(self, destination: str, *, at: float, who: str = BY_HAND) -> int:
+        """Everything that waits for `destination` is due at once, and its back-off begins anew; how many results."""
+        waiting = deliveries.c.destination == destination, deliveries.c.state.in_(OPEN)
+        with self._engine.begin() as db:
+            due = db.execute(update(deliveries).where(*waiting).values(attempts=0, next_attempt_at=at)).rowcount
+            if due:
+                what = {"destination": destination, "results": due}
+                append_audit(db, AuditEvent.DESTINATION_RETRIED, who=who, what=what, at=at)
+            return due
+
     def give_up_on_unknown(self, known: Collection[str], *, at: float) -> None:
         """At start: deliveries to destinations that the configuration no longer has become dead letters."""
         for name in set(self.open_destinations()) - set(known):
@@ -326,5 +337,6 @@ def _as_delivery(row: Mapping[Any, Any]) -> Delivery:
         status=row["status"],
         error=row["error"],
         delivered_at=row["delivered_at"],
+        next_attempt_at=row["next_attempt_at"] if row["state"] in OPEN else None,
         claim=row["claim"],
     )

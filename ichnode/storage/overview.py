@@ -4,13 +4,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Lock
+from typing import Any
 
-from sqlalchemy import CTE, Engine, func, select
+from sqlalchemy import CTE, ColumnElement, Engine, Function, ScalarSelect, TextClause, func, select
 
 from ichnode.domain.audit import AuditEvent
 from ichnode.domain.job import ON_THE_WAY, JobState
 from ichnode.storage.dialect import reading
 from ichnode.storage.intake import stored_bytes
+from ichnode.storage.outbox import OPEN
 from ichnode.storage.schema import WENT_WRONG, associations, audit, deliveries, instances, jobs
 
 _SUM_HOLDS_S = 60.0
@@ -40,6 +42,10 @@ class AtDestination:
     delivered_at: float | None  # the last time that it took something
     error: str | None  # of the newest result that it has not taken
     error_job_id: int | None
+    next_attempt_at: float | None  # the earliest for what waits: to send it, or to ask for commitment
+
+
+NEVER_SENT_TO = AtDestination(delivered_at=None, error=None, error_job_id=None, next_attempt_at=None)
 
 
 class Overview:
@@ -80,13 +86,18 @@ class Overview:
         return counted
 
     def at_destinations(self) -> Mapping[str, AtDestination]:
-        """What each destination took last, and what went wrong with the newest result that it has not taken."""
+        """What each took last, what went wrong with the newest result that it has not taken, and when it is tried."""
         name = _destinations().c.name
-        of_it = deliveries.c.destination == name
-        took = select(func.max(deliveries.c.delivered_at)).where(of_it).correlate(name.table).scalar_subquery()
-        wrong = select(func.max(deliveries.c.id)).where(of_it, WENT_WRONG).correlate(name.table).scalar_subquery()
+
+        def of_it(value: Function[Any], *where: ColumnElement[bool] | TextClause) -> ScalarSelect[Any]:
+            query = select(value).where(deliveries.c.destination == name, *where)
+            return query.correlate(name.table).scalar_subquery()
+
+        took, wrong = of_it(func.max(deliveries.c.delivered_at)), of_it(func.max(deliveries.c.id), WENT_WRONG)
+        due = {state: of_it(func.min(deliveries.c.next_attempt_at), deliveries.c.state == state) for state in OPEN}
+        columns = name, took.label("took"), wrong.label("wrong"), *(query.label(state) for state, query in due.items())
         with reading(self._engine) as db:
-            known = db.execute(select(name, took.label("took"), wrong.label("wrong")).where(name.is_not(None))).all()
+            known = db.execute(select(*columns).where(name.is_not(None))).all()
             problems = select(deliveries).where(deliveries.c.id.in_([row.wrong for row in known if row.wrong]))
             troubled = {row.destination: row for row in db.execute(problems)}
         return {
@@ -94,6 +105,7 @@ class Overview:
                 delivered_at=row.took,
                 error=troubled[row.name].error if row.name in troubled else None,
                 error_job_id=troubled[row.name].job_id if row.name in troubled else None,
+                next_attempt_at=min((at for at in map(row._mapping.get, OPEN) if at is not None), default=None),
             )
             for row in known
         }

@@ -37,7 +37,9 @@ def api_routes(parts: WebParts) -> list[Route]:
         return JSONResponse(found) if found else JSONResponse({"error": "no such job"}, 404)
 
     def destinations(_: Request) -> Response:
-        return JSONResponse(list_of_destinations(parts.destinations, parts.outbox, parts.refused_classes))
+        return JSONResponse(
+            list_of_destinations(parts.destinations, parts.outbox, parts.overview, parts.refused_classes)
+        )
 
     return [
         Route("/metrics", metrics_page),

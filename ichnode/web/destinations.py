@@ -1,19 +1,24 @@
 """Destinations as plain values, for the API and the command line."""
 
 from collections.abc import Collection
+from dataclasses import asdict
 from typing import Any
 
 from ichnode.storage.outbox import Outbox
+from ichnode.storage.overview import NEVER_SENT_TO, Overview
 from ichnode.storage.refused_classes import RefusedClass, RefusedClasses
 
 
-def list_of_destinations(names: Collection[str], outbox: Outbox, refused: RefusedClasses) -> list[dict[str, Any]]:
-    """What each waits for, and which SOP classes it refuses, so that the summary page stands in."""
-    waiting, known = outbox.open_destinations(), refused.all()
+def list_of_destinations(
+    names: Collection[str], outbox: Outbox, overview: Overview, refused: RefusedClasses
+) -> list[dict[str, Any]]:
+    """What each waits for, took last and did not take, when it is tried, and which SOP classes it refuses."""
+    waiting, fares, known = outbox.open_destinations(), overview.at_destinations(), refused.all()
     return [
         {
             "name": name,
             "waiting": waiting.get(name, 0),
+            **asdict(fares.get(name, NEVER_SENT_TO)),
             "refused_classes": [_refused(r) for r in known if r.destination == name],
         }
         for name in names

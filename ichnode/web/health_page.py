@@ -1,5 +1,6 @@
-"""The health page: parts, queues, device, disk, destinations, certificates and sources; and a call to a destination."""
+"""The health page: parts, queues, device, disk, destinations, certificates and sources; and calls to destinations."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from threading import Lock
@@ -15,6 +16,8 @@ from ichnode.web.destinations import list_of_destinations
 from ichnode.web.gpu import gpus
 from ichnode.web.pages import Pages
 from ichnode.web.parts import WebParts
+
+log = logging.getLogger(__name__)
 
 _SOON_DAYS = 21  # as `ichnode doctor` and the alert rules of deploy/ say it
 _DAY_S = 86_400
@@ -45,13 +48,12 @@ class Certificate:
 
 
 def health_routes(parts: WebParts, pages: Pages) -> list[Route]:
-    """/health, and POST /destinations/{name}/echo."""
+    """/health, and POST /destinations/{name}/echo and retry."""
     called: dict[str, Called] = {}
     one_at_a_time: dict[str, Lock] = {}  # of each destination: who waited for it would hold a thread of the pages
 
     def health(request: Request) -> Response:
-        fares = parts.overview.at_destinations()
-        destinations = list_of_destinations(parts.destinations, parts.outbox, parts.refused_classes)
+        destinations = list_of_destinations(parts.destinations, parts.outbox, parts.overview, parts.refused_classes)
         heard = dict(parts.history.last_heard())
         return pages.html(
             request,
@@ -73,10 +75,7 @@ def health_routes(parts: WebParts, pages: Pages) -> list[Route]:
                 "low": parts.store.refuses_associations,
                 "stored_gb": parts.overview.stored_bytes() / 1e9,
             },
-            destinations=[
-                (row, parts.destinations[row["name"]], fares.get(row["name"]), called.get(row["name"]))
-                for row in destinations
-            ],
+            destinations=[(row, parts.destinations[row["name"]], called.get(row["name"])) for row in destinations],
             certificates=list(_certificates(parts)),
             sources=[(title, heard.get(title)) for title in dict.fromkeys([*parts.sources, *sorted(heard)])],
             configured=frozenset(parts.sources),
@@ -98,8 +97,19 @@ def health_routes(parts: WebParts, pages: Pages) -> list[Route]:
         called[name] = Called(at=parts.clock(), said=said, ok=ok)
         return pages.said(request, f"{name}: {said}", ok=ok, back="/health")
 
+    def retry(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in parts.destinations:
+            raise HTTPException(404)
+        due = parts.outbox.try_now(name, at=parts.clock(), who=f"web: {request.state.reader}")
+        log.info("asked_by_hand", extra={"destination": name, "detail": "retry", "count": due})
+        parts.wake()
+        said = f"{name} is tried now: {due} waiting." if due else f"Nothing was changed: nothing waits for {name}."
+        return pages.said(request, said, ok=bool(due), back="/health")
+
     return [
         Route("/health", health),
+        Route("/destinations/{name:path}/retry", retry, methods=["POST"]),
         Route("/destinations/{name:path}/echo", echo, methods=["POST"]),
     ]
 

@@ -62,6 +62,7 @@ def one_job(
                 "status": None if d.status is None else f"0x{d.status:04X}",
                 "error": d.error,
                 "delivered_at": d.delivered_at,
+                "next_attempt_at": d.next_attempt_at,
             }
             for d in outbox.of_job(job_id)
         ],

@@ -66,7 +66,7 @@ class Pages:
             ae_title=parts.ae_title, version=parts.version, static=lambda name: f"/static/{name}?{_sha256(name)}"
         )
         self._environment.filters.update(
-            clock=clock, ago=ago, number=number, seconds=seconds, words=words, short_uid=short_uid
+            clock=clock, ago=ago, ahead=ahead, number=number, seconds=seconds, words=words, short_uid=short_uid
         )
 
     def html(self, request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
@@ -141,9 +141,21 @@ def ago(at: float | None) -> str:
     """
     if at is None:
         return "never"
-    seconds = max(0.0, time.time() - at)
-    said = next((f"{seconds / size:.0f} {unit}" for unit, size in _UNITS if seconds >= 2 * size), f"{seconds:.0f} s")
-    return f"{said} ago"
+    return f"{_span(max(0.0, time.time() - at))} ago"
+
+
+def ahead(at: float) -> str:
+    """How soon it comes, in the same units.
+
+    >>> ahead(0)
+    'now'
+    """
+    left_s = at - time.time()
+    return f"in {_span(left_s)}" if left_s > 0 else "now"
+
+
+def _span(seconds: float) -> str:
+    return next((f"{seconds / size:.0f} {unit}" for unit, size in _UNITS if seconds >= 2 * size), f"{seconds:.0f} s")
 
 
 def number(value: float | None, digits: int = 1) -> str:

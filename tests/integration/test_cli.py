@@ -1,12 +1,14 @@
 """The command line as a person types it."""
 
 import json
+import re
 import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
@@ -70,6 +72,8 @@ def test_init_writes_an_example_that_check_finds_valid_and_never_overwrites(tmp_
     outcome = ichnode("check", "--config", file)
     assert outcome.exit_code == 0
     assert outcome.output == "valid, but without [[destinations]] no result leaves this machine\n"
+    found = json.loads(ichnode("check", "--config", file, "--json").output)
+    assert found == {"valid": True, "problems": [], "doubts": [outcome.output.removeprefix("valid, but ").strip()]}
     assert ichnode("init", file).exit_code == 1
 
 
@@ -79,6 +83,8 @@ def test_check_tells_section_key_and_reason(tmp_path):
     outcome = ichnode("check", "--config", file)
     assert outcome.exit_code == 1
     assert outcome.stdout.startswith("node.port: ")
+    found = json.loads(ichnode("check", "--config", file, "--json").output)
+    assert (found["valid"], len(found["problems"]), found["doubts"]) == (False, 1, [])
     file.write_text('[inference]\nhematoma_bundle = "none"')
     assert "inference.hematoma_bundle: there is no bundle 'none'" in ichnode("check", "--config", file).stdout
 
@@ -296,6 +302,16 @@ def test_analyze_says_why_nothing_was_analysed(tmp_path):
     outcome = ichnode("analyze", tmp_path, "--out", tmp_path / "out")
     assert outcome.exit_code == 1
     assert "notes.txt: not read" in outcome.output
+    as_json = ichnode("analyze", tmp_path, "--out", tmp_path / "out", "--json")
+    (report,) = json.loads(as_json.stdout)
+    assert (as_json.exit_code, report["outcome"], report["folder"]) == (1, "not read", None)
+
+
+def test_health_tells_programs_why_no_node_is_ready(configure, taken_port):
+    outcome = ichnode("health", "--json", "--config", configure(web=f"port = {taken_port}"))
+    found = json.loads(outcome.stdout)
+    assert (outcome.exit_code, found["ready"]) == (1, False)
+    assert found["problems"][0].startswith(f"no answer from 127.0.0.1:{taken_port}")
 
 
 def test_of_the_real_phantom_study_one_series_is_chosen_and_the_others_have_their_own_reasons(test_data, tmp_path):
@@ -362,7 +378,8 @@ def test_jobs_are_listed_shown_dropped_and_retried(tmp_path):
     (job,) = json.loads(ichnode("jobs", "list", "--config", file, "--json").output)
     assert (job["state"], job["evidence"]) == ("ready", "quiet")
     assert "chosen" in ichnode("jobs", "list", "--config", file).output
-    assert "events" in ichnode("jobs", "show", 1, "--config", file).output
+    assert "events" not in ichnode("jobs", "show", 1, "--config", file).output
+    assert "events" in ichnode("jobs", "show", 1, "--all", "--config", file).output
     assert ichnode("jobs", "show", 2, "--config", file).exit_code == 1
     assert ichnode("jobs", "drop", 1, "--config", file).output == "job 1 is dropped\n"
     assert ichnode("jobs", "drop", 1, "--config", file).exit_code == 1
@@ -386,4 +403,50 @@ def destinations_are_listed_and_reset(engine, file):
     reset = ("destinations", "reset", "pacs", "--config", file)
     assert ichnode(*reset, "--sop-class", "1.2.4").output == "pacs is offered everything already\n"
     assert ichnode(*reset).output == "pacs is offered 1 SOP class again\n"
+    assert json.loads(ichnode(*reset, "--json").output) == {"name": "pacs", "offered_again": 0}
     assert ichnode("destinations", "reset", "other", "--config", file).exit_code == 1
+
+
+def test_what_is_asked_first_of_a_job_comes_first_and_a_destination_is_tried_now(sqlite_engine, tmp_path):
+    from tests.finished_study import Clinic
+
+    clinic = Clinic(sqlite_engine, tmp_path)
+    hematoma = {"volume_ml": 30.24, "volume_low_ml": 28.0, "volume_high_ml": 33.0, "side": "left"}
+    clinic.receive()
+    clinic.decide(send_to=("pacs", "archive"))
+    clinic.analyse(findings={"model": {"name": "m", "version": "1"}, "hematoma": hematoma})
+    [delivery] = clinic.outbox.due("pacs", at=clinic.now)
+    clinic.outbox.postponed(delivery, status=None, error="no route to host", until=time.time() + 601)
+    file = tmp_path / "ichnode.toml"
+    text = '[[destinations]]\nname = "pacs"\nae_title = "PACS"\nhost = "h"\nport = 104\n'
+    file.write_text(f'[node]\ndata_dir = "{tmp_path}"\n{text}')
+    lines = ichnode("jobs", "show", 1, "--config", file).output.splitlines()
+    assert len(lines) < 20
+    assert [line.split()[0] for line in lines if line[0] != " "] == [
+        *("job", "reason", "decision", "series", "found", "delivery", "delivery", "next", "more")
+    ]
+    assert lines[0].startswith("job 1      delivering since ")
+    said = "\n".join(lines)
+    assert "Hematoma: 30.2 mL (28.0 to 33.0 mL)" in said
+    assert re.search(
+        r"pacs: 1 pending; last error: no route to host \(attempt 1\); next attempt: .* \(in 10 min\)", said
+    )
+    assert "archive: 1 pending; next attempt: now" in said
+    assert "sooner by: ichnode destinations retry pacs" in said
+    listed = ichnode("destinations", "list", "--config", file).output
+    assert re.search(r"pacs +1 +never .*\(in 10 min\) +no route to host \(job 1\)", listed)
+    retry = ("destinations", "retry", "pacs", "--config", file)
+    assert ichnode(*retry).output == "pacs is tried now: 1 waiting\n"
+    assert len(clinic.outbox.due("pacs", at=time.time())) == 1
+    assert json.loads(ichnode(*retry, "--json").output) == {"name": "pacs", "due": 1}
+    assert ichnode("destinations", "retry", "other", "--config", file).exit_code == 1
+    clinic.now = time.time()
+    clinic.deliver()
+    for archived in clinic.outbox.of_job(1):
+        if archived.destination == "archive":
+            clinic.outbox.refused(archived, status=0x0122, error="0x0122", at=clinic.now)
+    assert ichnode(*retry).output == "nothing waits for pacs\n"
+    said = ichnode("jobs", "show", 1, "--config", file).output
+    assert "job 1      failed" in said
+    assert "archive: 1 refused; last error: 0x0122" in said
+    assert "next       put right what the reason says, then: ichnode jobs retry 1" in said

@@ -276,7 +276,17 @@ def test_a_full_disk_is_a_failure_and_a_nearly_full_one_a_warning(tmp_path, monk
     assert (full.level, nearly.level) == (Level.FAILURE, Level.WARNING)
     assert "below the reserve" in full.detail
     assert "new associations are rejected" in nearly.detail
-    assert "is not there yet" in room.detail
+    assert (room.level, room.fix) == (Level.OK, "")
+    assert room.detail.endswith(f"`ichnode serve` will make {settings.node.data_dir}")
+
+
+def test_a_data_folder_that_cannot_be_made_is_a_failure(tmp_path):
+    (tmp_path / "file").touch()
+    for data_dir in (tmp_path / "file", tmp_path / "file" / "data"):
+        check = check_disk(settings_for(tmp_path, node={"data_dir": data_dir}))
+        assert check.level is Level.FAILURE
+        assert check.detail.startswith(f"{data_dir}: ")
+        assert check.detail.endswith("cannot make it: Not a directory")
 
 
 def test_a_disk_that_cannot_be_written_is_a_failure(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from ichnode.dicom.stow import StowService, store
 from ichnode.domain.job import JobState
 from ichnode.metrics import Metrics
 from ichnode.storage.ledger import Ledger
+from ichnode.storage.overview import Overview
 from ichnode.web.destinations import list_of_destinations
 from tests.delivery_factory import NOW, Delivering
 from tests.pacs import CommittingPacs
@@ -179,7 +180,8 @@ def test_it_is_shown_to_people_and_to_prometheus(engine, results_of):
     with CommittingPacs(takes=[SC]) as pacs:
         delivering = Delivering(engine, results_of(SEG, SC), pacs.port)
         deliver(delivering)
-    pacs, archive = list_of_destinations(["pacs", "archive"], delivering.outbox, delivering.refused)
+    overview = Overview(engine)
+    pacs, archive = list_of_destinations(["pacs", "archive"], delivering.outbox, overview, delivering.refused)
     assert (pacs["name"], pacs["waiting"]) == ("pacs", 0)
     (refused,) = pacs["refused_classes"]
     assert refused["detail"] == "the destination refuses this SOP class"

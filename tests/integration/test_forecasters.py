@@ -190,7 +190,7 @@ def test_a_pipeline_whose_bundle_is_not_there_is_told_by_its_key(tmp_path: Path)
 
 def test_what_begins_from_the_hematoma_needs_it(tmp_path: Path) -> None:
     (tmp_path / "bundles").mkdir()
-    with pytest.raises(ConfigError, match=r"rules\.0\.run: .*needs hematoma"):
+    with pytest.raises(ConfigError, match=r"rules\.0\.run: .*lacks hematoma"):
         load_settings(config(tmp_path, '["expansion"]'), {})
 
 

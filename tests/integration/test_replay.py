@@ -85,6 +85,15 @@ def test_a_rule_of_another_name_is_told(past):
     assert [series.change for series in past.again(("other", {}))] == [Change.OTHER_RULE]
 
 
+def test_it_tells_how_far_it_is(past):
+    told = []
+    for seed in (1, 2):
+        past.receive(at=1000, seed=seed)
+    rules = Settings().decision_rules
+    list(replay(Studies(past.engine), past.intake, rules, since=0.0, tell=lambda *said: told.append(said)))
+    assert told == [("deciding studies", 0, 2), ("deciding studies", 1, 2)]
+
+
 def test_only_studies_decided_since_then_are_replayed(past):
     past.receive(at=1000, seed=1)
     second = past.receive(at=2000, seed=2)

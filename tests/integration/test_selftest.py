@@ -33,8 +33,14 @@ def patient():
 def came_back(patient, tmp_path_factory):
     """One rehearsal with the hematoma pipeline alone."""
     source, received = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("received")
-    sections = {"rules": [{"name": "r", "run": ["hematoma"]}]}
-    with rehearse(patient, sections, source=source, received=received) as run:
+    sections, told = {"rules": [{"name": "r", "run": ["hematoma"]}]}, []
+
+    def tell(doing, done=0, total=None):
+        told.append((doing, done, total))
+
+    with rehearse(patient, sections, source=source, received=received, tell=tell) as run:
+        assert {"starting a node", "analysing"} <= {doing for doing, _, _ in told}
+        assert ("sending slices", 32, 32) in told
         return run
 
 
@@ -162,7 +168,7 @@ def rehearsed(came_back, monkeypatch):
     """The command with the rehearsal that was made already."""
 
     @contextmanager
-    def again(patient, sections, *, source, received, timeout_s):
+    def again(patient, sections, *, source, received, timeout_s, tell):
         for number, dataset in enumerate(patient.datasets):
             dataset.save_as(source / f"{number}.dcm", enforce_file_format=True)
         yield came_back

@@ -1,6 +1,7 @@
 """`ichnode status` shows a node on one screen, and changes nothing of it."""
 
 import json
+import re
 import socket
 
 import pytest
@@ -8,6 +9,7 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from ichnode.cli import app
+from ichnode.cli_look import _status_lines
 from ichnode.config import Settings
 from ichnode.domain.job import JobState
 from ichnode.status import status_of
@@ -75,6 +77,18 @@ def test_sources_that_never_sent_and_destinations_that_are_gone_are_shown(clinic
     assert found["jobs"]["done"] == 1
     assert found["disk"]["free_bytes"] > 0
     assert {k: found["bundles"][0][k] for k in ("pipeline", "name")} == {"pipeline": "hematoma", "name": "hematoma"}
+
+
+def test_a_destination_that_fails_is_shown_with_its_last_error_and_its_next_attempt(clinic, engine, tmp_path):
+    clinic.receive("1")
+    clinic.decide("1")
+    clinic.analyse()
+    [delivery] = clinic.outbox.due("pacs", at=clinic.now)
+    clinic.outbox.postponed(delivery, status=None, error="no route to host", until=1600.0)
+    lines = list(_status_lines(status_of(settings_of(tmp_path), engine), now=1000.0))
+    pacs = next(number for number, (_, said) in enumerate(lines) if said.startswith("pacs: 1 open"))
+    assert lines[pacs + 1] == ("", "last error: no route to host (job 1)")
+    assert re.fullmatch(r"next attempt: .* \(in 10 min\); sooner: ichnode destinations retry pacs", lines[pacs + 2][1])
 
 
 def configured(tmp_path, port=0):

@@ -23,7 +23,7 @@ from ichnode.node import Node
 from ichnode.phantom import REGULAR, head_ct
 from ichnode.storage.audit import AuditTrail
 from ichnode.storage.history import ResultFile
-from ichnode.storage.schema import jobs
+from ichnode.storage.schema import jobs, studies
 from ichnode.storage.worklist import WorkList
 from ichnode.web import patient
 from ichnode.web.gpu import Gpu, gpus
@@ -448,6 +448,38 @@ def test_a_destination_is_called_and_what_it_answered_is_kept(web):
     assert (answer.status_code, "pacs: C-ECHO 0x0000 in" in answer.text) == (200, True)
     assert "C-ECHO 0x0000 in" in text_of(web.get("/health"))
     assert web.post("/destinations/nobody/echo").status_code == 404
+
+
+def test_a_destination_that_fails_says_when_it_is_tried_next_and_is_tried_now_by_a_button(start, tmp_path):
+    (tmp_path / "password").write_text("p")
+    web = start(username="dr.no", password_file=tmp_path / "password")
+    web.client.auth = ("dr.no", "p")
+    web.receive()
+    web.analyse()
+    [delivery] = web.node.outbox.due("pacs", at=time.time())
+    web.node.outbox.postponed(delivery, status=None, error="no route to host", until=time.time() + 601)
+    said = text_of(web.get("/health"))
+    assert re.search(r"1 next attempt [0-9:]+, in 10 min .* no route to host \(job 1\) .* Try now pacs", said)
+    assert web.client.post("/destinations/pacs/retry").status_code == 403
+    assert web.get("/destinations/pacs/retry").status_code == 405
+    assert "pacs is tried now: 1 waiting" in web.post("/destinations/pacs/retry").text
+    assert len(web.node.outbox.due("pacs", at=time.time())) == 1
+    assert "next attempt" in text_of(web.get("/health"))
+    row = list(AuditTrail(web.node._engine).rows())[-1]
+    assert (row.event, row.who) == ("destination_retried", "web: dr.no at 127.0.0.1")
+    assert web.post("/destinations/nobody/retry").status_code == 404
+    web.node.outbox.delivered(web.node.outbox.of_job(1)[0], status=0, at=time.time())
+    assert "Try now" not in web.get("/health").text
+    assert web.post("/destinations/pacs/retry").status_code == 409
+
+
+def test_a_time_of_another_day_is_shown_with_its_date(web):
+    uid = web.receive()
+    with web.node._engine.begin() as db:
+        db.execute(update(studies).values(last_received_at=1_700_000_000.0))
+    day = time.strftime("%Y-%m-%d %H:%M", time.localtime(1_700_000_000.0))
+    for path in ("/", f"/studies/{uid}"):
+        assert day in text_of(web.get(path)), path
 
 
 def test_a_destination_is_called_once_at_a_time_and_none_waits_for_another(tmp_path, sqlite_engine):

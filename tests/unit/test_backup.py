@@ -26,7 +26,9 @@ def database(engine, tmp_path):
 
 def test_a_backup_holds_every_commit_before_it_and_opens_by_itself(engine, database, tmp_path):
     Intake(engine).open_association(calling_ae_title="CT", peer="127.0.0.1", at=1.0)
-    back_up(database, tmp_path / "copy.db")
+    told = []
+    back_up(database, tmp_path / "copy.db", told.append)
+    assert [said.split()[0] for said in told] == ["copying", "verifying", "bringing"]
     assert not (tmp_path / "copy.db-wal").exists()
     with open_engine(f"sqlite:///{tmp_path}/copy.db").connect() as db:
         assert db.execute(text("SELECT calling_ae_title FROM associations")).scalar_one() == "CT"

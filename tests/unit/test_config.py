@@ -60,8 +60,12 @@ def test_braces_of_the_data_dir_are_no_placeholder(load):
 @pytest.mark.parametrize(
     ("toml", "problem"),
     [
-        ("[node]\nprot = 1", "node.prot: unknown key"),
-        ("[nodes]\nport = 1", "nodes: unknown key"),
+        ("[node]\nprot = 1", "node.prot: unknown key: write port"),
+        ("[nodes]\nport = 1", "nodes: unknown key: write [node]"),
+        ('[[rule]]\nname = "r"', "rule: unknown key: write [[rules]]"),
+        ('[rules]\nname = "r"', "rules: is a list of tables: write [[rules]], with two brackets"),
+        ('[[rules]]\nname = "r"\nmach = {}', "rules.0.mach: unknown key: write match"),
+        ('[audit]\nzzz = "r"', "audit.zzz: unknown key: known are host, port, ca_file, cert_file, key_file"),
         ('[node]\nport = "x"', "node.port: Input should be a valid integer"),
         ("[node]\nport = 70000", "node.port: Input should be less than or equal to 65535"),
         ('[node]\nae_title = "THIS_IS_TOO_LONG_"', "node.ae_title: an AE title has 1 to 16"),
@@ -71,7 +75,7 @@ def test_braces_of_the_data_dir_are_no_placeholder(load):
         ('[[destinations]]\nname = "a"\nurl = "https://u:p@h"', "destinations.0.url: is the DICOMweb service alone"),
         (
             '[[destinations]]\nname = "a"\nurl = "https://h"\ncommitment = true',
-            "destinations.0.commitment: unknown key",
+            "destinations.0.commitment: unknown key: known are name, connect_timeout_s",
         ),
         (
             '[[destinations]]\nname = "a"\nurl = "https://h"\nusername = "u"',
@@ -89,7 +93,30 @@ def test_braces_of_the_data_dir_are_no_placeholder(load):
         ('[[rules]]\nname = "r"\nrun = ["magic"]', "rules.0.run.0: Input should be 'hematoma'"),
         ('[[rules]]\nname = "r"\nmatch = { Modalty = "CT" }', "rules.0.match.Modalty: is neither a DICOM keyword"),
         ('[[rules]]\nname = "r"\n[[rules]]\nname = "r"', "rules.name: 'r' stands twice"),
-        ('[[rules]]\nname = "r"\nrun = []', "rules.0.run: Tuple should have at least 1 item"),
+        (
+            '[[rules]]\nname = "r"\nrun = []',
+            'rules.0.run: lacks hematoma, which the others begin from: write run = ["hematoma"]',
+        ),
+        (
+            '[[rules]]\nname = "r"\nrun = ["expansion"]',
+            'rules.0.run: lacks hematoma, which the others begin from: write run = ["hematoma", "expansion"]',
+        ),
+        (
+            '[[rules]]\nname = "r"\nmatch = { thickness = { range = [10, 1] } }',
+            "rules.0.match.thickness: range [10, 1] holds nothing: write thickness = { range = [1, 10] }",
+        ),
+        (
+            '[[rules]]\nname = "r"\nmatch = { thickness = { range = 5 } }',
+            "rules.0.match.thickness: range wants two numbers: write thickness = { range = [LOW, HIGH] }",
+        ),
+        (
+            '[[rules]]\nname = "r"\nmatch = { Modality = "ct" }',
+            "rules.0.match.Modality: 'ct' is no Modality that DICOM defines: write \"CT\"",
+        ),
+        (
+            '[[rules]]\nname = "r"\nmatch = { Modality = { not = { in = ["MR", "CAT"] } } }',
+            "rules.0.match.Modality: 'CAT' is no Modality that DICOM defines: write \"CT\"",
+        ),
         (
             '[database]\nurl = "sqlite:///{foo}/x.db"',
             "database.url: unknown placeholder {foo}; only {data_dir} is known",

@@ -101,6 +101,36 @@ def test_what_a_destination_took_last_and_what_it_does_not_take_is_told(clinic, 
     clinic.outbox.postponed(delivery, status=None, error="no route to host", until=9000.0)
     fares = Overview(engine).at_destinations()["pacs"]
     assert (fares.delivered_at, fares.error, fares.error_job_id) == (1000.0, "no route to host", 2)
+    assert fares.next_attempt_at == 9000.0
+
+
+def test_the_next_attempt_is_the_earliest_to_send_or_to_ask_for_commitment(clinic, engine):
+    for study, until in (("1", 5000.0), ("2", 4000.0)):
+        clinic.receive(study)
+        clinic.decide(study)
+        clinic.analyse()
+        [delivery] = clinic.outbox.due("pacs", at=clinic.now)
+        clinic.outbox.postponed(delivery, status=None, error="no route to host", until=until)
+    assert Overview(engine).at_destinations()["pacs"].next_attempt_at == 4000.0
+    first, _ = clinic.outbox.of_job(1) + clinic.outbox.of_job(2)
+    clinic.outbox.sent(first, status=0, at=3000.0)
+    assert Overview(engine).at_destinations()["pacs"].next_attempt_at == 3000.0
+
+
+def test_everything_that_waits_for_a_destination_is_due_at_once_and_the_trail_says_who(clinic, engine):
+    for study in ("1", "2"):
+        clinic.receive(study)
+        clinic.decide(study, send_to=("pacs", "archive"))
+        clinic.analyse()
+    for delivery in clinic.outbox.of_job(1) + clinic.outbox.of_job(2):
+        clinic.outbox.postponed(delivery, status=None, error="no route to host", until=9000.0)
+    clinic.outbox.dead(clinic.outbox.of_job(2)[0], status=None, error="enough", at=1000.0)
+    assert clinic.outbox.try_now("pacs", at=2000.0, who="somebody") == 1
+    assert [(d.job_id, d.attempts) for d in clinic.outbox.due("pacs", at=2000.0)] == [(1, 0)]
+    assert clinic.outbox.due("archive", at=2000.0) == []
+    assert clinic.outbox.try_now("nobody", at=2000.0) == 0
+    trail = [row for row in AuditTrail(engine).rows() if row.event == AuditEvent.DESTINATION_RETRIED]
+    assert [(row.who, row.what) for row in trail] == [("somebody", {"destination": "pacs", "results": 1})]
 
 
 def test_a_result_that_another_stood_in_for_hides_no_dead_one_before_it(clinic, engine):
@@ -145,7 +175,7 @@ def plans(engine):
     [
         (
             lambda engine: Overview(engine).at_destinations(),
-            ("ix_deliveries_delivered", "ix_deliveries_wrong"),
+            ("ix_deliveries_delivered", "ix_deliveries_wrong", "ix_deliveries_due"),
         ),
         (lambda engine: Overview(engine).last_start(), ("ix_audit_event",)),
         (lambda engine: WorkList(engine).newest(Group.ALL, limit=50), ("ix_studies_last_instance",)),
