@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,13 +92,17 @@ class DwvReader:
             self.page.mouse.wheel(0, -100 if steps > 0 else 100)
             self.page.wait_for_function(f"([name, before]) => ({_ON_SCREEN})(name) !== before", arg=[name, before])
 
-    def picture(self, name: str, place: Place = "left") -> NDArray[np.int16]:
-        """What stands on the screen at the pixels of a series: (row, column, red green blue)."""
+    def screen(self, place: Place = "left") -> NDArray[np.int16]:
+        """A picture of a place as it stands on the screen: (y, x, red green blue)."""
+        png = self.page.locator(f"#{place}").screenshot()
+        return np.asarray(Image.open(BytesIO(png)).convert("RGB"), np.int16)
+
+    def at_pixels(self, name: str, screen: NDArray[Any]) -> NDArray[Any]:
+        """What a picture of the screen has at the middle of each pixel of a series: (row, column, ...)."""
         (left, top), (right, bottom) = self.page.evaluate(_CORNERS, name)
         rows, columns = self._rows_and_columns(name)
         at_row = np.linspace(top, bottom, rows).astype(int)
         at_column = np.linspace(left, right, columns).astype(int)
-        screen = np.asarray(Image.open(BytesIO(self.page.locator(f"#{place}").screenshot())).convert("RGB"), np.int16)
         return screen[np.ix_(at_row, at_column)]
 
     def _rows_and_columns(self, name: str) -> tuple[int, int]:

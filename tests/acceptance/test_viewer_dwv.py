@@ -38,7 +38,7 @@ def test_every_image_series_opens_with_all_its_images(reader: DwvReader, study: 
         image = images[len(images) // 2]
         reader.turn_to(name, image.SOPInstanceUID)
         reader.screenshot(study.picture_file(screenshots, f"dwv {description}"))
-        picture = reader.picture(name)
+        picture = reader.at_pixels(name, reader.screen())
         assert (picture > 40).mean() > 0.03, description
         if image.SamplesPerPixel == 3:  # the page has more pixels than fit on the screen
             assert np.abs(picture - image.pixel_array).mean() < (0.1 if image.Rows < 640 else 10), description
@@ -70,7 +70,7 @@ def test_the_segment_is_painted_on_exactly_its_pixels(
     reader.show(seg)
     for image in source:
         reader.turn_to(ct, image.SOPInstanceUID)
-        painted = _coloured(reader.picture(ct))
+        painted = _coloured(reader.at_pixels(ct, reader.screen()))
         if (mask := masks.get(image.SOPInstanceUID)) is None:
             assert not painted.any()
         else:
@@ -91,7 +91,7 @@ def test_the_outline_report_draws_each_contour_on_its_slice_and_the_other_report
         reader.show(report)
     for image in source:
         reader.turn_to(ct, image.SOPInstanceUID)
-        drawn = binary_fill_holes(_coloured(reader.picture(ct)))
+        drawn = reader.at_pixels(ct, binary_fill_holes(_coloured(reader.screen())))
         assert drawn.any() == (image.SOPInstanceUID in outlined)
         if drawn.any():
             reader.screenshot(study.picture_file(screenshots, f"dwv {outline.SeriesDescription}"))
@@ -107,5 +107,5 @@ def _segmentation(study: StudyInPacs) -> Dataset:
 
 
 def _coloured(picture: NDArray[np.int16]) -> NDArray[np.bool_]:
-    """Where a (row, column, red green blue) picture is not grey, as the CT is."""
+    """Where a picture (.., .., red green blue) is not grey, as the CT is."""
     return np.ptp(picture, axis=2) > 10
