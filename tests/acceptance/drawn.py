@@ -21,7 +21,7 @@ _MODEL = ModelIdentity(name="drawn", version="1", weights_sha256="0" * 64, famil
 _PROFILE = ResultProfile(
     objects=frozenset(Role),
     series_numbers=SERIES_NUMBERS,
-    followup_sop="sc",
+    followup_sop="ct",
     sr_class="comprehensive_3d",
     device_serial_number="1",
 )

@@ -11,21 +11,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from playwright.sync_api import Page, TimeoutError, sync_playwright
+from playwright.sync_api import Page, TimeoutError
 
-from tests.acceptance.peers import program
+from tests.acceptance.ohif import ohif_dist, ohif_file
+from tests.acceptance.web_viewer import chromium_page, viewer_server
 
-_FLAGS = (
-    "--no-sandbox",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--ignore-gpu-blocklist",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 _SEGMENTATION_QUESTION = "Do you want to open this Segmentation?"
 _ASKED_MS = 20_000
 # thumbnails have viewports too, and sometimes the first rendering engine
@@ -43,6 +33,13 @@ _PAINTED = f"""() => {{
   for (let i = 0; i < rgba.length; i += 4)
     if (rgba[i] - rgba[i + 2] > 20) {{ count++; x += (i / 4) % width; y += Math.floor(i / 4 / width); }}
   return {{ count, x: x / count, y: y / count }};
+}}"""
+_LIT_SHARE = f"""() => {{
+  const canvas = {_VIEWPORT}.canvas;
+  const rgba = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+  let count = 0;
+  for (let i = 0; i < rgba.length; i += 4) if (rgba[i + 1] > 40) count++;
+  return count / (canvas.width * canvas.height);
 }}"""
 _STILL = f"""async () => {{
   const painted = {_PAINTED};
@@ -76,7 +73,7 @@ class Painted:
     centre_lps: tuple[float, ...] | None  # of mass, mm; None where nothing is painted
 
 
-class Viewer:
+class OhifReader:
     """One browser page with one viewport."""
 
     def __init__(self, page: Page, url: str) -> None:
@@ -171,19 +168,19 @@ class Viewer:
         centre = tuple(seen["centre_lps"]) if seen["centre_lps"] else None
         return Painted(area_mm2=seen["area_mm2"], centre_lps=centre)
 
+    def lit_share(self) -> float:
+        """The share of the viewport that is not black or nearly so."""
+        return float(self.page.evaluate(_LIT_SHARE))
+
     def screenshot(self, file: Path) -> None:
         """The whole page, as PNG."""
         self.page.screenshot(path=file)
 
 
 @contextmanager
-def viewer(url: str, *, timeout_s: float = 60) -> Iterator[Viewer]:
-    """Headless Chromium with software rendering on the viewer at `url`; each wait lasts at most `timeout_s`."""
-    chromium = program("chromium", "chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(_FLAGS))
-        page = browser.new_page(viewport={"width": 1280, "height": 800}, device_scale_factor=1, service_workers="block")
+def ohif_reader(dicomweb_url: str) -> Iterator[OhifReader]:
+    """A reader with OHIF on the DICOMweb server at `dicomweb_url`."""
+    ohif_dist()  # before a browser waits for it
+    with viewer_server(ohif_file, dicomweb_url) as url, chromium_page() as page:
         page.add_init_script(_KEEP_COMPLAINTS)
-        page.set_default_timeout(timeout_s * 1000)
-        yield Viewer(page, url)
-        browser.close()
+        yield OhifReader(page, url)
