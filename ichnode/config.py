@@ -353,6 +353,7 @@ class Results(_Section):
     volume_survival_saliency_series_number: int = 9111
     rejection_note_series_number: int = 9112
     followup_sop: Literal["sc", "ct"] = "sc"
+    followup_warning: bool = False
     report_sop: Literal["comprehensive_3d", "comprehensive", "enhanced"] = "comprehensive_3d"
     device_serial_number: str = "ichnode-1"
 

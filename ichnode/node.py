@@ -643,6 +643,7 @@ def result_profile(settings: Settings) -> ResultProfile:
         objects=frozenset(results.write),
         series_numbers={role.value: getattr(results, f"{role.value}_series_number") for role in ResultRole},
         followup_sop=results.followup_sop,
+        followup_warning=results.followup_warning,
         sr_class=results.report_sop,
         device_serial_number=results.device_serial_number,
     )

@@ -6,6 +6,7 @@ place it; every instance says that it is synthetic, and none has an acquisition 
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage
 
@@ -15,6 +16,9 @@ from ichnode.results.provenance import MANUFACTURER, SOFTWARE_VERSION, Provenanc
 from ichnode.results.source_headers import is_enhanced
 
 DERIVATION = "AI-predicted 24 h follow-up CT. SYNTHETIC IMAGE - RESEARCH USE ONLY - NOT ACQUIRED"
+WARNING = "AI PREDICTION - NOT ACQUIRED"
+_LETTER_HU = 1000  # white in every window
+_LETTER = 0.04  # height, of the width of the image
 FOLLOWUP_SOP_CLASSES = {"sc": SecondaryCaptureImageStorage, "ct": CTImageStorage}
 PLANE_KEYWORDS = (
     "FrameOfReferenceUID",
@@ -44,19 +48,22 @@ def compose_predicted_series(
     """`hu` (slice, row, column) as one instance a slice, in the order of `grid`.
 
     Pixels are stored with the rescale slope, intercept and bits of the source instance, so HU of the source come back
-    exactly; from Enhanced CT, as signed 16 bit HU.
+    exactly; from Enhanced CT, as signed 16 bit HU. Where the profile wants a warning, its letters replace HU.
     """
+    is_warned = provenance.profile.followup_warning
     of_instance = {str(source.SOPInstanceUID): source for source in sources}
     common = finish(_common(provenance.profile.followup_sop), Role.PREDICTED_SERIES, provenance).dataset
     if common.SOPClassUID == SecondaryCaptureImageStorage:
         common.DateOfSecondaryCapture, common.TimeOfSecondaryCapture = common.SeriesDate, common.SeriesTime
+    if is_warned:
+        common.BurnedInAnnotation = "YES"
     del common.SOPInstanceUID, common.InstanceNumber  # elements are shared from here on, so none may change
     results = []
     for index, header in enumerate(headers):
         dataset = Dataset()
         dataset.update(common)
         _place(dataset, header, index, grid, provenance)
-        _fill(dataset, of_instance[header.SOPInstanceUID], hu[index])
+        _fill(dataset, of_instance[header.SOPInstanceUID], _warned(hu[index]) if is_warned else hu[index])
         dataset.file_meta = file_meta(dataset)
         results.append(Result(role=Role.PREDICTED_SERIES, dataset=dataset))
     return tuple(results)
@@ -103,6 +110,14 @@ def _place(dataset: Dataset, header: Dataset, index: int, grid: AcquisitionGrid,
     source.PurposeOfReferenceCodeSequence = [code_item(SOURCE_IMAGE)]
     source.SpatialLocationsPreserved = "YES"
     dataset.SourceImageSequence = [source]
+
+
+def _warned(hu: FloatArray) -> FloatArray:
+    """(row, column) HU with the warning written at the upper edge."""
+    letters = Image.new("1", (hu.shape[1], hu.shape[0]))
+    font = ImageFont.load_default(max(8, _LETTER * letters.width))
+    ImageDraw.Draw(letters).text((letters.width / 2, 2), WARNING, fill=1, font=font, anchor="mt")
+    return np.where(np.asarray(letters), np.float32(_LETTER_HU), hu)
 
 
 def _fill(dataset: Dataset, source: Dataset, hu: FloatArray) -> None:

@@ -96,6 +96,7 @@ class ResultProfile:
     objects: frozenset[str]  # the roles to write
     series_numbers: Mapping[str, int]  # by role
     followup_sop: str  # of the predicted series: "sc" or "ct"
+    followup_warning: bool = False  # whether its pixels say that it was not acquired
     sr_class: str  # "comprehensive_3d", "comprehensive" or "enhanced"
     device_serial_number: str  # stable for the node
 
