@@ -1,6 +1,7 @@
 """`ichnode jobs`: what became of each series, and to revive or end it."""
 
 import json
+import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ichnode.domain.job import JobState
+from ichnode.domain.judgement import NOTE_ROLE
 from ichnode.storage.history import History
 from ichnode.storage.intake import Intake
 from ichnode.storage.ledger import Ledger
@@ -129,6 +131,8 @@ def _at_a_glance(found: Mapping[str, Any], *, now: float) -> Iterator[tuple[str,
         yield "found", f"{line.label}: {line.value}{between}{'; ' + line.note if line.note else ''}"
     for name in dict.fromkeys(delivery["destination"] for delivery in found["deliveries"]):
         yield "delivery", _delivery([d for d in found["deliveries"] if d["destination"] == name], now)
+    if found["purged"]:
+        yield "purged", f"{clock(found['purged']['at'])}, {found['purged']['reason']}: images and results are gone"
     yield "next", _what_to_do(found, now)
 
 
@@ -136,7 +140,9 @@ def _delivery(deliveries: list[Mapping[str, Any]], now: float) -> str:
     """How those of one destination stand: counts, the last error, and when it is tried."""
     counts = Counter(delivery["state"] for delivery in deliveries)
     said = f"{deliveries[0]['destination']}: {', '.join(f'{count} {state}' for state, count in counts.items())}"
-    errors = [f"{d['error']} (attempt {d['attempts']})" for d in deliveries if d["error"]]
+    wrong = [d for d in deliveries if d["error"] and d["state"] != "replaced"]  # the summary page stands in for that
+    open_last = sorted(wrong, key=lambda d: d["next_attempt_at"] is not None)
+    errors = [f"{d['error']} (attempt {d['attempts']})" for d in open_last]
     due = [d["next_attempt_at"] for d in deliveries if d["next_attempt_at"] is not None]
     if errors:
         said += f"; last error: {errors[-1]}"
@@ -144,11 +150,16 @@ def _delivery(deliveries: list[Mapping[str, Any]], now: float) -> str:
 
 
 def _what_to_do(found: Mapping[str, Any], now: float) -> str:
+    if found["withdrawn"]:
+        notes = [d["state"] for d in found["deliveries"] if d["role"] == NOTE_ROLE]
+        if {"dead", "refused"} & set(notes):
+            return f"the rejection note was not taken; once it can be: ichnode jobs retry {found['id']}"
+        return "nothing: the results are withdrawn"
     if found["purged"] and found["state"] in _REVIVED:
         return "its images were purged: send the study again"
     later = {d["destination"] for d in found["deliveries"] if d["error"] and (d["next_attempt_at"] or 0) > now}
     if later:
-        sooner = " and ".join(f"ichnode destinations retry {name}" for name in sorted(later))
+        sooner = " and ".join(f"ichnode destinations retry {shlex.quote(name)}" for name in sorted(later))
         return f"nothing: it is tried again; sooner by: {sooner}"
     return _WHAT_TO_DO[found["state"]].format(id=found["id"])
 

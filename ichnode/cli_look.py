@@ -1,5 +1,6 @@
 """Commands that look at an installation and at a node, and change neither: parse and print only."""
 
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -288,7 +289,8 @@ def _status_lines(found: dict[str, Any], *, now: float) -> Iterator[tuple[str, s
         if row["error"] and (row["open"] or row["dead"]):
             yield "", f"last error: {row['error']} (job {row['error_job_id']})"
         if row["error"] and row["next_attempt_at"] is not None:
-            sooner = "" if row["next_attempt_at"] <= now else f"; sooner: ichnode destinations retry {row['name']}"
+            waits = row["configured"] and row["next_attempt_at"] > now
+            sooner = f"; sooner: ichnode destinations retry {shlex.quote(row['name'])}" if waits else ""
             yield "", f"next attempt: {next_attempt(row['next_attempt_at'], now)}{sooner}"
     disk = found["disk"]
     if disk:

@@ -503,6 +503,8 @@ class Settings(_Section):
     def results_sha256(self) -> str:
         """Hash of what shapes result objects; part of their UIDs, so that other settings give other objects."""
         results = self.results.model_dump(exclude={"rejection_note_series_number"})  # which comes after them
+        if not self.results.followup_warning:  # nor does it shape anything then; known results keep their UIDs
+            del results["followup_warning"]
         shaping = {"results": results, "bundles": self.pipeline_bundles}
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
@@ -555,7 +557,7 @@ def _described(error: Any) -> str:
     place = [str(part) for part in error["loc"] if part not in (_BY_C_STORE, _BY_STOW)]
     where = ".".join(place) or "configuration"
     message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "tuple_type" and isinstance(error["input"], dict):
+    if error["type"] == "tuple_type" and isinstance(error["input"], dict) and len(place) == 1:
         message = f"is a list of tables: write [[{where}]], with two brackets"
     if error["type"] == "extra_forbidden":
         message = f"unknown key: {_instead(error['loc'])}"
@@ -565,15 +567,16 @@ def _described(error: Any) -> str:
 
 
 def _instead(place: Sequence[str | int]) -> str:
-    """What to write instead of an unknown key: the known one that looks like it, else which are known there."""
+    """What may be meant by an unknown key: the known one that looks like it, else which are known there."""
     *above, unknown = place
     fields = _section_at(above).model_fields
-    meant = get_close_matches(str(unknown), fields, n=1)
+    meant = get_close_matches(str(unknown), fields, n=1, cutoff=0.75)
     if not meant:
         return f"known are {', '.join(fields)}"
     if above:
-        return f"write {meant[0]}"
-    return f"write [[{meant[0]}]]" if get_origin(fields[meant[0]].annotation) is tuple else f"write [{meant[0]}]"
+        return f"perhaps {meant[0]} is meant"
+    is_list = get_origin(fields[meant[0]].annotation) is tuple
+    return f"perhaps {f'[[{meant[0]}]]' if is_list else f'[{meant[0]}]'} is meant"
 
 
 def _section_at(place: Sequence[str | int]) -> type[BaseModel]:

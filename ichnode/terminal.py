@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ichnode.config import Settings, load_settings
 from ichnode.domain.progress import Tell, silently
+from ichnode.domain.spans import span
 from ichnode.errors import ConfigError
 from ichnode.storage.dialect import database_file, is_shared, new_engine, reading, without_password
 from ichnode.storage.schema import form_of, is_older_form, newest_form
@@ -24,7 +25,6 @@ from ichnode.storage.schema import form_of, is_older_form, newest_form
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file; without it, the defaults.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 out = Console(width=None if sys.stdout.isatty() else 200)  # piped tables keep their columns
-_UNITS = (("days", 86_400), ("h", 3_600), ("min", 60))
 
 
 def read_settings(config: Path | None, *, roles: str | None = None) -> Settings:
@@ -100,8 +100,7 @@ def clock(at: float) -> str:
 
 def when(at: float, now: float) -> str:
     """A time, and how long ago it was or how soon it comes."""
-    apart = abs(now - at)
-    said = next((f"{apart / size:.0f} {unit}" for unit, size in _UNITS if apart >= 2 * size), f"{apart:.0f} s")
+    said = span(abs(now - at))
     return f"{clock(at)} ({said} ago)" if at <= now else f"{clock(at)} (in {said})"
 
 

@@ -80,6 +80,8 @@ def _where_it_will_be(data_dir: Path) -> Path:
     try:
         mode = data_dir.stat().st_mode
     except FileNotFoundError:
+        if data_dir.is_symlink():  # to a disk that is not mounted, say
+            raise
         return _where_it_will_be(data_dir.parent)
     if not stat.S_ISDIR(mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))

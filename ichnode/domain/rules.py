@@ -228,11 +228,13 @@ def _check_range(field: str, operand: Any) -> None:
 
 
 def _check_modalities(operand: Any) -> None:
-    """Values are compared as they are written, so that a mistyped one would never match, and nobody would say so."""
+    """Values are compared as they are written: "ct" would match no CT, and nobody would say so."""
     for value in _values(operand) if not isinstance(operand, Mapping) else ():
-        if (term := str(value).strip()) not in MODALITIES:
-            meant = term.upper() if term.upper() in MODALITIES else "CT"
-            raise ValueError(f'Modality: {value!r} is no Modality that DICOM defines: write "{meant}"')
+        if not isinstance(value, str):
+            raise ValueError(f"Modality: {value!r} is no text")
+        term = value.strip()
+        if term not in MODALITIES and term.upper() in MODALITIES:  # DICOM allows terms of one's own, too
+            raise ValueError(f'Modality: {value!r} is in capitals: write "{term.upper()}"')
 
 
 def _is_pair(operand: Any) -> bool:

@@ -17,7 +17,7 @@ from ichnode.results.source_headers import is_enhanced
 
 DERIVATION = "AI-predicted 24 h follow-up CT. SYNTHETIC IMAGE - RESEARCH USE ONLY - NOT ACQUIRED"
 WARNING = "AI PREDICTION - NOT ACQUIRED"
-_LETTER_HU = 1000  # white in every window
+_LETTER_HU = 3000  # white in every window; they name nobody, so BurnedInAnnotation stays NO (C.7.6.1)
 _LETTER = 0.04  # height, of the width of the image
 FOLLOWUP_SOP_CLASSES = {"sc": SecondaryCaptureImageStorage, "ct": CTImageStorage}
 PLANE_KEYWORDS = (
@@ -55,8 +55,6 @@ def compose_predicted_series(
     common = finish(_common(provenance.profile.followup_sop), Role.PREDICTED_SERIES, provenance).dataset
     if common.SOPClassUID == SecondaryCaptureImageStorage:
         common.DateOfSecondaryCapture, common.TimeOfSecondaryCapture = common.SeriesDate, common.SeriesTime
-    if is_warned:
-        common.BurnedInAnnotation = "YES"
     del common.SOPInstanceUID, common.InstanceNumber  # elements are shared from here on, so none may change
     results = []
     for index, header in enumerate(headers):

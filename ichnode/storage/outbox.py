@@ -164,13 +164,17 @@ class Outbox:
         return self._settle(delivery, state="replaced", attempts=attempts, status=status, error=error, at=at)
 
     def dead(self, delivery: Delivery, *, status: int | None, error: str, at: float) -> JobState | None:
-        """The last attempt failed; `jobs retry` revives it."""
+        """The last attempt failed; `jobs retry` revives it. It was not the last where `try_now` came meanwhile."""
         return self._settle(delivery, state="dead", status=status, error=error, at=at)
 
     def postponed(self, delivery: Delivery, *, status: int | None, error: str, until: float) -> None:
-        """The attempt to send it, or to ask for commitment, failed; try again later."""
+        """The attempt to send it, or to ask for commitment, failed; try again later.
+
+        Or at once, where somebody wanted that meanwhile.
+        """
         with self._engine.begin() as db:
-            values = {"status": status, "error": error, "next_attempt_at": until, "transaction_uid": None}
+            later = {} if _is_due_by_hand(db, delivery) else {"next_attempt_at": until}
+            values = {"status": status, "error": error, "transaction_uid": None} | later
             _update(db, delivery, attempts=deliveries.c.attempts + 1, **values)
 
     def send_again(self, delivery: Delivery, *, status: int, error: str, until: float) -> None:
@@ -223,6 +227,9 @@ class Outbox:
         """
         also = ("cancelled",) if values["state"] == "delivered" else ()
         with self._engine.begin() as db:
+            if values["state"] == "dead" and _is_due_by_hand(db, delivery):
+                _update(db, delivery, status=values["status"], error=values["error"], transaction_uid=None)
+                return None
             if not _update(db, delivery, *also, **values):
                 return None
             if values["state"] == "delivered":
@@ -292,6 +299,12 @@ def _update(db: Connection, delivery: Delivery, *also: str, **values: Any) -> bo
         return True
     _expect_claim(db, delivery)
     return False
+
+
+def _is_due_by_hand(db: Connection, delivery: Delivery) -> bool:
+    """Whether `try_now` began its attempts anew since it was read."""
+    now = db.execute(select(deliveries.c.attempts).where(deliveries.c.id == delivery.id)).scalar_one()
+    return bool(now < delivery.attempts)
 
 
 def _expect_claim(db: Connection, delivery: Delivery) -> None:

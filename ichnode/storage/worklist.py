@@ -23,13 +23,14 @@ from sqlalchemy import (
     true,
 )
 
+from ichnode.domain.audit import AuditEvent
 from ichnode.domain.job import ON_THE_WAY, Job, JobState
 from ichnode.domain.judgement import NOTE_ROLE
 from ichnode.storage.dialect import reading
 from ichnode.storage.history import JOB_QUERY, Event, as_job
 from ichnode.storage.schema import (
     associations,
-    audit_head,
+    audit,
     deliveries,
     events,
     instances,
@@ -40,6 +41,8 @@ from ichnode.storage.schema import (
     studies,
 )
 from ichnode.storage.standing import Standing, read_standings
+
+_LOOKED = (AuditEvent.RESULTS_VIEWED, AuditEvent.AUDIT_READ)  # which changes nothing
 
 
 class Group(StrEnum):
@@ -97,10 +100,12 @@ class WorkList:
         self._engine = engine
 
     def mark(self) -> tuple[int, int, int]:
-        """Changes whenever the list may have: by a job's step, an instance, or anything that is audited."""
-        marks = func.max(events.c.id), func.max(instances.c.id), func.max(audit_head.c.sequence)
+        """Changes whenever the list may have: by a job's step, an instance, or anything audited but a look at it."""
+        newest = audit.c.sequence.desc()
+        changed = select(audit.c.sequence).where(audit.c.event.not_in(_LOOKED)).order_by(newest).limit(1)
+        marks = select(func.max(events.c.id)), select(func.max(instances.c.id)), changed
         with reading(self._engine) as db:
-            step, instance, audited = (db.execute(select(mark)).scalar_one() or 0 for mark in marks)
+            step, instance, audited = (db.execute(mark).scalar() or 0 for mark in marks)
         return step, instance, audited
 
     def newest(self, group: Group, *, limit: int, before: int | None = None) -> list[ListedStudy]:

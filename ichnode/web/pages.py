@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from ichnode.domain.spans import span
 from ichnode.web.parts import WebParts
 from ichnode.web.patient import Patients
 
@@ -29,7 +30,6 @@ _STATIC = _HERE / "static"
 _KEPT = {"Cache-Control": "private, max-age=31536000, immutable"}
 _LONGEST_FORM = 100_000  # bytes
 _MOST_FIELDS = 100
-_UNITS = (("days", 86_400), ("h", 3_600), ("min", 60))
 
 
 class _Number(IntegerConvertor):
@@ -141,7 +141,7 @@ def ago(at: float | None) -> str:
     """
     if at is None:
         return "never"
-    return f"{_span(max(0.0, time.time() - at))} ago"
+    return f"{span(max(0.0, time.time() - at))} ago"
 
 
 def ahead(at: float) -> str:
@@ -151,11 +151,7 @@ def ahead(at: float) -> str:
     'now'
     """
     left_s = at - time.time()
-    return f"in {_span(left_s)}" if left_s > 0 else "now"
-
-
-def _span(seconds: float) -> str:
-    return next((f"{seconds / size:.0f} {unit}" for unit, size in _UNITS if seconds >= 2 * size), f"{seconds:.0f} s")
+    return f"in {span(left_s)}" if left_s > 0 else "now"
 
 
 def number(value: float | None, digits: int = 1) -> str:

@@ -53,7 +53,9 @@ def review_routes(parts: WebParts, pages: Pages) -> list[Route]:
             **facts(parts, job, shown, patients.of(shown.first.instance.file if shown.first else None)),
             **_start(shown),
         )
-        answer.background = BackgroundTask(_viewed, parts, job, f"web: {request.state.reader}")  # nobody waits for it
+        if request.method == "GET":  # HEAD shows nothing
+            who = f"web: {request.state.reader}"
+            answer.background = BackgroundTask(_viewed, parts, job, who)  # nobody waits for it
         return answer
 
     def sent_reports(request: Request) -> Response:

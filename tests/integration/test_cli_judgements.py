@@ -51,6 +51,29 @@ def test_an_export_has_every_judgement_and_no_uid_unless_asked_for(config):
     assert next(csv.DictReader(io.StringIO(run("export", "--uids", "--config", config))))["study"] == "1"
 
 
+@pytest.mark.parametrize(
+    ("note", "said"),
+    [
+        ("delivered", "next       nothing: the results are withdrawn"),
+        ("refused", "next       the rejection note was not taken; once it can be: ichnode jobs retry 1"),
+    ],
+)
+def test_what_to_do_about_withdrawn_results_is_to_have_their_note_taken(sqlite_engine, tmp_path, note, said):
+    clinic = JudgedClinic(sqlite_engine, tmp_path / "store")
+    job = clinic.analysed()
+    clinic.deliver()
+    clinic.reject(job)
+    clinic.withdrawing.turn()
+    [delivery] = clinic.outbox.due("pacs", at=clinic.now)
+    answered = {"status": 0} if note == "delivered" else {"status": 0x0122, "error": "0x0122"}
+    getattr(clinic.outbox, note)(delivery, **answered, at=clinic.now)
+    file = tmp_path / "ichnode.toml"
+    file.write_text(f'[database]\nurl = "sqlite:///{tmp_path}/ichnode.db"\n')
+    shown = CliRunner().invoke(app, ["jobs", "show", "1", "--config", str(file)]).output
+    assert "rejected by a person; the results are withdrawn" in shown
+    assert said in shown
+
+
 def test_an_export_as_json_goes_into_a_file(config, tmp_path):
     run("export", "--format", "json", "--out", tmp_path / "said.json", "--config", config)
     said = json.loads((tmp_path / "said.json").read_text())

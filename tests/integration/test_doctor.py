@@ -289,6 +289,13 @@ def test_a_data_folder_that_cannot_be_made_is_a_failure(tmp_path):
         assert check.detail.endswith("cannot make it: Not a directory")
 
 
+def test_a_data_folder_on_a_disk_that_is_not_mounted_is_a_failure(tmp_path):
+    (tmp_path / "data").symlink_to(tmp_path / "unmounted" / "ichnode")
+    check = check_disk(settings_for(tmp_path, node={"data_dir": tmp_path / "data"}))
+    assert check.level is Level.FAILURE
+    assert check.detail.endswith("cannot make it: No such file or directory")
+
+
 def test_a_disk_that_cannot_be_written_is_a_failure(tmp_path, monkeypatch):
     def broken(_):
         raise OSError(5, "Input/output error")

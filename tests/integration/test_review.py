@@ -3,11 +3,12 @@
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from functools import cache
 from io import BytesIO
 from pathlib import Path
+from queue import Queue
+from threading import Event
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from ichnode.imaging.windows import BLOOD, BRAIN, apply
 from ichnode.phantom import REGULAR, TILTED, head_ct
 from ichnode.results.provenance import Role
 from ichnode.storage.audit import AuditTrail
+from ichnode.web import review
 from ichnode.web import shown as shown_module
 from ichnode.web.slices import outline
 from tests.results_factory import Case
@@ -164,37 +166,44 @@ def test_what_names_the_patient_is_shown_where_patients_are(clinic, reviewed):
     assert masked.get(f"{page_of(job)}/summary_page.png").status_code == 404
 
 
+class Noted(AuditTrail):
+    """Says when somebody wrote to it, which is after the answer."""
+
+    def __init__(self, engine):
+        super().__init__(engine)
+        self.written = Event()
+
+    def append(self, *row, **more):
+        super().append(*row, **more)
+        self.written.set()
+
+
 def test_who_opened_the_page_stands_in_the_trail_and_pictures_add_nothing(clinic, reviewed):
     _, job = reviewed()
-    browser = clinic.browser()
+    trail, study = Noted(clinic.engine), pseudonym(job.study_instance_uid)
+    browser = clinic.browser(audit=trail)
+    assert browser.head(page_of(job)).status_code == 200
     assert browser.get(page_of(job)).status_code == 200
+    assert trail.written.wait(10)
     browser.get(f"{page_of(job)}/slices/3/source-brain.png")
     browser.get(f"{page_of(job)}0")
-    trail, study = AuditTrail(clinic.engine), pseudonym(job.study_instance_uid)
-    assert eventually(lambda: viewings(trail)) == [("web: anybody at 127.0.0.1", job.id, study)]
+    clinic.close()
+    viewed = [(row.who, row.what) for row in trail.rows() if row.event == AuditEvent.RESULTS_VIEWED]
+    assert viewed == [("web: anybody at 127.0.0.1", {"job": job.id, "study": study})]
     assert trail.verify() == []
 
 
-def test_a_trail_that_cannot_be_written_keeps_nobody_from_the_results(clinic, reviewed, caplog):
+def test_a_trail_that_cannot_be_written_keeps_nobody_from_the_results(clinic, reviewed, monkeypatch):
     _, job = reviewed()
     with clinic.engine.begin() as db:
         db.exec_driver_sql("CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'full'); END")
+    said = Queue()
+    monkeypatch.setattr(review.log, "error", lambda message, extra: said.put((message, extra)))
     assert clinic.browser().get(page_of(job)).status_code == 200
-    [said] = eventually(lambda: [record for record in caplog.records if record.msg == "view_not_audited"])
-    assert (said.job_id, said.detail) == (job.id, "web: anybody at 127.0.0.1: IntegrityError")
-
-
-def eventually(look):
-    """What `look` finds, which is written after the answer."""
-    deadline = time.monotonic() + 10
-    while not (found := look()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return found
-
-
-def viewings(trail):
-    rows = [row for row in trail.rows() if row.event == AuditEvent.RESULTS_VIEWED]
-    return [(row.who, row.what["job"], row.what["study"]) for row in rows]
+    assert said.get(timeout=10) == (
+        "view_not_audited",
+        {"job_id": job.id, "detail": "web: anybody at 127.0.0.1: IntegrityError"},
+    )
 
 
 def test_pictures_are_not_left_on_the_disk_of_a_reading_station(clinic, reviewed):

@@ -79,8 +79,12 @@ def test_with_json_or_without_a_terminal_it_says_nothing(heads):
     command = [sys.executable, "-m", "ichnode", "explain", str(heads)]
     piped = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "reading files" not in piped.stdout + piped.stderr
+
+
+def test_without_a_terminal_progress_is_silent(capsys):
     with progress() as tell:
         tell("nobody sees this", 1, 2)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_what_is_printed_meanwhile_stands_above_it(heads, tmp_path):

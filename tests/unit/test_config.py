@@ -60,11 +60,11 @@ def test_braces_of_the_data_dir_are_no_placeholder(load):
 @pytest.mark.parametrize(
     ("toml", "problem"),
     [
-        ("[node]\nprot = 1", "node.prot: unknown key: write port"),
-        ("[nodes]\nport = 1", "nodes: unknown key: write [node]"),
-        ('[[rule]]\nname = "r"', "rule: unknown key: write [[rules]]"),
+        ("[node]\nprot = 1", "node.prot: unknown key: perhaps port is meant"),
+        ("[nodes]\nport = 1", "nodes: unknown key: perhaps [node] is meant"),
+        ('[[rule]]\nname = "r"', "rule: unknown key: perhaps [[rules]] is meant"),
         ('[rules]\nname = "r"', "rules: is a list of tables: write [[rules]], with two brackets"),
-        ('[[rules]]\nname = "r"\nmach = {}', "rules.0.mach: unknown key: write match"),
+        ('[[rules]]\nname = "r"\nmach = {}', "rules.0.mach: unknown key: perhaps match is meant"),
         ('[audit]\nzzz = "r"', "audit.zzz: unknown key: known are host, port, ca_file, cert_file, key_file"),
         ('[node]\nport = "x"', "node.port: Input should be a valid integer"),
         ("[node]\nport = 70000", "node.port: Input should be less than or equal to 65535"),
@@ -111,11 +111,11 @@ def test_braces_of_the_data_dir_are_no_placeholder(load):
         ),
         (
             '[[rules]]\nname = "r"\nmatch = { Modality = "ct" }',
-            "rules.0.match.Modality: 'ct' is no Modality that DICOM defines: write \"CT\"",
+            "rules.0.match.Modality: 'ct' is in capitals: write \"CT\"",
         ),
         (
-            '[[rules]]\nname = "r"\nmatch = { Modality = { not = { in = ["MR", "CAT"] } } }',
-            "rules.0.match.Modality: 'CAT' is no Modality that DICOM defines: write \"CT\"",
+            '[[rules]]\nname = "r"\nmatch = { Modality = { not = { in = ["KM", "Ct"] } } }',
+            "rules.0.match.Modality: 'Ct' is in capitals: write \"CT\"",
         ),
         (
             '[database]\nurl = "sqlite:///{foo}/x.db"',
@@ -159,6 +159,12 @@ def test_what_shapes_results_changes_the_results_hash_and_nothing_else_does(load
     plain = Settings().results_sha256
     assert load('[results]\nfollowup_sop = "ct"').results_sha256 != plain
     assert load("[node]\nport = 1").results_sha256 == plain
+    assert load("[results]\nfollowup_warning = true").results_sha256 != plain
+
+
+def test_results_of_before_an_upgrade_keep_their_uids():
+    """A key that is new, or another default, makes every known study be analysed again: is that wanted?"""
+    assert Settings().results_sha256.startswith("03298c12f43c")
 
 
 def test_settings_are_frozen():

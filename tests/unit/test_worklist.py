@@ -88,6 +88,8 @@ def test_the_mark_changes_with_instances_steps_and_whatever_is_audited(clinic, w
     AuditTrail(engine).append(AuditEvent.JUDGED, who="x", what={}, at=1.0)
     marks.append(work_list.mark())
     assert len(set(marks)) == len(marks)
+    AuditTrail(engine).append(AuditEvent.RESULTS_VIEWED, who="x", what={}, at=1.0)
+    assert work_list.mark() == marks[-1]
 
 
 def test_what_a_destination_took_last_and_what_it_does_not_take_is_told(clinic, engine):
@@ -131,6 +133,25 @@ def test_everything_that_waits_for_a_destination_is_due_at_once_and_the_trail_sa
     assert clinic.outbox.try_now("nobody", at=2000.0) == 0
     trail = [row for row in AuditTrail(engine).rows() if row.event == AuditEvent.DESTINATION_RETRIED]
     assert [(row.who, row.what) for row in trail] == [("somebody", {"destination": "pacs", "results": 1})]
+
+
+def test_what_is_tried_at_once_stays_due_though_the_attempt_in_flight_fails(clinic, engine):
+    clinic.receive("1")
+    clinic.decide("1", send_to=("pacs",))
+    clinic.analyse()
+    for _ in range(3):
+        [delivery] = clinic.outbox.of_job(1)
+        clinic.outbox.postponed(delivery, status=None, error="no route to host", until=9000.0)
+    for ends in ("postponed", "dead"):
+        [in_flight] = clinic.outbox.due("pacs", at=9000.0)
+        clinic.outbox.try_now("pacs", at=2000.0)
+        when = {"until": 9999.0} if ends == "postponed" else {"at": 3000.0}
+        getattr(clinic.outbox, ends)(in_flight, status=None, error="no route to host", **when)
+        [delivery] = clinic.outbox.of_job(1)
+        assert (delivery.state, delivery.attempts, delivery.next_attempt_at) == ("pending", 1, 2000.0)
+        for _ in range(3):
+            [delivery] = clinic.outbox.of_job(1)
+            clinic.outbox.postponed(delivery, status=None, error="no route to host", until=9000.0)
 
 
 def test_a_result_that_another_stood_in_for_hides_no_dead_one_before_it(clinic, engine):
