@@ -85,7 +85,9 @@ def test_a_destination_that_fails_is_shown_with_its_last_error_and_its_next_atte
     clinic.analyse()
     [delivery] = clinic.outbox.due("pacs", at=clinic.now)
     clinic.outbox.postponed(delivery, status=None, error="no route to host", until=1600.0)
-    lines = list(_status_lines(status_of(settings_of(tmp_path), engine), now=1000.0))
+    configured = {"name": "pacs", "ae_title": "PACS", "host": "h", "port": 104}
+    settings = settings_of(tmp_path, destinations=[configured])
+    lines = list(_status_lines(status_of(settings, engine), now=1000.0))
     pacs = next(number for number, (_, said) in enumerate(lines) if said.startswith("pacs: 1 open"))
     assert lines[pacs + 1] == ("", "last error: no route to host (job 1)")
     assert re.fullmatch(r"next attempt: .* \(in 10 min\); sooner: ichnode destinations retry pacs", lines[pacs + 2][1])
