@@ -27,10 +27,7 @@ from ichnode import (
 from ichnode.config import Settings, example, load_settings
 from ichnode.errors import BundleError, ConfigError, IchnodeError, InferenceError
 from ichnode.storage.dialect import database_file, is_shared, without_password
-from ichnode.terminal import ConfigOption, JsonOption, out, progress
-from ichnode.terminal import fail as _fail
-from ichnode.terminal import print_json as _print_json
-from ichnode.terminal import read_settings as _settings
+from ichnode.terminal import ConfigOption, JsonOption, fail, out, print_json, progress, read_settings
 
 if TYPE_CHECKING:
     from ichnode.demo import DemoOutcome
@@ -69,16 +66,16 @@ def serve(
     """Run the node until SIGTERM or Ctrl-C."""
     from ichnode.node import Node
 
-    settings = _settings(config, roles=roles)
+    settings = read_settings(config, roles=roles)
     logs.set_up()
     try:
         faults.announce()
         node = Node(settings)
         node.start()
     except (IchnodeError, OSError) as problem:
-        _fail(str(problem))
+        fail(str(problem))
     except (SQLAlchemyError, CommandError) as problem:
-        _fail(_ledger_problem(settings, problem))
+        fail(_ledger_problem(settings, problem))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: node.ask_to_stop())
     where = f"{settings.node.ae_title}@{settings.node.host}:{node.dicom_port}"
@@ -89,14 +86,14 @@ def serve(
     service.tell_systemd("STOPPING=1")
     node.stop()
     if dead:
-        _fail(f"stopped because a part died: {dead}")
+        fail(f"stopped because a part died: {dead}")
 
 
 @app.command()
 def init(file: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("ichnode.toml")) -> None:
     """Write a commented example configuration; an existing file is left alone."""
     if file.exists():
-        _fail(f"{file} exists already")
+        fail(f"{file} exists already")
     file.write_text(example(), "utf-8")
     typer.echo(f"wrote {file}; edit it, then: ichnode check --config {file} && ichnode serve --config {file}")
 
@@ -120,7 +117,7 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     except ConfigError as refused:
         problems = refused.problems
     if as_json:
-        _print_json({"valid": not problems, "problems": problems, "doubts": doubts})
+        print_json({"valid": not problems, "problems": problems, "doubts": doubts})
     else:
         valid = f"valid, but {'; '.join(doubts)}" if doubts else "valid"
         typer.echo("\n".join(problems) if problems else valid)
@@ -133,14 +130,14 @@ def health(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Ask the node that runs with this configuration on this machine whether it is ready; fails when it is not."""
     from ichnode.web.health import trouble
 
-    web = _settings(config).web
+    web = read_settings(config).web
     problems = trouble(web.host, web.port, tls=web.tls)
     if as_json:
-        _print_json({"ready": not problems, "problems": problems})
+        print_json({"ready": not problems, "problems": problems})
     elif not problems:
         typer.echo("ready")
     else:
-        _fail("\n".join(problems))
+        fail("\n".join(problems))
     if problems:
         raise typer.Exit(1)
 
@@ -154,13 +151,13 @@ def install_service(
     print_only: Annotated[bool, typer.Option("--print", help="Print the unit instead of writing it.")] = False,
 ) -> None:
     """Write a hardened systemd unit for this installation, and say what is left to do."""
-    settings = _settings(config)
+    settings = read_settings(config)
     executable, config = Path(sys.executable).with_name("ichnode"), config.absolute()
     data_dir, url = settings.node.data_dir, settings.database_url
     ledger = data_dir if is_shared(url) else database_file(url).parent
     python = Path(sys.base_prefix)  # which the virtual environment only points to
     if problems := service.problems_of(paths=(python, executable, config, data_dir, ledger), user=user):
-        _fail("\n".join(problems))
+        fail("\n".join(problems))
     unit = service.unit_text(
         executable=executable,
         config=config,
@@ -176,7 +173,7 @@ def install_service(
     try:
         service.UNIT.write_text(unit, "utf-8")
     except OSError as problem:
-        _fail(f"{service.UNIT}: {problem.strerror}")
+        fail(f"{service.UNIT}: {problem.strerror}")
     typer.echo(
         f"wrote {service.UNIT}; then, as root:\n"
         f"  useradd --system --user-group --home-dir {data_dir} --shell /usr/sbin/nologin {user}   # once\n"
@@ -202,7 +199,7 @@ def demo(
             with progress() as tell:
                 outcome = node.enter_context(run_demo(out_dir, tell))
         except (IchnodeError, OSError) as problem:
-            _fail(f"miss: {problem}")
+            fail(f"miss: {problem}")
         _print_demo(outcome)
         if review:
             typer.echo(f"review it: {outcome.page}\nthe node runs until Ctrl-C, and forgets the patient then")
@@ -248,7 +245,7 @@ def analyze(
     from ichnode.stages.folder import read_folder
     from ichnode.stages.offline import analyze_folder
 
-    settings = _settings(config)
+    settings = read_settings(config)
     reports = []
     try:
         with progress(silent=as_json) as tell:
@@ -265,11 +262,11 @@ def analyze(
                 if not as_json:
                     typer.echo(report.text)
     except (ConfigError, InferenceError) as problem:
-        _fail(str(problem))
+        fail(str(problem))
     if as_json:
-        _print_json([asdict(report) for report in reports])
+        print_json([asdict(report) for report in reports])
     if not any(report.outcome == "analysed" for report in reports):
-        _fail(f"nothing below {path} was analysed")
+        fail(f"nothing below {path} was analysed")
 
 
 @app.command()
@@ -282,7 +279,7 @@ def explain(
     from ichnode.stages.folder import read_folder
     from ichnode.stages.offline import explain_folder
 
-    rules = _settings(config).decision_rules
+    rules = read_settings(config).decision_rules
     with progress(silent=as_json) as tell:
         folder = read_folder(path, tell)
         rows = explain_folder(folder, rules, tell)
@@ -291,7 +288,7 @@ def explain(
     if not rows:
         typer.echo(f"{path}: holds no DICOM series", err=True)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     table = Table("series", "description", "slices", "mm", "decision", "rule", "reason", "because", "gate", box=None)
     for row in rows:
@@ -314,7 +311,7 @@ def models_list(config: ConfigOption = None, as_json: JsonOption = False) -> Non
     """The bundles that are found, and what they are for."""
     rows = _bundles(config)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     table = Table("bundle", "version", "family", "trained on", "weights", "intended use", box=None)
     for row in rows:
@@ -331,7 +328,7 @@ def models_verify(config: ConfigOption = None, as_json: JsonOption = False) -> N
     """Check the weights of every bundle against their hash; fails when one does not match."""
     rows = _bundles(config)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     else:
         for row in rows:
             typer.echo(f"{row['name']}: {row.get('error') or 'verified ' + row['weights_sha256']}")
@@ -343,9 +340,9 @@ def _bundles(config: Path | None) -> list[dict[str, Any]]:
     from ichnode.inference.bundle import configured_bundles, verify_bundle
 
     try:
-        found = configured_bundles(_settings(config).inference.bundles_dir)
+        found = configured_bundles(read_settings(config).inference.bundles_dir)
     except ConfigError as problem:
-        _fail(str(problem))
+        fail(str(problem))
     rows: list[dict[str, Any]] = []
     for name, folder in sorted(found.items()):
         try:
