@@ -215,7 +215,7 @@ def _print_demo(outcome: "DemoOutcome") -> None:
     table.add_column("what")
     table.add_column("value", overflow="fold")
     table.add_row("hematoma of the simulated patient", f"{outcome.true_ml:.1f} mL")
-    found = "none" if outcome.found_ml is None else f"{outcome.found_ml:.1f} mL"
+    found = "-" if outcome.found_ml is None else f"{outcome.found_ml:.1f} mL"
     if outcome.range_ml:
         found += f" ({outcome.range_ml[0]:.1f} to {outcome.range_ml[1]:.1f})"
     table.add_row("hematoma found", found, end_section=True)
@@ -226,7 +226,8 @@ def _print_demo(outcome: "DemoOutcome") -> None:
         first = min(file.name for file in files)
         table.add_row(description, first if len(files) == 1 else f"{first} and {len(files) - 1} more")
     out.print(table)
-    typer.echo(f"the results are in {outcome.folder}")
+    if outcome.series:
+        typer.echo(f"the results are in {outcome.folder}")
     for miss in outcome.misses:
         typer.echo(f"miss: {miss}", err=True)
     if not outcome.misses:

@@ -118,7 +118,9 @@ class Worker(Generic[Request, Answer]):
             process.join()
             self._discard()
             if expired.is_set():
-                raise InferenceError("deadline", f"no answer within {deadline_s:g} s; the process was killed") from None
+                raise InferenceError(
+                    "deadline", f"no answer within {deadline_s:g} s ([inference] deadline_s); the process was killed"
+                ) from None
             raise InferenceError("crash", f"the process {_ending(process.exitcode)}") from None
         finally:
             timer.cancel()

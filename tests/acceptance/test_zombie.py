@@ -74,7 +74,9 @@ def test_a_child_that_sleeps_over_its_deadline_is_killed_and_another_does_its_wo
     child.suspend()
     Scanner(serve.dicom_port).send_until_acknowledged(study)
     job = assert_delivered_once(serve, pacs, study)
-    assert failures(job) == [f"attempt 1: no answer within {DEADLINE_S} s; the process was killed"]
+    assert failures(job) == [
+        f"attempt 1: no answer within {DEADLINE_S} s ([inference] deadline_s); the process was killed"
+    ]
     assert not child.is_running()
     assert len(pacs.taken) == RESULTS
 

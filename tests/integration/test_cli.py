@@ -275,6 +275,11 @@ def test_the_demo_misses_results_by_the_name_of_their_series():
     assert _misses(job, received - {"AI RESEARCH: Summary page"}, 30.0) == ["not received: AI RESEARCH: Summary page"]
 
 
+def test_the_demo_on_a_machine_that_is_too_slow_says_so_instead_of_an_overlooked_hematoma():
+    [miss] = _misses(SimpleNamespace(state=JobState.ANALYSING, findings=None), set(), 30.0)
+    assert miss == "not finished after 600 s, the job is analysing: this machine is too slow, or too busy now"
+
+
 def test_the_demo_names_its_folder_once_and_the_first_file_of_each_series(tmp_path):
     outcome = ichnode("demo", "--out", tmp_path)
     assert outcome.exit_code == 0, outcome.output
