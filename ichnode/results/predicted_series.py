@@ -50,7 +50,8 @@ def compose_predicted_series(
     Pixels are stored with the rescale slope, intercept and bits of the source instance, so HU of the source come back
     exactly; from Enhanced CT, as signed 16 bit HU. Where the profile wants a warning, its letters replace HU.
     """
-    is_warned = provenance.profile.followup_warning
+    if provenance.profile.followup_warning:
+        hu = _warned(hu)
     of_instance = {str(source.SOPInstanceUID): source for source in sources}
     common = finish(_common(provenance.profile.followup_sop), Role.PREDICTED_SERIES, provenance).dataset
     if common.SOPClassUID == SecondaryCaptureImageStorage:
@@ -61,7 +62,7 @@ def compose_predicted_series(
         dataset = Dataset()
         dataset.update(common)
         _place(dataset, header, index, grid, provenance)
-        _fill(dataset, of_instance[header.SOPInstanceUID], _warned(hu[index]) if is_warned else hu[index])
+        _fill(dataset, of_instance[header.SOPInstanceUID], hu[index])
         dataset.file_meta = file_meta(dataset)
         results.append(Result(role=Role.PREDICTED_SERIES, dataset=dataset))
     return tuple(results)
@@ -111,8 +112,8 @@ def _place(dataset: Dataset, header: Dataset, index: int, grid: AcquisitionGrid,
 
 
 def _warned(hu: FloatArray) -> FloatArray:
-    """(row, column) HU with the warning written at the upper edge."""
-    letters = Image.new("1", (hu.shape[1], hu.shape[0]))
+    """HU (slice, row, column) with the warning written at the upper edge of every slice."""
+    letters = Image.new("1", (hu.shape[2], hu.shape[1]))
     font = ImageFont.load_default(max(8, _LETTER * letters.width))
     ImageDraw.Draw(letters).text((letters.width / 2, 2), WARNING, fill=1, font=font, anchor="mt")
     return np.where(np.asarray(letters), np.float32(_LETTER_HU), hu)
