@@ -5,6 +5,7 @@ SOAK_HOURS=24 are what can be set, and what holds where nothing is.
 """
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -43,10 +44,13 @@ def main(names: list[str]) -> None:
     problems = []
     for name in names or RUNS:
         title, run = RUNS[name]
-        with tempfile.TemporaryDirectory(prefix=f"soak-{name}-") as folder:
-            figures = run(Path(folder))
+        folder = Path(tempfile.mkdtemp(prefix=f"soak-{name}-"))
+        figures = run(folder)
         show(title, figures)
-        problems += [f"{name}: {problem}" for problem in missed(figures)]
+        if not_reached := missed(figures):
+            problems += [f"{name}: {problem} (ledger and log are in {folder})" for problem in not_reached]
+        else:
+            shutil.rmtree(folder)
     if problems:
         sys.exit("\n".join(problems))
 

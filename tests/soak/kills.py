@@ -168,6 +168,7 @@ def _arrived(pacs: ArchivingPacs, heads: Sequence[ScannedStudy], states: dict[st
     complete = sum(len(uids) >= RESULTS and states.get(study) == "done" for study, uids in arrived.items())
     return [
         Figure(what="heads with all results", measured=complete, least=len(heads), most=len(heads)),
+        Figure(what="heads parked as poison", measured=sum(state == "failed" for state in states.values())),
         Figure(what="duplicate results", measured=second + other_bytes + elsewhere, least=0, most=0),
         Figure(what="results sent again, same UID and bytes", measured=len(pacs.taken) - len(pacs.files)),
     ]

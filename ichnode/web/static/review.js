@@ -118,8 +118,12 @@ async function show() {
     await draw();
   }
   busy = false;
-  fetchAhead();
+  await painted();
+  if (layers) fetchAhead(); // the outlines of the first picture come before other slices
 }
+
+// What is fetched next shares the processor with the picture on its way to the screen, and waits for it.
+const painted = () => new Promise(done => requestAnimationFrame(() => setTimeout(done)));
 
 function fetchAhead() {
   for (let far = 1; far <= AHEAD; far++) {
