@@ -64,6 +64,8 @@ def destinations_list(config: ConfigOption = None, as_json: JsonOption = False) 
     if refuses.row_count:
         typer.echo()
         out.print(refuses)
+    if rows:
+        typer.echo("Whether they answer now: ichnode doctor")
 
 
 @app.command("retry", epilog=_RETRY_EPILOG)

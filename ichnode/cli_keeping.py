@@ -37,7 +37,8 @@ def db_check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
     settings = read_settings(config)
     need_ledger(settings)
-    outcome = check(new_engine(settings.database_url), settings.stores)
+    with progress(silent=as_json) as tell:
+        outcome = check(new_engine(settings.database_url), settings.stores, tell=tell)
     if as_json:
         print_json({"sound": outcome.sound, **asdict(outcome)})
     else:
@@ -99,7 +100,8 @@ def audit_show(
 def audit_verify(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Find rows that were altered, removed or moved; fails when there are any."""
     trail = AuditTrail(open_ledger(read_settings(config)))
-    found = trail.verify()
+    with progress(silent=as_json) as tell:
+        found = trail.verify(tell)
     if as_json:
         print_json({"rows": trail.end(), "tampered": [asdict(one) for one in found]})
     else:

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from threading import Thread
 from typing import NamedTuple
 
+from pydicom.config import IGNORE
+from pydicom.uid import UID
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
 
@@ -295,7 +297,7 @@ class Association:
 def _log_refused_classes(source: str, accepted: Acceptance) -> None:
     """One line an association: some senders propose every SOP class there is."""
     if accepted.refused_classes:
-        named = " ".join(accepted.refused_classes[:_NAMED_CLASSES])
+        named = ", ".join(UID(uid, IGNORE).name for uid in accepted.refused_classes[:_NAMED_CLASSES])
         extra = {"source": source, "count": len(accepted.refused_classes), "detail": named}
         log.log(logging.INFO if accepted.contexts else logging.WARNING, "sop_classes_refused", extra=extra)
 

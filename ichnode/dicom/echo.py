@@ -69,5 +69,5 @@ def _why_unreachable(peer: Peer) -> str:
     except ssl.SSLError as problem:
         return f"TLS: {(problem.reason or str(problem)).lower().replace('_', ' ')}"
     except OSError as problem:
-        return f"{peer.host}:{peer.port}: {problem.strerror or problem}"
+        return problem.strerror or str(problem)
     return ""

@@ -12,8 +12,11 @@ from typing import Any
 from sqlalchemy import Connection, Engine, insert, select, update
 
 from ichnode.domain.audit import BEFORE_THE_FIRST, AuditEvent, AuditOutcome, AuditRow
+from ichnode.domain.progress import Tell, silently
 from ichnode.storage.dialect import reading, upsert
 from ichnode.storage.schema import audit, audit_head, audit_positions
+
+_TOLD_EVERY = 1000  # rows
 
 
 def append_audit(
@@ -82,7 +85,7 @@ class AuditTrail:
         with reading(self._engine) as db:
             return int(db.execute(select(audit_head.c.sequence)).scalar_one())
 
-    def verify(self) -> list[Tampering]:
+    def verify(self, tell: Tell = silently) -> list[Tampering]:
         """Where the trail was tampered with; empty when it is as it was appended."""
         with reading(self._engine) as db:
             head = db.execute(select(audit_head.c.sequence, audit_head.c.sha256)).one()
@@ -91,6 +94,8 @@ class AuditTrail:
         for row in self.rows():
             if row.sequence > head.sequence:
                 break  # appended since, or told below
+            if row.sequence % _TOLD_EVERY == 0:
+                tell("verifying the trail", row.sequence, head.sequence)
             whole = row.sequence == sequence + 1
             found += [] if whole else [_missing(sequence + 1, row.sequence - 1)]
             if row.sha256 != row.expected_sha256:

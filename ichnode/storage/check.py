@@ -13,10 +13,12 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, select, text
 from sqlalchemy.exc import DBAPIError
 
+from ichnode.domain.progress import Tell, silently
 from ichnode.storage.dialect import reading
 from ichnode.storage.schema import conflicts, discards, form_of, instances, newest_form, results
 
 SETTLED_S = 60.0
+_TOLD_EVERY = 1000  # rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,16 +50,18 @@ class _Expected:
     size_bytes: int | None  # None: not known, but not empty
 
 
-def check(engine: Engine, folders: Sequence[Path], *, now: float | None = None) -> Check:
+def check(engine: Engine, folders: Sequence[Path], *, now: float | None = None, tell: Tell = silently) -> Check:
     """Look at the database behind `engine` and the files below `folders`; `now` is the time of the disk's clock."""
+    tell("listing files")
     found = _files_below(folders, time.time() if now is None else now)
+    tell("checking the database")
     try:
         with reading(engine) as db:
             problems = _of_database(db)
             if problems:
                 return Check(rows=0, files=len(found), problems=tuple(problems))
             expected = list(_expected(db))
-            missing = [*_missing(expected)]
+            missing = [*_missing(expected, tell)]
             still = {one.file for one in _expected(db)} if missing else set()
             leaving = set(db.execute(select(discards.c.file)).scalars())
     except DBAPIError as problem:
@@ -99,8 +103,10 @@ def _expected(db: Connection) -> Iterator[_Expected]:
         yield _Expected(file, size)
 
 
-def _missing(expected: Sequence[_Expected]) -> Iterator[Problem]:
-    for one in expected:
+def _missing(expected: Sequence[_Expected], tell: Tell) -> Iterator[Problem]:
+    for number, one in enumerate(expected):
+        if number % _TOLD_EVERY == 0:
+            tell("looking for the file of each row", number, len(expected))
         try:
             size = Path(one.file).stat().st_size
         except OSError as problem:
