@@ -1,10 +1,16 @@
-"""Receiving: a fast sender in a process of its own against ichnode's receive path and four peers."""
+"""Receiving: a fast sender in a process of its own against ichnode's receive path and four peers.
 
+Beside them what the disk alone can do: who promises that an instance is durable cannot be faster (docs/decisions, 150).
+"""
+
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -15,6 +21,8 @@ from tests.benchmarks.table import ICHNODE, Row, alternated, ratios
 
 TITLE = "Receiving, TCP_NODELAY on both ends everywhere"
 GOALS = {"Orthanc, fsync": ">= 1"}
+DISK = "the disk alone"
+DISK_SETTING = "the same bytes, fsync of file and folder; nothing received, hashed or committed"
 
 
 def measure(
@@ -31,10 +39,11 @@ def _case(folder: Path, slices: int, associations: int, rounds: int) -> list[Row
         receiver.name: partial(_instances_per_s, receiver, folder, slices, associations, cpu_ms)
         for receiver in (ICHNODE_RECEIVER, *PEERS)
     }
-    measured = alternated(contestants, rounds=rounds)
+    measured = alternated(contestants | {DISK: partial(_flushed_per_s, folder, associations)}, rounds=rounds)
+    case = f"{slices} slices, {associations} association{'s' * (associations > 1)}"
     return [
         Row(
-            case=f"{slices} slices, {associations} association{'s' * (associations > 1)}",
+            case=case,
             contestant=receiver.name,
             setting=receiver.setting,
             value=median(numbers) if (numbers := measured.get(receiver.name)) else None,
@@ -44,7 +53,35 @@ def _case(folder: Path, slices: int, associations: int, rounds: int) -> list[Row
             note=f"CPU {median(cpu_ms[receiver.name]):.1f} ms per instance" if numbers else "",
         )
         for receiver in (ICHNODE_RECEIVER, *PEERS)
+    ] + [
+        Row(
+            case=case,
+            contestant=DISK,
+            setting=DISK_SETTING,
+            value=median(measured[DISK]),
+            unit="instances/s",
+            ratio=ratios(measured[ICHNODE], measured[DISK]),
+        )
     ]
+
+
+def _flushed_per_s(folder: Path, threads: int) -> float:
+    """Every file of `folder` written anew and flushed, by as many threads as there would be associations."""
+    contents = [file.read_bytes() for file in sorted(folder.iterdir())]
+    with tempfile.TemporaryDirectory(prefix="ichnode-benchmark-disk-") as store, ThreadPoolExecutor(threads) as pool:
+        names = os.open(store, os.O_RDONLY)
+
+        def keep(number: int) -> None:
+            with (Path(store) / str(number)).open("xb", buffering=0) as file:
+                file.write(contents[number])
+                os.fsync(file.fileno())
+            os.fsync(names)
+
+        began = time.perf_counter()
+        list(pool.map(keep, range(len(contents))))
+        took = time.perf_counter() - began
+        os.close(names)
+    return len(contents) / took
 
 
 def _instances_per_s(

@@ -18,7 +18,7 @@ def _nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("benchmark", "contestants"),
     [
-        (lambda: receive.measure(slices=2, size=32, associations=(2,), rounds=1), 5),
+        (lambda: receive.measure(slices=2, size=32, associations=(2,), rounds=1), 6),
         (lambda: read_volume.measure(slices=(8,), size=32, rounds=1), 5),
         (lambda: write_results.measure(size=64, rounds=1), 2),
         (lambda: all_models.measure(size=64, rounds=1, shape=(32, 32, 32)), 2),
