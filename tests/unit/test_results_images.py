@@ -208,3 +208,7 @@ def test_heat_is_red_to_yellow_and_leaves_the_rest_gray_under_the_warning() -> N
     assert (pixels[40:70] == 128).all()
     assert (pixels[:12].max(axis=2) > 200).any()
     assert (pixels[-12:].max(axis=2) > 200).any()
+    scale = pixels[135:175, 192]  # the colours from the most to the least heat
+    assert abs(scale[0] - pixels[85, 85]).max() < 12
+    assert (np.diff(scale[:, 2]) >= 0).all()
+    assert (scale[-1] == 110).all()
