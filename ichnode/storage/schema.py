@@ -28,7 +28,8 @@ from sqlalchemy import (
 from ichnode.storage.dialect import Whole, Words, database_file, is_shared, new_engine
 
 metadata = MetaData()
-WENT_WRONG = text("error IS NOT NULL AND state <> 'replaced'")  # of a delivery; literal, or no index is found for it
+# Of a delivery. Literal, or no index is found for it.
+WENT_WRONG = text("error IS NOT NULL AND state NOT IN ('replaced', 'cancelled')")
 
 associations = Table(
     "associations",

@@ -169,6 +169,17 @@ def test_a_result_that_another_stood_in_for_hides_no_dead_one_before_it(clinic, 
     assert (fares["archive"].error, fares["archive"].delivered_at) == (None, None)
 
 
+def test_the_trouble_of_a_job_that_a_person_dropped_is_told_no_more(clinic, engine):
+    clinic.receive("1")
+    clinic.decide("1", send_to=("pacs",))
+    clinic.analyse()
+    [delivery] = clinic.outbox.of_job(1)
+    clinic.outbox.postponed(delivery, status=None, error="no route to host", until=9000.0)
+    assert Overview(engine).at_destinations()["pacs"].error == "no route to host"
+    assert clinic.ledger.drop(1, at=2000.0)
+    assert Overview(engine).at_destinations()["pacs"].error is None
+
+
 @contextmanager
 def plans(engine):
     """How the database goes about each statement of the block; PostgreSQL as if its tables were large."""
