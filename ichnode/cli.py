@@ -111,7 +111,7 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         load_pipelines(settings.pipeline_bundles, settings.inference.bundles_dir, "cpu")
         if settings.clinical.file:
             problems = tuple(f"clinical.file: {problem}" for problem in problems_of(settings.clinical.file))
-        doubts += settings.unreadable_files()  # a token may be put there later, and receiving need not wait for it
+        doubts += settings.unreadable_files()  # they may be put there later, or be for the user of the service alone
         if not settings.destinations:
             doubts.append("without [[destinations]] no result leaves this machine")
     except ConfigError as refused:

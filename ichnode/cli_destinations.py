@@ -24,6 +24,7 @@ from ichnode.terminal import (
     print_json,
     read_settings,
 )
+from ichnode.user import at_the_shell
 
 app = typer.Typer(no_args_is_help=True, help="What destinations wait for, what they refuse, and to try them again.")
 _RETRY_EPILOG = """Examples:
@@ -72,7 +73,7 @@ def destinations_list(config: ConfigOption = None, as_json: JsonOption = False) 
 def destinations_retry(name: str, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Make everything that waits for a destination due at once; its back-off begins anew."""
     settings = _known(config, name)
-    due = Outbox(open_ledger(settings)).try_now(name, at=time.time())
+    due = Outbox(open_ledger(settings)).try_now(name, at=time.time(), who=at_the_shell())
     if as_json:
         print_json({"name": name, "due": due})
     else:

@@ -28,6 +28,7 @@ from ichnode.terminal import (
     print_json,
     read_settings,
 )
+from ichnode.user import at_the_shell
 
 app = typer.Typer(no_args_is_help=True, help="Look at jobs, revive or end them.")
 _WHAT_TO_DO: Mapping[str, str] = {
@@ -95,7 +96,7 @@ def jobs_show(
 def jobs_retry(job_id: int, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Revive a failed, refused or dropped job, or its dead letters."""
     engine = open_ledger(read_settings(config))
-    state = Ledger(engine).retry(job_id, at=time.time())
+    state = Ledger(engine).retry(job_id, at=time.time(), who=at_the_shell())
     if state is None:
         job = History(engine).job(job_id)
         if job and History(engine).purge(job):
@@ -109,7 +110,7 @@ def jobs_retry(job_id: int, config: ConfigOption = None, as_json: JsonOption = F
 def jobs_drop(job_id: int, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """End an unfinished job; what is not delivered yet stays here."""
     engine = open_ledger(read_settings(config))
-    if not Ledger(engine).drop(job_id, at=time.time()):
+    if not Ledger(engine).drop(job_id, at=time.time(), who=at_the_shell()):
         job = History(engine).job(job_id)
         fail(f"job {job_id} is {job.state}: nothing to drop" if job else f"there is no job {job_id}")
     print_json({"id": job_id, "state": "dropped"}) if as_json else typer.echo(f"job {job_id} is dropped")

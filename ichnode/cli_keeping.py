@@ -1,6 +1,5 @@
 """`ichnode db` and `ichnode audit`: whether what is kept is sound and unaltered, and a backup of it."""
 
-import getpass
 import json
 import time
 from dataclasses import asdict
@@ -25,6 +24,7 @@ from ichnode.terminal import (
     progress,
     read_settings,
 )
+from ichnode.user import at_the_shell
 
 db_app = typer.Typer(no_args_is_help=True, help="Check and back up the database, also while the node runs.")
 audit_app = typer.Typer(no_args_is_help=True, help="Who did what, and whether anybody tampered with the trail.")
@@ -85,7 +85,7 @@ def audit_show(
     """The rows of the trail, oldest first. That it was read is a row, too."""
     name = pseudonym(study) if study else ""
     trail = AuditTrail(open_ledger(read_settings(config)))
-    trail.append(AuditEvent.AUDIT_READ, who=getpass.getuser(), what={"after": after, "study": name}, at=time.time())
+    trail.append(AuditEvent.AUDIT_READ, who=at_the_shell(), what={"after": after, "study": name}, at=time.time())
     rows = [row for row in trail.rows(after=after) if name in json.dumps(row.what)]
     if as_json:
         print_json([asdict(row) for row in rows])

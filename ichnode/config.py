@@ -363,7 +363,7 @@ class Delivery(_Section):
 
     first_retry_s: Seconds = 5
     max_retry_s: Seconds = 600
-    max_attempts: Annotated[int, Field(ge=1)] = 100
+    max_attempts: Annotated[int, Field(ge=1)] = 1000
     offer_again_days: Annotated[float, Field(ge=0)] = 7
 
 
@@ -464,15 +464,18 @@ class Settings(_Section):
         return {pipeline: getattr(self.inference, f"{pipeline}_bundle") for pipeline in pipelines}
 
     def unreadable_files(self) -> list[str]:
-        """What is wrong with the files that destinations name: token, password, CA."""
+        """What is wrong with the files that are named: certificates, keys, tokens, passwords."""
+        sections = {"tls": self.tls, "web": self.web} | {
+            f"destinations.{i}": d for i, d in enumerate(self.destinations)
+        }
         problems = []
-        for i, destination in enumerate(self.destinations):
-            for key in ("token_file", "password_file", "ca"):
+        for name, section in sections.items():
+            for key in ("certificate", "key", "trusted", "token_file", "password_file", "ca"):
                 try:
-                    if (file := getattr(destination, key, None)) is not None:
+                    if (file := getattr(section, key, None)) is not None:
                         file.read_bytes()
                 except OSError as problem:
-                    problems.append(f"destinations.{i}.{key}: {file}: {problem.strerror}")
+                    problems.append(f"{name}.{key}: {file}: {problem.strerror}")
         return problems
 
     @property

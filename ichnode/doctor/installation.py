@@ -1,7 +1,6 @@
 """The machine: disk, clock, device, bundles. Looks; the one thing written is a probe in data_dir, which is removed."""
 
 import errno
-import getpass
 import os
 import stat
 import time
@@ -20,6 +19,7 @@ from ichnode.inference.bundle import configured_bundles, load_for
 from ichnode.inference.predictor import choose_device
 from ichnode.stages.clinical import problems_of
 from ichnode.storage.files import FileStore, sync_folder
+from ichnode.user import user_name
 
 _PROBE_BYTES = 1_000_000
 _SLOW_S = 1.0  # for a probe; a slice is half of it
@@ -51,7 +51,7 @@ def check_disk(settings: Settings) -> Check:
     try:
         here = _where_it_will_be(data_dir)
     except OSError as problem:
-        detail = f"{data_dir}: {getpass.getuser()} cannot make it: {problem.strerror}"
+        detail = f"{data_dir}: {user_name()} cannot make it: {problem.strerror}"
         return failure("disk", detail, "set another node.data_dir, or see who may do what there")
     store = FileStore(here, **settings.node.reserves)
     free, reserve = store.free_bytes(), store.reserve_bytes()
@@ -63,7 +63,7 @@ def check_disk(settings: Settings) -> Check:
     try:
         took_s = _probe(here)
     except OSError as problem:
-        detail = f"{here}: {getpass.getuser()} cannot write: {problem.strerror}"
+        detail = f"{here}: {user_name()} cannot write: {problem.strerror}"
         return failure("disk", detail, f"install --directory --owner USER --mode 0750 {data_dir}")
     said = f"{here}: {room}; wrote and fsynced 1 MB in {took_s * 1000:.0f} ms"
     if store.refuses_associations:

@@ -23,7 +23,7 @@ from ichnode.storage.nodes import living_names
 from ichnode.storage.schema import deliveries, events, jobs, results, snapshots, studies, withdrawals
 from ichnode.storage.work_queue import Offer
 
-NODE, BY_HAND = "ichnode", "command line"  # who does it, in the audit trail
+NODE = "ichnode"  # who does it, in the audit trail
 _STAT = 0
 _PRIORITY_RANK = {"stat": _STAT, "routine": 1}
 _LAST_CLAIMED = (  # the rank of the job that was last taken to be analysed
@@ -211,7 +211,7 @@ class Ledger:
             _expect_claim(db, job)
             move_job(db, job.id, JobState.READY, at=at, detail=detail, attempts=jobs.c.attempts - 1)
 
-    def retry(self, job_id: int, *, at: float, who: str = BY_HAND) -> JobState | None:
+    def retry(self, job_id: int, *, at: float, who: str) -> JobState | None:
         """Revive a failed, refused or dropped job; its new state, or None when there is nothing to retry.
 
         There is nothing when what the job reads was purged, or a later job of its series took its place. Of a job whose
@@ -237,7 +237,7 @@ class Ledger:
             append_audit(db, AuditEvent.JOB_REVIVED, who=who, what={"job": job_id, "state": new.value}, at=at)
             return new
 
-    def drop(self, job_id: int, *, at: float, who: str = BY_HAND) -> bool:
+    def drop(self, job_id: int, *, at: float, who: str) -> bool:
         """End an unfinished job by hand; False when it is not there or finished."""
         with self._engine.begin() as db:
             if _state(db, job_id) not in UNFINISHED:

@@ -19,7 +19,7 @@ from ichnode.errors import StaleClaim
 from ichnode.faults import point
 from ichnode.storage.audit import append_audit
 from ichnode.storage.dialect import reading
-from ichnode.storage.ledger import BY_HAND, NODE, move_job
+from ichnode.storage.ledger import NODE, move_job
 from ichnode.storage.nodes import living_names
 from ichnode.storage.schema import deliveries, jobs, results, withdrawals
 from ichnode.storage.work_queue import Offer
@@ -195,7 +195,7 @@ class Outbox:
         with reading(self._engine) as db:
             return {name: count for name, count in db.execute(query.group_by(deliveries.c.destination))}
 
-    def try_now(self, destination: str, *, at: float, who: str = BY_HAND) -> int:
+    def try_now(self, destination: str, *, at: float, who: str) -> int:
         """Everything that waits for `destination` is due at once, and its back-off begins anew; how many results."""
         waiting = deliveries.c.destination == destination, deliveries.c.state.in_(OPEN)
         with self._engine.begin() as db:

@@ -25,6 +25,8 @@ from ichnode.demo import _misses
 from ichnode.domain.job import JobState
 from ichnode.phantom import REGULAR, head_ct
 from ichnode.results.provenance import SERIES_DESCRIPTIONS
+from ichnode.storage.audit import AuditTrail
+from ichnode.user import user_name
 from tests.planned_job import planned_job
 
 SMALL = replace(REGULAR, rows=128, columns=128)
@@ -99,6 +101,15 @@ def test_check_tells_what_is_wrong_in_the_clinical_table(tmp_path):
     assert "line 2: gcs" in outcome.stdout
     table.write_text("accession,gcs\nA1,9\n")
     assert ichnode("check", "--config", file).exit_code == 0
+
+
+def test_check_names_files_of_tls_and_web_that_are_not_there(configure, tmp_path):
+    tls = [f'{key} = "{tmp_path / key}"' for key in ("certificate", "key", "trusted")]
+    web = f'[web]\ntoken_file = "{tmp_path / "token"}"'
+    outcome = ichnode("check", "--config", configure("\n".join(["[tls]", *tls, web, ""])))
+    assert outcome.exit_code == 0
+    for key in ("tls.certificate", "tls.key", "tls.trusted", "web.token_file"):
+        assert f"{key}: {tmp_path}/{key.partition('.')[2].removesuffix('_file')}: No such file" in outcome.output
 
 
 def test_check_names_a_token_file_that_is_not_there(configure, tmp_path):
@@ -387,6 +398,8 @@ def test_jobs_are_listed_shown_dropped_and_retried(tmp_path):
     assert "events" in ichnode("jobs", "show", 1, "--all", "--config", file).output
     assert ichnode("jobs", "show", 2, "--config", file).exit_code == 1
     assert ichnode("jobs", "drop", 1, "--config", file).output == "job 1 is dropped\n"
+    ended = [row.who for row in AuditTrail(engine).rows() if row.event == "job_ended"]
+    assert ended[-1].startswith(f"command line: {user_name()}")
     assert ichnode("jobs", "drop", 1, "--config", file).exit_code == 1
     assert json.loads(ichnode("jobs", "retry", 1, "--config", file, "--json").output) == {"id": 1, "state": "ready"}
     destinations_are_listed_and_reset(engine, file)

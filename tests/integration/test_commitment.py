@@ -129,7 +129,7 @@ def test_what_is_lost_again_and_again_becomes_a_dead_letter_that_retry_revives(e
             committing.now += 100
         assert committing.deliveries() == [("dead", 3)]
         assert committing.job_state() is JobState.FAILED
-        assert Ledger(engine).retry(committing.job_id, at=committing.now) is JobState.DELIVERING
+        assert Ledger(engine).retry(committing.job_id, at=committing.now, who="somebody") is JobState.DELIVERING
         pacs.lost = {}
         committing.stage.turn()
         committing.asking.turn()
@@ -278,7 +278,7 @@ def test_a_node_that_died_before_its_request_left_asks_when_the_time_is_over(eng
 
 def test_what_a_dropped_job_has_sent_may_still_be_committed_but_is_not_sent_again(engine, silent):
     _, committing = silent
-    Ledger(engine).drop(committing.job_id, at=NOW)
+    Ledger(engine).drop(committing.job_id, at=NOW, who="somebody")
     committing.report(failed=committing.uids[:1])
     assert [state for state, _ in committing.deliveries()] == ["cancelled", "delivered", "delivered"]
     assert committing.job_state() is JobState.DROPPED

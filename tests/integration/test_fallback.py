@@ -146,7 +146,7 @@ def test_a_summary_page_that_never_comes_leaves_the_refusal_and_retry_revives_bo
             delivering.now += 100
         assert deliver(delivering) == (["refused", "delivered", "dead"], JobState.FAILED)
         pacs.statuses = {}
-        Ledger(engine).retry(delivering.job_id, at=delivering.now)
+        Ledger(engine).retry(delivering.job_id, at=delivering.now, who="somebody")
         assert deliver(delivering) == (["replaced", "delivered", "delivered"], JobState.DONE)
 
 

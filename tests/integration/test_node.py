@@ -229,7 +229,7 @@ def test_a_dead_destination_delays_no_other_and_ends_as_a_dead_letter_that_retry
         states = {(d.destination, d.state, d.attempts) for d in node.node.outbox.of_job(job.id)}
         assert states == {("pacs", "delivered", 1), ("dead", "dead", 3)}
         with Pacs(port=reserved.port) as revived:
-            assert node.node.ledger.retry(job.id, at=0) is JobState.DELIVERING
+            assert node.node.ledger.retry(job.id, at=0, who="somebody") is JobState.DELIVERING
             revived.wait_for(4)
             assert node.wait_for_jobs(phantom.datasets[0])[0].state is JobState.DONE
         assert len(alive.taken) == 4

@@ -68,15 +68,15 @@ def test_failures_and_the_hand_of_a_person_are_told(clinic, trail):
     clinic.decide()
     job = clinic.analyse()
     clinic.outbox.refused(clinic.outbox.due("pacs", at=clinic.now)[0], status=0xA900, error="no", at=clinic.now)
-    clinic.ledger.retry(job.id, at=clinic.now)
-    clinic.ledger.drop(job.id, at=clinic.now)
+    clinic.ledger.retry(job.id, at=clinic.now, who="somebody")
+    clinic.ledger.drop(job.id, at=clinic.now, who="somebody")
     assert told(trail)[-4:] == [
         ("results_delivered", "failure"),
         ("job_ended", "failure"),
         ("job_revived", "success"),
         ("job_ended", "success"),
     ]
-    assert [row.who for row in trail.rows()][-3:] == ["ichnode", "command line", "command line"]
+    assert [row.who for row in trail.rows()][-3:] == ["ichnode", "somebody", "somebody"]
 
 
 def test_an_association_that_a_killed_node_left_open_is_told_at_the_start_and_once(clinic, trail):

@@ -258,10 +258,10 @@ def test_a_dead_note_is_sent_again_and_nothing_else(clinic):
     clinic.deliver_to("pacs", "segmentation")
     clinic.reject(job)
     clinic.withdrawing.turn()
-    assert clinic.ledger.retry(job.id, at=clinic.now) is None
+    assert clinic.ledger.retry(job.id, at=clinic.now, who="somebody") is None
     (delivery,) = clinic.outbox.due("pacs", at=clinic.now)
     clinic.outbox.dead(delivery, status=None, error="gone", at=clinic.now)
-    assert clinic.ledger.retry(job.id, at=clinic.now) is JobState.DROPPED
+    assert clinic.ledger.retry(job.id, at=clinic.now, who="somebody") is JobState.DROPPED
     assert clinic.states(job) == {
         "segmentation": "delivered",
         "measurement_report": "cancelled",

@@ -332,7 +332,7 @@ def test_a_refused_delivery_fails_the_job_and_retry_revives_it_alone(history, le
     outbox.refused(first, status=0xA900, error="no", at=NOW)
     assert outbox.delivered(second, status=0, at=NOW) is JobState.FAILED
     assert history.job(job.id).reason == "delivery"
-    assert ledger.retry(job.id, at=NOW) is JobState.DELIVERING
+    assert ledger.retry(job.id, at=NOW, who="somebody") is JobState.DELIVERING
     assert [d.id for d in outbox.due("pacs", at=NOW)] == [first.id]
 
 
@@ -344,7 +344,7 @@ def test_a_failing_job_is_tried_three_times_and_then_parked(history, ledger, rec
     assert ledger.claim(at=NOW) is None
     job = history.list_jobs()[0]
     assert (job.reason, job.detail) == ("crash", "attempt 3: SIGSEGV")
-    assert ledger.retry(job.id, at=NOW) is JobState.READY
+    assert ledger.retry(job.id, at=NOW, who="somebody") is JobState.READY
 
 
 def test_a_killed_node_takes_its_claims_back_and_does_not_hold_the_attempt_against_the_job(
@@ -380,8 +380,8 @@ def test_a_dropped_job_is_over_and_its_results_stay_here(ledger, outbox, receive
     decide()
     job = ledger.claim(at=NOW)
     finish(ledger, job, "segmentation")
-    assert ledger.drop(job.id, at=NOW)
-    assert not ledger.drop(job.id, at=NOW)
+    assert ledger.drop(job.id, at=NOW, who="somebody")
+    assert not ledger.drop(job.id, at=NOW, who="somebody")
     assert outbox.due("pacs", at=NOW) == []
 
 
@@ -390,8 +390,8 @@ def test_a_dropped_job_with_results_is_delivered_after_a_retry_and_not_analysed_
     decide(send_to=("pacs",))
     job = ledger.claim(at=NOW)
     finish(ledger, job, "segmentation")
-    ledger.drop(job.id, at=NOW)
-    assert ledger.retry(job.id, at=NOW) is JobState.DELIVERING
+    ledger.drop(job.id, at=NOW, who="somebody")
+    assert ledger.retry(job.id, at=NOW, who="somebody") is JobState.DELIVERING
     assert outbox.delivered(outbox.due("pacs", at=NOW)[0], status=0, at=NOW) is JobState.DONE
 
 
@@ -399,10 +399,10 @@ def test_a_dropped_job_is_not_revived_beside_the_later_job_of_its_series(ledger,
     receive(1)
     decide(input_sha256="x")
     job = ledger.claim(at=NOW)
-    ledger.drop(job.id, at=NOW)
+    ledger.drop(job.id, at=NOW, who="somebody")
     receive(2)
     decide(input_sha256="y")
-    assert ledger.retry(job.id, at=NOW) is None
+    assert ledger.retry(job.id, at=NOW, who="somebody") is None
 
 
 def test_a_job_that_is_raised_to_stat_goes_first_and_is_raised_once(ledger, receive, decide, engine):
@@ -413,7 +413,7 @@ def test_a_job_that_is_raised_to_stat_goes_first_and_is_raised_once(ledger, rece
     assert ledger.raise_to_stat(2, at=NOW, who="x")
     assert not ledger.raise_to_stat(2, at=NOW, who="x")
     assert ledger.claim(at=NOW).id == 2
-    ledger.drop(1, at=NOW)
+    ledger.drop(1, at=NOW, who="somebody")
     assert not ledger.raise_to_stat(1, at=NOW, who="x")
     assert not ledger.raise_to_stat(9, at=NOW, who="x")
     assert [row.who for row in AuditTrail(engine).rows() if row.event == AuditEvent.JOB_RAISED] == ["x"]
@@ -566,8 +566,8 @@ def test_a_dropped_job_of_which_everything_is_sent_waits_for_commitment_again_af
     job = ledger.claim(at=NOW)
     finish(ledger, job, "segmentation")
     outbox.sent(outbox.due("pacs", at=NOW)[0], status=0, at=NOW)
-    ledger.drop(job.id, at=NOW)
-    assert ledger.retry(job.id, at=NOW) is JobState.DELIVERING
+    ledger.drop(job.id, at=NOW, who="somebody")
+    assert ledger.retry(job.id, at=NOW, who="somebody") is JobState.DELIVERING
     assert outbox.of_job(job.id)[0].state == "sent"
 
 

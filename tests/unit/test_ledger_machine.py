@@ -140,7 +140,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def a_person_retries(self, data):
         if known := self.history.list_jobs():
-            self.ledger.retry(data.draw(st.sampled_from([job.id for job in known])), at=self.now)
+            self.ledger.retry(data.draw(st.sampled_from([job.id for job in known])), at=self.now, who="somebody")
 
     @rule(data=st.data())
     def a_person_raises_to_stat(self, data):
@@ -157,7 +157,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def a_person_drops(self, data):
         if known := self.history.list_jobs():
-            self.ledger.drop(data.draw(st.sampled_from([job.id for job in known])), at=self.now)
+            self.ledger.drop(data.draw(st.sampled_from([job.id for job in known])), at=self.now, who="somebody")
 
     def plan(self, series, input_sha256, destinations, priority):
         return planned_job(series, send_to=destinations, priority=priority, input_sha256=input_sha256)

@@ -91,7 +91,7 @@ def test_what_is_not_processed_and_delivered_is_never_purged(clinic, start_purgi
     if unfinished in ("delivering", "dropped"):
         job = clinic.analyse()
     if unfinished == "dropped":
-        clinic.ledger.drop(job.id, at=clinic.now)
+        clinic.ledger.drop(job.id, at=clinic.now, who="somebody")
     before = clinic.files()
     clinic.now += 1000 * DAY
     assert not start_purging(free_bytes=10**18).turn()
@@ -294,7 +294,7 @@ def test_a_job_whose_instances_were_purged_cannot_be_retried(clinic, start_purgi
     clinic.ledger.refuse(job, reason="no_brain", detail="", at=clinic.now)
     clinic.now += 31 * DAY
     start_purging().turn()
-    assert clinic.ledger.retry(job.id, at=clinic.now) is None
+    assert clinic.ledger.retry(job.id, at=clinic.now, who="somebody") is None
 
 
 @pytest.mark.parametrize(("state", "leaves"), [("sent", False), ("replaced", True)])

@@ -130,7 +130,7 @@ def test_everything_that_waits_for_a_destination_is_due_at_once_and_the_trail_sa
     assert clinic.outbox.try_now("pacs", at=2000.0, who="somebody") == 1
     assert [(d.job_id, d.attempts) for d in clinic.outbox.due("pacs", at=2000.0)] == [(1, 0)]
     assert clinic.outbox.due("archive", at=2000.0) == []
-    assert clinic.outbox.try_now("nobody", at=2000.0) == 0
+    assert clinic.outbox.try_now("nobody", at=2000.0, who="somebody") == 0
     trail = [row for row in AuditTrail(engine).rows() if row.event == AuditEvent.DESTINATION_RETRIED]
     assert [(row.who, row.what) for row in trail] == [("somebody", {"destination": "pacs", "results": 1})]
 
@@ -144,7 +144,7 @@ def test_what_is_tried_at_once_stays_due_though_the_attempt_in_flight_fails(clin
         clinic.outbox.postponed(delivery, status=None, error="no route to host", until=9000.0)
     for ends in ("postponed", "dead"):
         [in_flight] = clinic.outbox.due("pacs", at=9000.0)
-        clinic.outbox.try_now("pacs", at=2000.0)
+        clinic.outbox.try_now("pacs", at=2000.0, who="somebody")
         when = {"until": 9999.0} if ends == "postponed" else {"at": 3000.0}
         getattr(clinic.outbox, ends)(in_flight, status=None, error="no route to host", **when)
         [delivery] = clinic.outbox.of_job(1)
@@ -176,7 +176,7 @@ def test_the_trouble_of_a_job_that_a_person_dropped_is_told_no_more(clinic, engi
     [delivery] = clinic.outbox.of_job(1)
     clinic.outbox.postponed(delivery, status=None, error="no route to host", until=9000.0)
     assert Overview(engine).at_destinations()["pacs"].error == "no route to host"
-    assert clinic.ledger.drop(1, at=2000.0)
+    assert clinic.ledger.drop(1, at=2000.0, who="somebody")
     assert Overview(engine).at_destinations()["pacs"].error is None
 
 
