@@ -157,7 +157,7 @@ class Node:
         self._assembling = self._assemble_loop()
         self._withdrawing = self._withdraw_loop()
         self._purging = self._purge_stage()
-        self._purge_loop = self._one_for_all("purge", self._purging.turn, idle_s=PURGE_POLL_S)
+        self._purge_loop = self._one_for_all("purge", self._purge, idle_s=PURGE_POLL_S)
         self._tidy_loop = self._one_for_all("tidy", self._tidy, idle_s=TIDY_S)
         self.auditing = self._audit_stage()
         self._audit_loop = Loop("audit", self.auditing.turn, idle_s=POLL_S)
@@ -242,7 +242,7 @@ class Node:
         swept = self._store.sweep() + self._result_store.sweep()
         self._purging.remove_discarded()
         if "deliver" in self._roles:
-            self.outbox.give_up_on_unknown([d.name for d in self._settings.destinations], at=now)
+            self._give_up_on_unknown()
             for destination in self._settings.destinations:
                 if not _commits(destination):
                     self.outbox.ask_no_more(destination.name, at=now)
@@ -379,6 +379,15 @@ class Node:
             log.warning("taken_over", extra={"count": taken, "detail": "jobs of a node that died"})
             self._analysing.wake()
         return False
+
+    def _purge(self) -> bool:
+        """One turn; and a job that was planned for a destination of an earlier configuration does not wait for it."""
+        if self._nodes is None:  # several may have configurations of different age
+            self._give_up_on_unknown()
+        return self._purging.turn()
+
+    def _give_up_on_unknown(self) -> None:
+        self.outbox.give_up_on_unknown([d.name for d in self._settings.destinations], at=self._clock())
 
     def _tidy(self) -> bool:
         """Remove what nodes left that do not come back under their names."""

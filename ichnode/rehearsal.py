@@ -103,8 +103,8 @@ def rehearse(
         peer = Peer(ae_title=node.ae_title, host="127.0.0.1", port=node.dicom_port)
         began = time.perf_counter()
         outcomes = []
-        for outcome in send(peer, outgoing, calling_ae_title=calling_ae_title):
-            outcomes.append(outcome)
+        for known in send(peer, outgoing, calling_ae_title=calling_ae_title):
+            outcomes += known
             tell("sending slices", len(outcomes), len(outgoing))
         sent_s = time.perf_counter() - began
         job = _wait_for_job(node, timeout_s, tell)

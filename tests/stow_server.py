@@ -34,6 +34,7 @@ class StowServer:
         self.taken: list[str] = []  # SOP Instance UIDs
         self.requests: list[dict[str, str]] = []  # path and headers, in lower case
         self.parts: list[bytes] = []
+        self.meanwhile = lambda: None  # called before an answer to what was taken
         self.released = threading.Event()  # ends a stall
         self._stalls = stalls
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -72,6 +73,7 @@ class StowServer:
                 archive.parts += parts
                 uids = [(d.SOPClassUID, d.SOPInstanceUID) for d in (dcmread(BytesIO(part)) for part in parts)]
                 archive.taken += [uid for _, uid in uids if uid not in archive.refused and answer.code < 300]
+                archive.meanwhile()
                 content = _content(_report(uids, archive.refused) if answer.body is DEFAULT else answer.body)
                 self.send_response(answer.code)
                 for name, value in {"Content-Length": str(len(content)), **answer.headers}.items():

@@ -55,23 +55,23 @@ class Outcome:
 _UNSUPPORTED = Outcome(verdict=Verdict.UNSUPPORTED, status=None, detail="the destination refuses this SOP class")
 
 
-def send(peer: Peer, objects: Sequence[Outgoing], *, calling_ae_title: str) -> Iterator[Outcome]:
-    """Send `objects` in order; yields one outcome for each, as soon as it is known; a file that cannot be read is one.
+def send(peer: Peer, objects: Sequence[Outgoing], *, calling_ae_title: str) -> Iterator[list[Outcome]]:
+    """Send `objects` in order; yields the outcome of each, as soon as it is known; a file that cannot be read is one.
 
     Raises DeliveryError when there is no association, or when it breaks: objects without an outcome were not taken.
     """
     _config.STORE_SEND_CHUNKED_DATASET = True  # stream the file instead of decoding and encoding it again
     association = associate(peer, {o.sop_class_uid for o in objects}, calling_ae_title=calling_ae_title)
     if association is None:
-        yield from (_UNSUPPORTED for _ in objects)
+        yield [_UNSUPPORTED for _ in objects]
         return
     try:
         accepted = {context.abstract_syntax for context in association.accepted_contexts}
         for number, outgoing in enumerate(objects, 1):
             if outgoing.sop_class_uid not in accepted:
-                yield _UNSUPPORTED
+                yield [_UNSUPPORTED]
                 continue
-            yield _store(association, outgoing.file, number)
+            yield [_store(association, outgoing.file, number)]
     finally:
         if association.is_established:
             association.release()
@@ -83,14 +83,20 @@ def _store(association: Any, file: str, message_id: int) -> Outcome:
         response = association.send_c_store(file, msg_id=message_id)
     except RuntimeError as lost:  # the destination ended the association after the store before this one
         raise DeliveryError(None, "connection lost", permanent=False) from lost
-    except (OSError, InvalidDicomError, ValueError, AttributeError) as unreadable:  # the last: no file meta information
-        detail = f"result file cannot be read: {unreadable}"
-        return Outcome(verdict=Verdict.PERMANENT, status=None, detail=detail)
+    except (OSError, InvalidDicomError, ValueError, AttributeError) as problem:  # the last: no file meta information
+        return unreadable(problem)
     if "Status" not in response:
         raise DeliveryError(None, "no response within the time limit, or connection lost", permanent=False)
     status = int(response.Status)
     comment = str(response.get("ErrorComment", ""))
     return Outcome(verdict=verdict(status), status=status, detail=f"0x{status:04X} {comment}".strip())
+
+
+def unreadable(problem: Exception) -> Outcome:
+    """Of an object whose file cannot be read: for good where there is none, or no DICOM file; a disk may recover."""
+    passes = isinstance(problem, OSError) and not isinstance(problem, FileNotFoundError)
+    verdict = Verdict.TRANSIENT if passes else Verdict.PERMANENT
+    return Outcome(verdict=verdict, status=None, detail=f"result file cannot be read: {problem}")
 
 
 def associate(

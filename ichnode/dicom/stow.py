@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from ichnode.dicom.scu import Outcome, Outgoing
+from ichnode.dicom.scu import Outcome, Outgoing, unreadable
 from ichnode.dicom.statuses import Verdict, verdict
 from ichnode.dicom.tls import shown_expires_at, trusting, trusting_nobody
 from ichnode.errors import DeliveryError
@@ -56,8 +56,8 @@ class _Answer:
     failed: Mapping[str, int] = field(default_factory=dict)
 
 
-def store(service: StowService, objects: Sequence[Outgoing]) -> Iterator[Outcome]:
-    """Store `objects` in order; yields one outcome for each; a file that cannot be read is one.
+def store(service: StowService, objects: Sequence[Outgoing]) -> Iterator[list[Outcome]]:
+    """Store `objects` in order; yields the outcomes of each request; a file that cannot be read is one by itself.
 
     Raises DeliveryError when there is no response: objects without an outcome were not taken.
     """
@@ -65,17 +65,18 @@ def store(service: StowService, objects: Sequence[Outgoing]) -> Iterator[Outcome
     for outgoing in objects:
         try:
             size = _size_of(Path(outgoing.file))
-        except (OSError, ValueError) as unreadable:
-            yield from _store_batch(service, batch)
+        except (OSError, ValueError) as problem:
+            if batch:
+                yield _store_batch(service, batch)
             batch = []
-            detail = f"result file cannot be read: {unreadable}"
-            yield Outcome(verdict=Verdict.PERMANENT, status=None, detail=detail)
+            yield [unreadable(problem)]
             continue
         if batch and sum(known for _, known in batch) + size > REQUEST_BYTES:
-            yield from _store_batch(service, batch)
+            yield _store_batch(service, batch)
             batch = []
         batch.append((outgoing, size))
-    yield from _store_batch(service, batch)
+    if batch:
+        yield _store_batch(service, batch)
 
 
 def ask(service: StowService) -> tuple[int, float | None]:
@@ -99,11 +100,9 @@ def _size_of(file: Path) -> int:
         return stream.seek(0, 2)
 
 
-def _store_batch(service: StowService, batch: Sequence[tuple[Outgoing, int]]) -> Iterator[Outcome]:
-    if batch:
-        answer = _post(service, batch)
-        for outgoing, _ in batch:
-            yield _outcome(answer, outgoing.sop_instance_uid)
+def _store_batch(service: StowService, batch: Sequence[tuple[Outgoing, int]]) -> list[Outcome]:
+    answer = _post(service, batch)
+    return [_outcome(answer, outgoing.sop_instance_uid) for outgoing, _ in batch]
 
 
 def _post(service: StowService, batch: Sequence[tuple[Outgoing, int]]) -> _Answer:

@@ -1,7 +1,9 @@
 """What is said about a patient: findings with measurements, estimates with intervals, and which model says so."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,6 +16,11 @@ class ModelIdentity:
     family: str  # "classical" or "neural network"
     trained_on: str  # "nothing", "simulated patients" or the name of a clinical cohort
     intended_use: str = "Research use only - not for clinical use"
+
+    @classmethod
+    def as_stored(cls, said: Mapping[str, Any]) -> "ModelIdentity":
+        """From a row that any version of ichnode wrote; a hyphen, which every object can hold, for what it does not tell."""
+        return cls(**{field.name: str(said.get(field.name, "-")) for field in fields(cls)})
 
 
 class Side(StrEnum):

@@ -6,7 +6,7 @@ does with the series is `analysis.py`.
 
 import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
@@ -19,6 +19,7 @@ from ichnode.inference.worker import Worker
 from ichnode.metrics import Metrics
 from ichnode.results.provenance import PredecessorReport, Role, RunContext
 from ichnode.stages.analyser import Analysis, AnalysisRequest, ComposedObject
+from ichnode.storage.dialect import may_be_committed
 from ichnode.storage.files import FileStore
 from ichnode.storage.history import History, ResultFile
 from ichnode.storage.intake import Intake
@@ -154,7 +155,6 @@ class AnalyseStage:
 
     def _keep(self, job: Job, analysis: Analysis) -> None:
         files: list[ResultFile] = []
-        state: JobState | None = None
         try:
             for composed in analysis.objects:
                 files.append(keep_composed(composed, self._store))
@@ -167,10 +167,9 @@ class AnalyseStage:
                 refusal=analysis.refusal,
                 at=self._clock(),
             )
-        finally:
-            if state is None:
-                for kept in files:
-                    Path(kept.file).unlink()
+        except BaseException as problem:
+            discard_unless_committed(files, problem)
+            raise
         point("outbox_filled", job.study_instance_uid)
         for step, seconds in analysis.seconds.items():
             self._metrics.stage_seconds.labels(step).observe(seconds)
@@ -184,6 +183,18 @@ class AnalyseStage:
         log.error("attempt_failed", extra={"job_id": job.id, "reason": reason, "state": state})
         if state is JobState.FAILED:
             self._metrics.series_decisions.labels("fail", reason).inc()
+
+
+def discard_unless_committed(files: Sequence[ResultFile], problem: BaseException) -> None:
+    """Leave no file that no row names, after `problem`; where rows may name them all the same, leave the files."""
+    if not may_be_committed(problem):
+        discard(files)
+
+
+def discard(files: Sequence[ResultFile]) -> None:
+    """Leave nothing of files that no row names."""
+    for kept in files:
+        Path(kept.file).unlink()
 
 
 def keep_composed(composed: ComposedObject, store: FileStore) -> ResultFile:

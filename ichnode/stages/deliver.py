@@ -35,8 +35,9 @@ class RetryPolicy:
         return retry_delay_s(attempts, first_s=self.first_s, cap_s=self.cap_s, jitter=jitter)
 
 
-# What sends objects to a destination: an outcome for each, in order; DeliveryError where the rest was not taken.
-Send = Callable[[Sequence[Outgoing]], Iterator[Outcome]]
+# What sends objects to a destination: an outcome for each, in order, those of one request together; nothing is sent
+# before the next outcomes are asked for. DeliveryError where the rest was not taken.
+Send = Callable[[Sequence[Outgoing]], Iterator[Sequence[Outcome]]]
 
 
 class DeliverStage:
@@ -105,13 +106,17 @@ class DeliverStage:
         return True
 
     def _outcomes(self, offered: Sequence[Delivery]) -> Iterator[Outcome]:
-        """What became of each. Raises StaleClaim before what was cancelled, or claimed by another node, is sent."""
-        outcomes = iter(self._send(as_outgoing(offered)))
-        for delivery in offered:
-            self._outbox.expect_claim(delivery)
-            if (outcome := next(outcomes, None)) is None:
+        """What became of each. Raises StaleClaim before a request with what was cancelled, or claimed by another node.
+
+        What a request has taken is told, whatever was cancelled meanwhile.
+        """
+        answers, known = self._send(as_outgoing(offered)), 0
+        while known < len(offered):
+            self._outbox.expect_claim(offered[known])
+            if (outcomes := next(answers, None)) is None:
                 return
-            yield outcome
+            yield from outcomes
+            known += len(outcomes)
 
     def _not_sent(self, deliveries: Sequence[Delivery], problem: DeliveryError, jitter: float) -> None:
         verdict = Verdict.PERMANENT if problem.permanent else Verdict.TRANSIENT

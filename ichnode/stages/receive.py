@@ -20,6 +20,7 @@ from ichnode.faults import point
 from ichnode.imaging.header import inflated, scan, without_places
 from ichnode.imaging.salvage import salvage
 from ichnode.metrics import Metrics
+from ichnode.storage.dialect import may_be_committed
 from ichnode.storage.files import FileStore, Part
 from ichnode.storage.intake import Intake, Kept
 
@@ -112,7 +113,8 @@ class ReceiveStage:
         except Undecided as problem:  # the row may still come, so the file stays
             raise NotStored(DimseStatus.OUT_OF_RESOURCES, "the ledger is slow") from problem
         except SQLAlchemyError as problem:
-            part.discard()
+            if not may_be_committed(problem):
+                part.discard()
             raise NotStored(DimseStatus.OUT_OF_RESOURCES, "the ledger cannot be written now") from problem
         point("instance_committed", request.sop_instance_uid)
         if kept is Kept.NEW:
@@ -120,6 +122,10 @@ class ReceiveStage:
             self._wake()
         elif kept is Kept.DUPLICATE:
             part.discard()
+        elif kept is Kept.MENDED:
+            log.warning(
+                "instance_mended", extra={"source": request.source, "sop_instance_uid": request.sop_instance_uid}
+            )
         else:
             if kept is Kept.KNOWN_CONFLICT:
                 part.discard()

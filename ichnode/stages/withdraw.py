@@ -7,15 +7,12 @@ after a kill at any point, and once more for what a destination took while it wa
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
-
-from pydicom.dataset import Dataset
 
 from ichnode.domain.findings import ModelIdentity
 from ichnode.results.provenance import ResultProfile, RunContext
 from ichnode.results.read_back import any_header
 from ichnode.results.rejection_note import compose_rejection_note
-from ichnode.stages.analyse import keep_composed
+from ichnode.stages.analyse import discard, discard_unless_committed, keep_composed
 from ichnode.stages.analyser import ComposedObject
 from ichnode.storage.files import FileStore
 from ichnode.storage.history import ResultFile
@@ -23,7 +20,7 @@ from ichnode.storage.withdrawals import Taken, Withdrawal, Withdrawals
 
 log = logging.getLogger(__name__)
 
-TRIED_AGAIN_S = 600.0  # where no result file could be read: somebody may have brought them back
+TRIED_AGAIN_S = 600.0  # where no note could be made: somebody may have brought the result files back
 
 
 class WithdrawStage:
@@ -43,43 +40,53 @@ class WithdrawStage:
         self._profile = profile
         self._clock = clock
         self._wake = wake  # the delivering loops
-        self._unreadable: dict[int, float] = {}  # jobs of which no result file could be read, and when
+        self._resting: dict[int, float] = {}  # jobs of which no note could be made, and when
 
     def turn(self) -> bool:
         """Withdraw the results of one job; whether there was one."""
-        self._unreadable = {job: at for job, at in self._unreadable.items() if self._clock() < at + TRIED_AGAIN_S}
-        withdrawal = self._withdrawals.next(without=set(self._unreadable)) if self._store.has_room() else None
+        self._resting = {job: at for job, at in self._resting.items() if self._clock() < at + TRIED_AGAIN_S}
+        withdrawal = self._withdrawals.next(without=set(self._resting)) if self._store.has_room() else None
         if withdrawal is None:
             return False
-        notes: list[ResultFile] = []
-        added = False
         try:
-            for taken in withdrawal.taken:
-                header = any_header(result.file for result in taken.results)
-                if header is None:
-                    self._unreadable[withdrawal.job.id] = self._clock()
-                    detail = "no rejection note: none of its result files can be read"
-                    log.error("not_withdrawn", extra={"job_id": withdrawal.job.id, "detail": detail})
-                    return True
-                notes.append(keep_composed(self._compose(withdrawal, taken, header), self._store))
+            composed = [self._compose(withdrawal, taken) for taken in withdrawal.taken]
+        except Exception:
+            self._rests(withdrawal, "it cannot be composed")
+            raise
+        if None in composed:
+            self._rests(withdrawal, "none of its result files can be read")
+            return True
+        notes: list[ResultFile] = []
+        try:
+            notes.extend(keep_composed(note, self._store) for note in composed if note)
             added = self._withdrawals.add_notes(withdrawal, notes, at=self._clock())
-        finally:
-            if not added:
-                for note in notes:
-                    Path(note.file).unlink()
-        if added and notes:
+        except BaseException as problem:
+            discard_unless_committed(notes, problem)
+            raise
+        if not added:
+            discard(notes)
+        elif notes:
             log.info("withdrawn", extra={"job_id": withdrawal.job.id, "count": len(notes)})
             self._wake()
         return True
 
-    def _compose(self, withdrawal: Withdrawal, taken: Taken, header: Dataset) -> ComposedObject:
+    def _rests(self, withdrawal: Withdrawal, why: str) -> None:
+        """For a while it is not tried again; others go on."""
+        self._resting[withdrawal.job.id] = self._clock()
+        log.error("not_withdrawn", extra={"job_id": withdrawal.job.id, "detail": f"no rejection note: {why}"})
+
+    def _compose(self, withdrawal: Withdrawal, taken: Taken) -> ComposedObject | None:
+        """The note; None where no file of a result can be read."""
+        header = any_header(result.file for result in taken.results)
+        if header is None:
+            return None
         findings = withdrawal.job.findings or {}
         note = compose_rejection_note(
             header,
             [(r.series_instance_uid, r.sop_class_uid, r.sop_instance_uid) for r in taken.results],
             reason=withdrawal.reason,
             destinations=taken.destinations,
-            models=(ModelIdentity(**findings["model"]),),
+            models=(ModelIdentity.as_stored(findings.get("model", {})),),
             profile=self._profile,
             context=RunContext(
                 run_at=datetime.fromtimestamp(withdrawal.at), config_sha256="", rule=withdrawal.job.rule or ""

@@ -27,6 +27,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeDecorator
 
 __all__ = ["upsert"]  # PostgreSQL's INSERT ... ON CONFLICT; SQLite took over its grammar, so it compiles for both
@@ -67,6 +68,11 @@ class Words(TypeDecorator[str]):
         if value is None or dialect.name == "sqlite":
             return value
         return str(value).replace("\0", "\\0")
+
+
+def may_be_committed(problem: BaseException) -> bool:
+    """Whether a transaction that ended so may be committed all the same: the connection was lost before the answer."""
+    return isinstance(problem, DBAPIError) and problem.connection_invalidated
 
 
 def is_shared(url: str) -> bool:

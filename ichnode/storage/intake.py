@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import groupby
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -30,6 +31,7 @@ class Kept(Enum):
 
     NEW = auto()
     DUPLICATE = auto()  # the same bytes were here already
+    MENDED = auto()  # they were, and their file was lost: the new one takes its place
     CONFLICT = auto()  # other bytes are here under the same SOP Instance UID; the first are kept and used
     KNOWN_CONFLICT = auto()  # the same, and these bytes were put aside before
 
@@ -244,7 +246,10 @@ def stored_bytes(engine: Engine) -> int:
 
 
 _KEEP = upsert(instances).on_conflict_do_nothing().returning(instances.c.id)
-_FIRST = select(instances.c.sha256).where(instances.c.sop_instance_uid == bindparam("sop_instance_uid"))
+_FIRST = select(instances.c.sha256, instances.c.file).where(
+    instances.c.sop_instance_uid == bindparam("sop_instance_uid")
+)
+_MEND = update(instances).where(instances.c.sop_instance_uid == bindparam("uid")).values(file=bindparam("new_file"))
 _STUDY_WAITS = (  # the study has an instance that no snapshot has; the wait starts with the first such one
     upsert(studies)
     .values(
@@ -272,12 +277,27 @@ def _keep(db: Connection, row: Mapping[str, Any]) -> Kept:
         waits = {"study_instance_uid": row["study_instance_uid"], "at": row["received_at"], "instance_id": new_id}
         db.execute(_STUDY_WAITS, waits)
         return Kept.NEW
-    if db.execute(_FIRST, {"sop_instance_uid": row["sop_instance_uid"]}).scalar_one() == row["sha256"]:
-        return Kept.DUPLICATE
+    first = db.execute(_FIRST, {"sop_instance_uid": row["sop_instance_uid"]}).one()
+    if first.sha256 == row["sha256"]:
+        if not _is_lost(Path(first.file)):
+            return Kept.DUPLICATE
+        db.execute(_MEND, {"uid": row["sop_instance_uid"], "new_file": row["file"]})
+        return Kept.MENDED
     columns = ("sop_instance_uid", "sha256", "file", "association_id", "received_at")
     aside = upsert(conflicts).on_conflict_do_nothing().returning(conflicts.c.id)
     new = db.execute(aside, {column: row[column] for column in columns}).scalar_one_or_none()
     return Kept.CONFLICT if new is not None else Kept.KNOWN_CONFLICT
+
+
+def _is_lost(file: Path) -> bool:
+    """Whether it is not there; what cannot be looked at may be."""
+    try:
+        file.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _close(db: Connection, association_id: int, ending: str, at: float) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, func, insert, select
 
 from ichnode.domain.audit import AuditEvent, pseudonym
+from ichnode.domain.findings import ModelIdentity
 from ichnode.domain.job import Job, JobState
 from ichnode.domain.judgement import Judgement, Opinion, RejectReason, Verdict
 from ichnode.errors import NothingToJudge
@@ -99,7 +100,7 @@ def _can_be_withdrawn(db: Connection, job_id: int) -> bool:
 
 def _append(db: Connection, job: Job, opinion: Opinion, who: str, at: float) -> int:
     findings: Mapping[str, Any] = job.findings or {}
-    model, hematoma = findings["model"], findings.get("hematoma")
+    model, hematoma = ModelIdentity.as_stored(findings["model"]), findings.get("hematoma")
     row = {
         "job_id": job.id,
         "at": at,
@@ -108,9 +109,9 @@ def _append(db: Connection, job: Job, opinion: Opinion, who: str, at: float) -> 
         "reason": opinion.reason.value if opinion.reason else None,
         "comment": opinion.comment,
         "corrected_ml": opinion.corrected_ml,
-        "bundle": model["name"],
-        "bundle_version": model["version"],
-        "weights_sha256": model["weights_sha256"],
+        "bundle": model.name,
+        "bundle_version": model.version,
+        "weights_sha256": model.weights_sha256,
         "predicted_ml": hematoma["volume_ml"] if hematoma else 0.0,
     }
     return int(db.execute(insert(judgements).values(row).returning(judgements.c.id)).scalar_one())

@@ -206,7 +206,7 @@ class Outbox:
             return due
 
     def give_up_on_unknown(self, known: Collection[str], *, at: float) -> None:
-        """At start: deliveries to destinations that the configuration no longer has become dead letters."""
+        """Deliveries to destinations that the configuration no longer has become dead letters."""
         for name in set(self.open_destinations()) - set(known):
             for delivery in self._open(name, OPEN):
                 self.dead(delivery, status=None, error=f"destination {name} is no longer configured", at=at)

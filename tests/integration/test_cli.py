@@ -105,8 +105,8 @@ def test_check_tells_what_is_wrong_in_the_clinical_table(tmp_path):
 
 def test_check_names_files_of_tls_and_web_that_are_not_there(configure, tmp_path):
     tls = [f'{key} = "{tmp_path / key}"' for key in ("certificate", "key", "trusted")]
-    web = f'[web]\ntoken_file = "{tmp_path / "token"}"'
-    outcome = ichnode("check", "--config", configure("\n".join(["[tls]", *tls, web, ""])))
+    web = f'port = 0\ntoken_file = "{tmp_path / "token"}"'
+    outcome = ichnode("check", "--config", configure("\n".join(["[tls]", *tls, ""]), web=web))
     assert outcome.exit_code == 0
     for key in ("tls.certificate", "tls.key", "tls.trusted", "web.token_file"):
         assert f"{key}: {tmp_path}/{key.partition('.')[2].removesuffix('_file')}: No such file" in outcome.output

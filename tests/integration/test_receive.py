@@ -4,6 +4,7 @@ from copy import deepcopy
 from dataclasses import replace
 from io import BytesIO
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 from pydicom.uid import (
@@ -72,6 +73,37 @@ def test_an_identical_resend_succeeds_and_changes_nothing(receiving, associate, 
     other_sender = associate(receiving.port, CTImageStorage, calling="OTHER")
     assert other_sender.send_c_store(ct).Status == 0x0000
     assert len(receiving.files()) == len(receiving.received(ct.StudyInstanceUID)) == 1
+
+
+def test_a_resend_brings_back_a_file_that_was_lost(receiving, associate, ct):
+    association = associate(receiving.port, CTImageStorage)
+    association.send_c_store(ct)
+    (first,) = receiving.files()
+    content = first.read_bytes()
+    first.unlink()
+    assert association.send_c_store(ct).Status == 0x0000
+    (instance,) = receiving.received(ct.StudyInstanceUID)
+    assert Path(instance.file).read_bytes() == content
+    assert receiving.files() == [Path(instance.file)]
+
+
+def test_a_commit_whose_answer_was_lost_costs_no_file(receiving, associate, ct, engine, monkeypatch):
+    commit = engine.dialect.do_commit
+
+    def lost(connection):
+        commit(connection)
+        monkeypatch.setattr(engine.dialect, "do_commit", commit)
+        raise OperationalError("COMMIT", {}, Exception("the connection was closed"), connection_invalidated=True)
+
+    association = associate(receiving.port, CTImageStorage)
+    association.send_c_store(ct)  # opens the row of the association
+    other = deepcopy(ct)
+    other.SOPInstanceUID = f"{ct.SOPInstanceUID}.1"
+    monkeypatch.setattr(engine.dialect, "do_commit", lost)
+    assert association.send_c_store(other).Status == 0xA700
+    assert association.send_c_store(other).Status == 0x0000
+    assert all(Path(instance.file).exists() for instance in receiving.received(ct.StudyInstanceUID))
+    assert len(receiving.files()) == 2
 
 
 def test_other_bytes_under_a_known_uid_are_put_aside_and_answered_with_failure(receiving, associate, ct):

@@ -1,10 +1,12 @@
 """Sending over real sockets, and what the delivering stage notes of it in a real outbox."""
 
+import errno
 import socket
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 
@@ -48,11 +50,26 @@ def in_another_syntax(file: Path) -> None:
 def test_a_file_that_cannot_be_read_is_refused_for_good_and_the_others_are_sent(objects, spoil):
     spoil(Path(objects[1].file))
     with Pacs() as pacs:
-        outcomes = list(send(peer_at(pacs.port), objects, calling_ae_title="ICHNODE"))
+        outcomes = [*chain.from_iterable(send(peer_at(pacs.port), objects, calling_ae_title="ICHNODE"))]
         assert [d.SOPInstanceUID for d in pacs.taken] == [objects[0].sop_instance_uid, objects[2].sop_instance_uid]
     assert [o.verdict for o in outcomes] == [Verdict.DELIVERED, Verdict.PERMANENT, Verdict.DELIVERED]
     assert outcomes[1].status is None
     assert outcomes[1].detail.startswith("result file cannot be read: ")
+
+
+def test_a_result_that_cannot_be_read_for_the_moment_is_sent_later(engine, objects, monkeypatch):
+    def out_of_descriptors(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with Pacs() as pacs:
+        delivering = Delivering(engine, objects, pacs.port)
+        with monkeypatch.context() as patched:
+            patched.setattr(Association, "send_c_store", out_of_descriptors)
+            delivering.stage.turn()
+        assert delivering.deliveries() == [("pending", 1)] * 3
+        delivering.now += 60
+        delivering.stage.turn()
+    assert delivering.deliveries() == [("delivered", 2)] * 3
 
 
 @contextmanager
@@ -75,7 +92,7 @@ def test_a_peer_that_aborts_between_two_stores_is_worth_another_attempt(objects)
     with impatient_pacs() as (port, abort):
         before = set(threading.enumerate())
         outcomes = send(peer_at(port), objects, calling_ae_title="ICHNODE")
-        assert next(outcomes).verdict is Verdict.DELIVERED
+        assert next(outcomes)[0].verdict is Verdict.DELIVERED
         (ours,) = [t for t in set(threading.enumerate()) - before if isinstance(t, Association) and t.is_requestor]
         abort()
         ours.join(10)
@@ -123,7 +140,7 @@ def test_a_lost_result_file_fails_its_delivery_alone(engine, objects):
 
 
 def failing_send(*_, **__):
-    yield Outcome(verdict=Verdict.DELIVERED, status=0, detail="0x0000")
+    yield [Outcome(verdict=Verdict.DELIVERED, status=0, detail="0x0000")]
     raise KeyError("a fault of ichnode")
 
 

@@ -5,16 +5,23 @@ import socket
 import subprocess
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from ichnode.dicom import stow
 from ichnode.dicom.statuses import Verdict
 from ichnode.dicom.stow import StowService, store
 from ichnode.domain.job import JobState
+from ichnode.domain.judgement import Opinion, RejectReason
+from ichnode.domain.judgement import Verdict as Judged
 from ichnode.errors import DeliveryError
-from tests.delivery_factory import Delivering
+from ichnode.storage.judgements import Judgements
+from ichnode.storage.schema import jobs
+from ichnode.storage.withdrawals import Withdrawals
+from tests.delivery_factory import NOW, Delivering
 from tests.stow_server import Answer, StowServer
 
 DELIVERED, TRANSIENT, PERMANENT = Verdict.DELIVERED, Verdict.TRANSIENT, Verdict.PERMANENT
@@ -24,13 +31,17 @@ def service_at(server, **options):
     return StowService(**{"url": server.url, "connect_timeout_s": 2, "response_timeout_s": 5} | options)
 
 
+def outcomes_of(server, objects, **options):
+    return [*chain.from_iterable(store(service_at(server, **options), objects))]
+
+
 def verdicts(server, objects, **options):
-    return [outcome.verdict for outcome in store(service_at(server, **options), objects)]
+    return [outcome.verdict for outcome in outcomes_of(server, objects, **options)]
 
 
 def test_files_arrive_as_they_are_in_one_request(objects):
     with StowServer() as server:
-        outcomes = list(store(service_at(server), objects))
+        outcomes = outcomes_of(server, objects)
     assert [o.verdict for o in outcomes] == [DELIVERED] * 3
     assert outcomes[0].detail == "HTTP 200 OK"
     assert server.parts == [Path(o.file).read_bytes() for o in objects]
@@ -52,7 +63,7 @@ def test_many_large_files_travel_in_several_requests(objects, monkeypatch):
 def test_a_file_that_cannot_be_read_is_refused_for_good_and_the_others_are_sent(objects):
     Path(objects[1].file).write_bytes(b"<html>" * 100)
     with StowServer() as server:
-        outcomes = list(store(service_at(server), objects))
+        outcomes = outcomes_of(server, objects)
     assert [o.verdict for o in outcomes] == [DELIVERED, PERMANENT, DELIVERED]
     assert outcomes[1].detail == "result file cannot be read: no DICOM file"
     assert server.taken == [objects[0].sop_instance_uid, objects[2].sop_instance_uid]
@@ -62,7 +73,7 @@ def test_a_file_that_cannot_be_read_is_refused_for_good_and_the_others_are_sent(
 def test_each_instance_has_the_verdict_of_the_reason_in_the_response(objects, code):
     with StowServer(Answer(code)) as server:
         server.refused = {objects[0].sop_instance_uid: 0xA700, objects[2].sop_instance_uid: 0xC000}
-        outcomes = list(store(service_at(server), objects))
+        outcomes = outcomes_of(server, objects)
     assert [(o.verdict, o.status) for o in outcomes] == [(TRANSIENT, 0xA700), (DELIVERED, 0), (PERMANENT, 0xC000)]
 
 
@@ -105,7 +116,7 @@ def test_an_error_that_lists_instances_is_still_an_error(objects):
 
 def test_a_redirect_is_not_followed(objects):
     with StowServer() as elsewhere, StowServer(Answer(307, None, {"Location": elsewhere.url})) as server:
-        outcomes = list(store(service_at(server, token="secret"), objects))
+        outcomes = outcomes_of(server, objects, token="secret")
         assert elsewhere.requests == []
     assert outcomes[0].verdict is PERMANENT
     assert outcomes[0].detail == "HTTP 307 redirects to 127.0.0.1, which is not followed"
@@ -220,3 +231,19 @@ def test_what_a_server_refuses_fails_its_delivery_and_what_it_cannot_take_now_is
         assert delivering.stage.turn()
     assert delivering.deliveries() == [("delivered", 1), ("delivered", 2), ("refused", 1)]
     assert delivering.job_state() is JobState.FAILED
+
+
+def test_what_one_request_took_while_it_was_rejected_is_delivered_and_named_by_the_note(engine, objects):
+    def reject_meanwhile():
+        with engine.begin() as db:
+            db.execute(update(jobs).values(findings={"model": {"name": "m", "version": "1"}, "hematoma": None}))
+        opinion = Opinion(verdict=Judged.REJECTED, reason=RejectReason.FALSE_ALARM)
+        Judgements(engine).record(delivering.job_id, opinion, who="reader", at=NOW, withdraw=True)
+
+    with StowServer() as server:
+        server.meanwhile = reject_meanwhile
+        delivering = Delivering(engine, objects, sender=partial(store, service_at(server)))
+        delivering.stage.turn()
+    assert delivering.deliveries() == [("delivered", 1)] * 3
+    (taken,) = Withdrawals(engine).next().taken
+    assert [result.sop_instance_uid for result in taken.results] == server.taken

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.exc import DBAPIError
 
 from ichnode.dicom.scu import Outcome
@@ -19,6 +19,7 @@ from ichnode.stages.withdraw import TRIED_AGAIN_S
 from ichnode.storage.audit import AuditTrail
 from ichnode.storage.refused_classes import RefusedClasses
 from ichnode.storage.retention import Retention
+from ichnode.storage.schema import jobs
 from tests.judgement_factory import ACCEPTED, REJECTED, JudgedClinic
 
 DAY = 86_400.0
@@ -240,6 +241,33 @@ def test_a_job_whose_files_are_unreadable_stops_no_other(clinic, done):
     assert (len(clinic.notes(done)), len(clinic.notes(other))) == (0, 1)
 
 
+def test_a_note_that_cannot_be_composed_holds_up_no_other(clinic, done, monkeypatch):
+    clinic.reject(done)
+    other = clinic.analysed("2")
+    clinic.deliver()
+    clinic.reject(other)
+    compose = clinic.withdrawing._compose
+
+    def broken(withdrawal, taken):
+        if withdrawal.job.id == done.id:
+            raise TypeError("a fault of ichnode")
+        return compose(withdrawal, taken)
+
+    monkeypatch.setattr(clinic.withdrawing, "_compose", broken)
+    with pytest.raises(TypeError):
+        clinic.withdrawing.turn()
+    assert [clinic.withdrawing.turn() for _ in range(2)] == [True, False]
+    assert (len(clinic.notes(done)), len(clinic.notes(other))) == (0, 1)
+
+
+def test_a_note_names_a_model_of_which_an_older_ichnode_told_less(clinic, done):
+    with clinic.engine.begin() as db:
+        db.execute(update(jobs).values(findings={"model": {"name": "old", "version": "0", "added_later": 1}}))
+    clinic.reject(done)
+    assert clinic.withdrawing.turn()
+    assert len(clinic.notes(done)) == 1
+
+
 def test_the_note_is_made_when_the_files_are_back(clinic, done):
     files = {Path(result.file): Path(result.file).read_bytes() for result in clinic.history.results(done.id)}
     for file in files:
@@ -331,7 +359,7 @@ def test_what_is_still_to_be_sent_in_the_same_turn_is_not_sent_any_more(clinic):
         for outgoing in objects:
             offered.append(outgoing.sop_instance_uid)
             clinic.reject(job)
-            yield Outcome(verdict=DeliveryVerdict.DELIVERED, status=0, detail="")
+            yield [Outcome(verdict=DeliveryVerdict.DELIVERED, status=0, detail="")]
 
     stage = DeliverStage(
         "pacs",

@@ -47,19 +47,20 @@ def outbox(engine):
 
 
 @pytest.fixture
-def receive(engine):
+def receive(engine, tmp_path):
     """Receive one more instance of study "1"."""
     intake = Intake(engine)
     association = intake.open_association(calling_ae_title="CT", peer="127.0.0.1", at=NOW)
 
     def receive(number=1, *, sha256="a", at=NOW):
+        (tmp_path / str(number)).touch()
         instance = Instance(
             sop_instance_uid=f"1.1.{number}",
             sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
             series_instance_uid="1.1",
             study_instance_uid="1",
             transfer_syntax_uid="1.2.840.10008.1.2",
-            file=f"/{number}",
+            file=str(tmp_path / str(number)),
             header={"InstanceNumber": number},
             association_id=association,
             received_at=at,
