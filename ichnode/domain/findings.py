@@ -19,7 +19,7 @@ class ModelIdentity:
 
     @classmethod
     def as_stored(cls, said: Mapping[str, Any]) -> "ModelIdentity":
-        """From a row that any version of ichnode wrote; a hyphen, which every object can hold, for what it does not tell."""
+        """From a row that any version of ichnode wrote; a hyphen, which any object can hold, for what it lacks."""
         return cls(**{field.name: str(said.get(field.name, "-")) for field in fields(cls)})
 
 
