@@ -145,15 +145,16 @@ def _write(draw: ImageDraw.ImageDraw, lines: list[Line]) -> None:
     for line in lines:
         font = ImageFont.load_default(line.size)
         top += line.space_above
-        if line.value:
-            draw.text((_TEXT_LEFT + _TEXT_WIDTH, top), line.value, fill=line.colour, font=font, anchor="ra")
         for part in _wrapped(line):
             draw.text((_TEXT_LEFT, top), part, fill=line.colour, font=font)
             top += line.size * _LINE_HEIGHT
+        if line.value:
+            above = top - line.size * _LINE_HEIGHT
+            draw.text((_TEXT_LEFT + _TEXT_WIDTH, above), line.value, fill=line.colour, font=font, anchor="ra")
 
 
 def _wrapped(line: Line) -> list[str]:
-    """Its text in parts that fit the column."""
+    """Its text in parts that fit the column; the last is empty where the value has no room beside the others."""
     font = ImageFont.load_default(line.size)
     parts = [""]
     for word in line.text.split():
@@ -162,4 +163,6 @@ def _wrapped(line: Line) -> list[str]:
             parts.append(word)
         else:
             parts[-1] = longer
+    if line.value and font.getlength(f"{parts[-1]} {line.value}") > _TEXT_WIDTH:
+        parts.append("")
     return parts

@@ -176,14 +176,18 @@ def test_a_page_without_estimates_and_one_with_long_notes_are_drawn() -> None:
 
 
 def written_on_the_page(monkeypatch: pytest.MonkeyPatch, findings: Findings) -> list[str]:
-    """What is written into the text column, all of which lies on the page."""
+    """What is written beside the pictures; nothing of it is off the page, or lies on something else."""
     case, written, write = phantom_case(30), list[str](), ImageDraw.ImageDraw.text
+    boxes = list[tuple[float, ...]]()
 
     def note(draw: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, **how: Any) -> None:
         left, top, right, bottom = draw.textbbox(xy, text, font=how["font"], anchor=how.get("anchor"))
         assert left >= 0 <= top, text
         assert right <= PAGE_SIZE >= bottom, text
-        written.append(text)
+        if text and xy[0] > 640:
+            assert all(right <= x0 or x1 <= left or bottom <= y0 or y1 <= top for x0, y0, x1, y1 in boxes), text
+            boxes.append((left, top, right, bottom))
+            written.append(text)
         write(draw, xy, text, **how)
 
     monkeypatch.setattr(ImageDraw.ImageDraw, "text", note)
@@ -241,6 +245,14 @@ def test_a_long_page_becomes_smaller_before_it_loses_notes(monkeypatch: pytest.M
     assert [line for line in written if "a reason" in line]
     assert {"Study date", "Accession", "Trained on simulated patients"} <= {*written}
     assert not [line for line in written if "left out" in line]
+
+
+def test_a_value_too_wide_to_stand_beside_its_name_stands_below_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    change = Estimate(name=EstimateName.VOLUME_CHANGE, value=-12.3, low=-112.3, high=120.4)
+    case = phantom_case(30)
+    said = ModelEstimates(model=FOLLOWUP_MODEL, estimates=(change,))
+    findings = Findings(model=MODEL, hematoma=measured(case.volume.grid, case.mask), predictions=(said,))
+    assert "-12.3 mL  (-112.3 to 120.4)" in written_on_the_page(monkeypatch, findings)
 
 
 def test_the_page_has_a_line_for_each_type_of_hemorrhage_and_for_each_caveat() -> None:
