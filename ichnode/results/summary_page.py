@@ -3,6 +3,9 @@
 The page is Secondary Capture with burned-in text, for viewers that show neither segmentations nor reports.
 """
 
+from dataclasses import replace
+from itertools import chain, count
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from pydicom.dataset import Dataset
@@ -28,7 +31,8 @@ PAGE_SIZE = 1024
 BANNER_HEIGHT = 48
 _LARGE, _SMALL, _GAP, _TOP = 620, 304, 12, BANNER_HEIGHT + 12
 _TEXT_LEFT = _LARGE + 3 * _GAP
-_TEXT_WIDTH = PAGE_SIZE - _TEXT_LEFT - _GAP
+_TEXT_WIDTH, _TEXT_HEIGHT = PAGE_SIZE - _TEXT_LEFT - _GAP, PAGE_SIZE - _TOP - _GAP
+_LINE_HEIGHT = 1.35  # of the size of its letters
 
 
 def compose_summary_page(
@@ -79,7 +83,7 @@ def render(
             font=ImageFont.load_default(16),
             anchor="rd",
         )
-    _write(draw, summary_lines(findings, study))
+    _write(draw, _fitting_lines(findings, study))
     return np.asarray(page)
 
 
@@ -117,26 +121,48 @@ def _mark_directions(draw: ImageDraw.ImageDraw, grid: AcquisitionGrid, side: int
         draw.text(place, direction_letter(direction), fill=AMBER, font=font, anchor=anchor)
 
 
+def _fitting_lines(findings: Findings, study: Dataset) -> list[Line]:
+    """The text column, so that all of it is on the page: smaller where it is long, but not too small for its notes.
+
+    Where they would be, the notes of estimates are left out.
+    """
+    ways = chain(((True, scale) for scale in (1, 0.95, 0.9, 0.85, 0.8)), ((False, 0.95**n) for n in count()))
+    columns = (_scaled(summary_lines(findings, study, notes=notes), scale) for notes, scale in ways)
+    return next(lines for lines in columns if sum(map(_height, lines)) <= _TEXT_HEIGHT)
+
+
+def _scaled(lines: list[Line], scale: float) -> list[Line]:
+    return [replace(line, size=line.size * scale, space_above=line.space_above * scale) for line in lines]
+
+
+def _height(line: Line) -> float:
+    return line.space_above + line.size * _LINE_HEIGHT * len(_wrapped(line))
+
+
 def _write(draw: ImageDraw.ImageDraw, lines: list[Line]) -> None:
-    """The text column, each line wrapped to its width and its value right-aligned; what does not fit is left out."""
+    """The text column, each line wrapped to its width and its value right-aligned."""
     top = float(_TOP)
     for line in lines:
         font = ImageFont.load_default(line.size)
         top += line.space_above
-        if line.value:
-            draw.text((_TEXT_LEFT + _TEXT_WIDTH, top), line.value, fill=line.colour, font=font, anchor="ra")
-        for part in _wrapped(line.text, font):
+        for part in _wrapped(line):
             draw.text((_TEXT_LEFT, top), part, fill=line.colour, font=font)
-            top += line.size * 1.35
+            top += line.size * _LINE_HEIGHT
+        if line.value:
+            above = top - line.size * _LINE_HEIGHT
+            draw.text((_TEXT_LEFT + _TEXT_WIDTH, above), line.value, fill=line.colour, font=font, anchor="ra")
 
 
-def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
-    """`text` in parts that fit the column."""
+def _wrapped(line: Line) -> list[str]:
+    """Its text in parts that fit the column; the last is empty where the value has no room beside the others."""
+    font = ImageFont.load_default(line.size)
     parts = [""]
-    for word in text.split():
+    for word in line.text.split():
         longer = f"{parts[-1]} {word}".strip()
         if parts[-1] and font.getlength(longer) > _TEXT_WIDTH:
             parts.append(word)
         else:
             parts[-1] = longer
+    if line.value and font.getlength(f"{parts[-1]} {line.value}") > _TEXT_WIDTH:
+        parts.append("")
     return parts

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from operator import attrgetter
 
 from pydicom.dataset import Dataset
 
@@ -45,19 +46,24 @@ class Line:
 
     text: str
     value: str = ""
-    size: int = 18  # pixels
+    size: float = 18  # pixels
     colour: tuple[int, int, int] = WHITE
-    space_above: int = 0  # pixels
+    space_above: float = 0  # pixels
 
 
-def summary_lines(findings: Findings, study: Dataset) -> list[Line]:
-    """The text column from top to bottom; `study` holds date and accession."""
+def summary_lines(findings: Findings, study: Dataset, *, notes: bool = True) -> list[Line]:
+    """The text column from top to bottom, which says so where it is `notes` of estimates that are left out.
+
+    `study` holds date and accession.
+    """
     lines = _found(findings.hematoma) if findings.hematoma else _not_found()
     lines += [Line(text=caveat, colour=AMBER, space_above=16) for caveat in findings.caveats]
     if findings.predictions:
         lines.append(Line(text="AI prediction", size=22, colour=AMBER, space_above=16))
     for said in findings.predictions:
-        lines += _estimates(said.estimates)
+        lines += _estimates(said.estimates, notes=notes)
+    if not notes:
+        lines.append(Line(text="Notes on estimates are left out: too little room", size=15, colour=AMBER))
     for _, alike in groupby(findings.models, lambda model: (model.trained_on, model.intended_use)):
         lines += _models(list(alike))
     lines.append(Line(text="Study date", value=_date(study.get("StudyDate")), space_above=16))
@@ -91,10 +97,10 @@ def _not_found() -> list[Line]:
     ]
 
 
-def _estimates(estimates: Sequence[Estimate]) -> list[Line]:
+def _estimates(estimates: Sequence[Estimate], *, notes: bool) -> list[Line]:
     """A row for each, and below it what is said about it: of neighbours of whom the same is said, once."""
     lines = list[Line]()
-    for said, alike in groupby(estimates, _said_about):
+    for said, alike in groupby(estimates, _said_about if notes else attrgetter("category")):
         lines += map(_estimate, alike)
         lines += [Line(text=said, size=15, colour=GREY)] if said else []
     return lines

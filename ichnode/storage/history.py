@@ -142,6 +142,17 @@ class History:
             before = db.execute(others.where(jobs.c.id < job.id).order_by(jobs.c.id.desc()).limit(1)).first()
             return (as_job(after._mapping) if after else None), (as_job(before._mapping) if before else None)
 
+    def successor(self, job: Job) -> Job | None:
+        """The newest later job of its series, which took its place."""
+        same = (
+            jobs.c.study_instance_uid == job.study_instance_uid,
+            jobs.c.series_instance_uid == job.series_instance_uid,
+        )
+        query = JOB_QUERY.where(*same, jobs.c.id > job.id).order_by(jobs.c.id.desc()).limit(1)
+        with reading(self._engine) as db:
+            row = db.execute(query).first()
+            return as_job(row._mapping) if row else None
+
     def purge(self, job: Job) -> Purge | None:
         """The purge that took the instances and results of the job, if one did."""
         with reading(self._engine) as db:

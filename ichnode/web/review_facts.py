@@ -61,6 +61,7 @@ def facts(parts: WebParts, job: Job, shown: Shown, patient: Patient) -> dict[str
         "caveats": findings.get("caveats", ()),
         "delivered": _delivered([one for one in parts.outbox.of_job(job.id) if one.role != Role.REJECTION_NOTE]),
         "standing": parts.history.standings([job.id]).get(job.id),
+        "successor": parts.history.successor(job),
         "purge": parts.history.purge(job),
         "has_reports": any(result.role in REPORTS for result in shown.results),
         "has_page": any(result.role == Role.SUMMARY_PAGE for result in shown.results),

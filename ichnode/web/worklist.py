@@ -28,6 +28,7 @@ _TONES = {
     JobState.DROPPED: "quiet",
     JobState.IGNORED: "quiet",
 }
+_ARRIVED = {"sent", "delivered"}  # states of a delivery
 _STEPS = {
     JobState.READY: "decided",
     JobState.IGNORED: "decided",
@@ -69,6 +70,12 @@ class JobRow:
         standing = self.listed.standing
         return standing.words if standing and not standing.counts else ""
 
+    @property
+    def stands(self) -> bool:
+        """Whether its findings count and destinations have them, or would if it had any."""
+        sent = any(_ARRIVED & states.keys() for states in self.listed.deliveries.values())
+        return not self.void and (sent or self.listed.job.state is JobState.DONE)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesRow:
@@ -78,6 +85,12 @@ class SeriesRow:
     name: str
     job: JobRow | None  # the newest
     older: Sequence[JobRow]
+
+    @property
+    def earlier(self) -> JobRow | None:
+        """The job whose findings stand while the newest has none: it is not analysed, or not yet."""
+        before = None if self.job and self.job.glance else next((job for job in self.older if job.glance), None)
+        return before if before and before.stands else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +108,17 @@ class StudyRow:
         """The job that the list sorts by."""
         return next((series.job for series in self.chosen if series.job), None)
 
+    @property
+    def found(self) -> Sequence[SeriesRow]:
+        """Those of which the list tells findings: of what is not analysed, those that stand."""
+        return [*self.chosen, *(series for series in self.others if series.earlier)]
+
 
 def _findings(row: StudyRow) -> Mapping[str, Any] | None:
-    """Of the newest job, where they count."""
-    return row.newest.listed.job.findings if row.newest and not row.newest.void else None
+    """Of the newest job, where they count; where it has none, those that stand."""
+    if row.newest and row.newest.glance:
+        return None if row.newest.void else row.newest.listed.job.findings
+    return next((series.earlier.listed.job.findings for series in row.found if series.earlier), None)
 
 
 _SORTS: Mapping[str, Callable[[StudyRow], Any]] = {

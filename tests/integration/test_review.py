@@ -23,9 +23,11 @@ from ichnode.imaging.windows import BLOOD, BRAIN, apply
 from ichnode.phantom import REGULAR, TILTED, head_ct
 from ichnode.results.provenance import Role
 from ichnode.storage.audit import AuditTrail
+from ichnode.storage.judgements import Judgements
 from ichnode.web import review
 from ichnode.web import shown as shown_module
 from ichnode.web.slices import outline
+from tests.judgement_factory import ACCEPTED, REJECTED
 from tests.results_factory import Case
 from tests.reviewed_clinic import VIEWER, ReviewedClinic, page_of
 from tests.series_factory import altered, enhanced_ct
@@ -176,6 +178,31 @@ class Noted(AuditTrail):
     def append(self, *row, **more):
         super().append(*row, **more)
         self.written.set()
+
+
+def test_numbers_that_a_later_job_replaced_say_so(clinic, reviewed):
+    case, first = reviewed()
+    browser = clinic.browser()
+    assert "took its place" not in browser.get(page_of(first)).text
+    clinic.receive(first.study_instance_uid, 99, series=first.series_instance_uid)
+    refused = clinic.decide_on(case.sources[0], input_sha256="y")
+    clinic.ledger.refuse(clinic.ledger.claim(at=clinic.now), reason="no_brain", detail="", at=clinic.now)
+    clinic.receive(first.study_instance_uid, 98, series="9")
+    clinic.decide(first.study_instance_uid, series_instance_uid="9")  # of another series
+    page = browser.get(page_of(first)).text
+    link = f'<a href="{page_of(refused)}">job {refused.id}</a>'
+    assert f'<p class="warn">A later job took its place: {link} (refused).</p>' in page
+    assert "took its place" not in browser.get(page_of(refused)).text
+
+
+def test_what_was_rejected_is_struck_out(clinic, reviewed):
+    _, job = reviewed()
+    browser, judgements = clinic.browser(), Judgements(clinic.engine)
+    for opinion, void in ((ACCEPTED, False), (REJECTED, True)):
+        judgements.record(job.id, opinion, who="anna", at=clinic.now, withdraw=False)
+        page = browser.get(page_of(job)).text
+        assert ('<p class="chief void">' in page) == ('<table class="cards void">' in page) == void
+        assert ("Rejected: these are no findings any more." in page) == void
 
 
 def test_who_opened_the_page_stands_in_the_trail_and_pictures_add_nothing(clinic, reviewed):

@@ -1,12 +1,15 @@
 """What was rejected stands nowhere as a finding: not in the work list, not on the page of the study, not in JSON."""
 
+import re
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 from sqlalchemy import event
 
+from ichnode.domain.job import JobState
 from ichnode.domain.judgement import Verdict
 from ichnode.storage.audit import AuditTrail
 from ichnode.storage.judgements import Judgements
@@ -23,6 +26,8 @@ from tests.judgement_factory import ACCEPTED, JudgedClinic
 VOLUMES = {"volume_ml": 31.5, "volume_low_ml": 28.0, "volume_high_ml": 33.0, "abc2_ml": 31.0}
 AREAS = {"largest_area_mm2": 1.0, "long_axis_mm": 1.0, "short_axis_mm": 1.0, "component_count": 1}
 SAID = {"hematoma": VOLUMES | AREAS | {"side": "left", "parts": []}, "predictions": []}
+
+BETTER_CAME = {"state": JobState.IGNORED, "decision": "ignore", "reason": "better_series", "run": (), "send_to": ()}
 
 
 @pytest.fixture
@@ -45,7 +50,7 @@ def browser(clinic):
         "audit": AuditTrail(clinic.engine),
         "clock": lambda: clinic.now,
         "work_list": WorkList(clinic.engine),
-        "rules": (),
+        "rules": (SimpleNamespace(name="r", withdraw_rejected=False),),
         "credentials": Credentials(),
         "patients_shown": False,
     }
@@ -96,6 +101,39 @@ def test_what_was_rejected_alone_is_none_either(clinic, browser):
     assert "Rejected: these are no findings any more." in page
     (told,) = browser.get("/api/jobs").json()
     assert (told["verdict"], told["withdrawn"]) == ("rejected", False)
+
+
+def test_what_was_delivered_stays_in_the_list_while_no_later_job_of_its_series_has_findings(clinic, browser):
+    job = clinic.analysed()
+    clinic.deliver_to("pacs")
+    assert "Earlier findings" not in browser.get("/").text
+
+    def check(state):
+        listed = browser.get("/", params={"sort": "volume"}).text
+        assert clinic.history.list_jobs()[0].state is state
+        assert "Earlier findings, not withdrawn (job 1):" in listed
+        assert "<strong>31.5 mL</strong>" in listed
+        assert f'href="/studies/1/jobs/{job.id}"' in listed
+        assert "all 2 delivered" in listed
+        assert re.search(r'<details id="older-\d+" open>', browser.get("/studies/1").text)
+
+    clinic.receive("1", 3)
+    clinic.decide("1", input_sha256="more")
+    check(JobState.READY)
+    clinic.ledger.refuse(clinic.ledger.claim(at=clinic.now), reason="no_brain", detail="", at=clinic.now)
+    check(JobState.REFUSED)
+    clinic.receive("1", 1, series="1.2")
+    clinic.decide("1", input_sha256="other", **BETTER_CAME)
+    check(JobState.IGNORED)
+    clinic.reject(job, withdraw=False)
+    assert "31.5 mL" not in browser.get("/").text
+
+
+def test_what_no_destination_got_before_a_later_job_took_its_place_is_not_in_the_list(clinic, browser):
+    clinic.analysed()
+    clinic.receive("1", 1, series="1.2")
+    clinic.decide("1", input_sha256="other", **BETTER_CAME)
+    assert "31.5 mL" not in browser.get("/").text
 
 
 def test_the_newest_word_counts_but_brings_nothing_back_that_was_withdrawn(clinic, browser):

@@ -1,18 +1,30 @@
 """The predicted series and the summary page."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import ImageDraw
 from pydicom.dataset import Dataset
 
-from ichnode.domain.findings import Caveat, Findings, HematomaPart, HemorrhageType
+from ichnode.domain.findings import (
+    Caveat,
+    Estimate,
+    EstimateName,
+    Findings,
+    HematomaPart,
+    HemorrhageType,
+    ModelEstimates,
+    RiskClass,
+)
 from ichnode.phantom import IRREGULAR, TILTED, Geometry
 from ichnode.results.provenance import Role
 from ichnode.results.saliency_series import render as render_heat
-from ichnode.results.summary_page import BANNER_HEIGHT
+from ichnode.results.summary_page import BANNER_HEIGHT, PAGE_SIZE
+from ichnode.results.summary_page import render as render_page
 from ichnode.results.summary_text import summary_lines
-from tests.results_factory import PROFILE, SMALL, Case, measured, phantom_case, shared_data
+from tests.results_factory import FOLLOWUP_MODEL, MODEL, PROFILE, SMALL, Case, measured, phantom_case, shared_data
 
 
 def followup(case: Case) -> list[Dataset]:
@@ -161,6 +173,86 @@ def test_a_page_without_estimates_and_one_with_long_notes_are_drawn() -> None:
         for said in case.predictions
     )
     assert (page(case) != plain).any()
+
+
+def written_on_the_page(monkeypatch: pytest.MonkeyPatch, findings: Findings) -> list[str]:
+    """What is written beside the pictures; nothing of it is off the page, or lies on something else."""
+    case, written, write = phantom_case(30), list[str](), ImageDraw.ImageDraw.text
+    boxes = list[tuple[float, ...]]()
+
+    def note(draw: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, **how: Any) -> None:
+        left, top, right, bottom = draw.textbbox(xy, text, font=how["font"], anchor=how.get("anchor"))
+        assert left >= 0 <= top, text
+        assert right <= PAGE_SIZE >= bottom, text
+        if text and xy[0] > 640:
+            assert all(right <= x0 or x1 <= left or bottom <= y0 or y1 <= top for x0, y0, x1, y1 in boxes), text
+            boxes.append((left, top, right, bottom))
+            written.append(text)
+        write(draw, xy, text, **how)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", note)
+    numbers = tuple(range(len(case.sources)))
+    render_page(case.volume, case.prediction, findings, numbers, case.sources[0])
+    return written
+
+
+def everything(note: str) -> Findings:
+    """All that can be found: every type, caveat and estimate, by as many models, each about to say `note`."""
+    case = phantom_case(30)
+    part = HematomaPart(type=HemorrhageType.IPH, volume_ml=33.2, volume_low_ml=22.04, volume_high_ml=44.0)
+    hematoma = measured(case.volume.grid, case.mask)
+    names = list(EstimateName)
+    return Findings(
+        hematoma=replace(hematoma, parts=tuple(replace(part, type=one) for one in HemorrhageType)),
+        model=replace(MODEL, name="hematoma"),
+        caveats=tuple(Caveat),
+        predictions=tuple(
+            ModelEstimates(
+                model=replace(FOLLOWUP_MODEL, name=f"model {i}"),
+                estimates=tuple(
+                    Estimate(name=name, value=61.0, low=52.0, high=73.0, category=RiskClass.HIGH, note=f"{note} {name}")
+                    for name in names[i::4]
+                ),
+            )
+            for i in range(4)
+        ),
+    )
+
+
+def test_the_fullest_page_loses_notes_and_says_so_but_no_value_nor_whose_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = written_on_the_page(monkeypatch, everything("a long reason " * 5))
+    assert sum("(52 to 73)" in line or "(52.0 to 73.0)" in line for line in written) == len(EstimateName)
+    assert sum("(22.0 to 44.0)" in line for line in written) == len(HemorrhageType)
+    for said in (
+        "Trained on nothing",
+        "Trained on simulated patients",
+        "Study date",
+        "2026-01-01",
+        "Accession",
+        "PH000001",
+    ):
+        assert said in written, said
+    assert RiskClass.HIGH.value in written
+    assert "Notes on estimates are left out: too little room" in written
+    assert not [line for line in written if "a long reason" in line]
+
+
+def test_a_long_page_becomes_smaller_before_it_loses_notes(monkeypatch: pytest.MonkeyPatch) -> None:
+    findings = replace(everything("a reason"), caveats=())
+    written = written_on_the_page(monkeypatch, replace(findings, predictions=findings.predictions[:3]))
+    assert [line for line in written if "a reason" in line]
+    assert {"Study date", "Accession", "Trained on simulated patients"} <= {*written}
+    assert not [line for line in written if "left out" in line]
+
+
+def test_a_value_too_wide_to_stand_beside_its_name_stands_below_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    change = Estimate(name=EstimateName.VOLUME_CHANGE, value=-12.3, low=-112.3, high=120.4)
+    case = phantom_case(30)
+    said = ModelEstimates(model=FOLLOWUP_MODEL, estimates=(change,))
+    findings = Findings(model=MODEL, hematoma=measured(case.volume.grid, case.mask), predictions=(said,))
+    assert "-12.3 mL  (-112.3 to 120.4)" in written_on_the_page(monkeypatch, findings)
 
 
 def test_the_page_has_a_line_for_each_type_of_hemorrhage_and_for_each_caveat() -> None:
