@@ -155,6 +155,10 @@ def test_the_wheel_the_keys_the_slider_and_a_finger_scroll_both_pictures(reading
     page.locator("#slice").focus()
     page.keyboard.press("ArrowLeft")
     shown(page, slice_=len(reading.patient.datasets) - 2)
+    for pressed, to in (("Home", 0), ("ArrowDown", 1), ("PageDown", 6), ("ArrowUp", 5), ("PageUp", 0)):
+        page.keyboard.press(pressed)  # on the slider they mean what they mean in the viewer
+        shown(page, slice_=to)
+        expect(page.locator("#slice")).to_have_value(str(to + 1))
     page.get_by_role("button", name="Largest hematoma").click()
     shown(page, slice_=key)
     finger = {"pointerType": "touch", "clientX": 50, "bubbles": True}

@@ -176,7 +176,7 @@ const KEYS = {
 };
 
 viewer.addEventListener("keydown", event => {
-  const inControl = event.target.matches("select, input[type=range], input[type=radio]");
+  const inControl = event.target.matches("select, input[type=range]:not(#slice), input[type=radio]");
   const does = Object.hasOwn(KEYS, event.key) && KEYS[event.key];
   if (!does || event.ctrlKey || event.metaKey || event.altKey || (inControl && event.key.length > 1)) return;
   if (event.target.matches("select")) return;
