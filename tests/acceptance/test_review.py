@@ -242,6 +242,23 @@ def test_an_outline_that_cannot_be_shown_is_told_on_its_slice(reading: Reading) 
     expect(page.locator(".pane").first).not_to_contain_text(missing)
 
 
+def test_a_picture_that_never_comes_does_not_hold_the_viewer_for_ever(reading: Reading) -> None:
+    page = reading.page(reading.expander)
+    key = at(page)
+    page.route(f"**/slices/{key + 1}/source-brain.png", lambda route: None)
+    page.clock.install()
+    page.reload()
+    shown(page, "segmentation-1-outline", slice_=key)
+    page.keyboard.press("ArrowDown")
+    page.wait_for_timeout(300)
+    assert at(page) == key
+    page.clock.fast_forward(16_000)
+    shown(page, slice_=key + 1)
+    expect(page.locator(".pane").first).to_contain_text("this picture cannot be shown")
+    page.keyboard.press("ArrowUp")
+    shown(page, slice_=key)
+
+
 def test_numbers_reports_models_and_links_stand_below(reading: Reading) -> None:
     page = reading.page(reading.expander)
     expect(page.get_by_role("region", name="Numbers")).to_contain_text("Volume by ABC/2")

@@ -35,12 +35,16 @@ async function load(address, priority) {
   const image = new Image();
   image.fetchPriority = priority;
   image.src = address;
+  let late;
   try {
-    await image.decode();
+    await Promise.race([image.decode(), new Promise((_, giveUp) => { late = setTimeout(giveUp, PATIENCE); })]);
     return image;
   } catch {
+    image.removeAttribute("src"); // one that stalls lets its connection go
     pictures.delete(address); // it is asked for again the next time
     return null;
+  } finally {
+    clearTimeout(late);
   }
 }
 
@@ -125,11 +129,14 @@ async function show() {
   again = true;
   if (busy) return;
   busy = true;
-  while (again) {
-    again = false;
-    await draw();
+  try {
+    while (again) {
+      again = false;
+      await draw();
+    }
+  } finally {
+    busy = false;
   }
-  busy = false;
   await painted();
   if (layers) fetchAhead(); // the outlines of the first picture come before other slices
 }
@@ -165,10 +172,12 @@ function chooseBeside(step) {
   if (!beside) return;
   beside.selectedIndex = (beside.selectedIndex + step + beside.options.length) % beside.options.length;
   showBeside();
+  show();
 }
 
 function chooseWindow(number) {
   viewer.querySelectorAll("input[name=window]")[number].checked = true;
+  show();
 }
 
 // All on where none is, else all off.
@@ -176,6 +185,7 @@ function toggle(part) {
   const boxes = (layers?.segments ?? []).map(segment => segment[part]);
   const on = !boxes.some(box => box.checked);
   for (const box of boxes) box.checked = on;
+  show();
 }
 
 const KEYS = {
@@ -194,7 +204,6 @@ viewer.addEventListener("keydown", event => {
   if (event.target.matches("select")) return;
   event.preventDefault();
   does();
-  show();
 });
 
 const turned = { wheel: 0, finger: 0 };
