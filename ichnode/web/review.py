@@ -5,7 +5,7 @@ a picture of a patient has no place on their disks. The page keeps them in memor
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +20,7 @@ from ichnode.domain.audit import AuditEvent, pseudonym
 from ichnode.domain.job import Job
 from ichnode.errors import RefusedSeries
 from ichnode.imaging.data_set import PYDICOM_ERRORS
+from ichnode.results.colours import SEGMENT_RGB
 from ichnode.results.provenance import SERIES_DESCRIPTIONS, Role
 from ichnode.results.read_back import picture_rgb, predicted_hu
 from ichnode.results.source_headers import direction_letter
@@ -125,10 +126,18 @@ def _nothing(said: str) -> Response:
 
 def _start(shown: Shown) -> dict[str, Any]:
     """What the page needs to show its first picture, and which other pictures it can ask for."""
-    kinds = {str(r.role) for r in shown.results}
-    beside = {"predicted": "Predicted follow-up", "difference": "Difference"} if Role.PREDICTED_SERIES in kinds else {}
-    beside |= {role: SERIES_DESCRIPTIONS[role].removeprefix("AI RESEARCH: ") for role in SALIENCY if role in kinds}
+    beside = _beside({r.role for r in shown.results})
     return {"windows": WINDOWS, "beside": beside, "start": shown.key_index(), **_geometry(shown)}
+
+
+def _beside(roles: Collection[str]) -> dict[str, str]:
+    """The pictures of these roles that can lie beside the source, and what they are called."""
+    predicted = {"predicted": "Predicted follow-up", "difference": "Difference"}
+    return (predicted if Role.PREDICTED_SERIES in roles else {}) | _called(SALIENCY, roles)
+
+
+def _called(those: Collection[Role], roles: Collection[str]) -> dict[str, str]:
+    return {role: SERIES_DESCRIPTIONS[role].removeprefix("AI RESEARCH: ") for role in those if role in roles}
 
 
 def _geometry(shown: Shown) -> dict[str, Any]:
@@ -149,7 +158,7 @@ def _geometry(shown: Shown) -> dict[str, Any]:
 
 
 def _layers(shown: Shown) -> dict[str, Any]:
-    """The segments and the pictures, with the indices of the slices that each lies on."""
+    """The segments and the pictures, with the indices of the slices that each lies on; and what could not be read."""
     segments = [
         {"name": name, "label": segment.label, "rgb": rgb, "slices": sorted(segment.frames)}
         for name, (segment, rgb, _) in shown.segments.items()
@@ -157,7 +166,8 @@ def _layers(shown: Shown) -> dict[str, Any]:
     pictures = {str(role): sorted(files) for role, files in shown.pictures.items()}
     if predicted := pictures.pop(Role.PREDICTED_SERIES, None):
         pictures |= {"predicted": predicted, "difference": predicted}
-    return {"segments": segments, "pictures": pictures}
+    unreadable = _called([*SEGMENT_RGB], shown.unreadable) | _beside(shown.unreadable)
+    return {"segments": segments, "pictures": pictures, "unreadable": unreadable}
 
 
 def _made(shown: Shown, name: str, index: int) -> _Made | None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
+from time import monotonic
 
 import numpy as np
 
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 SALIENCY = tuple(role for role in Role if role.endswith("_saliency"))
 _ALTERS_HU = {Caveat.EIGHT_BIT, Caveat.LOST_OFFSET}
 _MOST_KEPT = 8  # jobs: readers go back and forth between a few
+_AGAIN_S = 2.0  # after which files that could not be read are read again
 
 
 class Shown:
@@ -46,6 +48,8 @@ class Shown:
     def __init__(self, job: Job, series: Series | None, results: list[ResultFile]) -> None:
         self.job, self.results = job, results
         self._series = series
+        self.unreadable: set[str] = set()  # roles of which a file could not be read, and "source"
+        self.read_at = monotonic()
         self.slices: list[Slice] = []
         self.grid: AcquisitionGrid | None = None
         self.first: Slice | None = None  # whose header tells of patient and series, also where no picture is shown
@@ -57,6 +61,7 @@ class Shown:
             self.why_not = f"The series {EXPLAINED[Reason(refusal.reason)]} ({refusal.detail})."
         except OSError as problem:
             self.why_not = f"The images cannot be read: {problem.strerror}."
+            self.unreadable.add("source")
         if self.slices:
             self.first = self.slices[0]
             if not job.findings:
@@ -65,7 +70,7 @@ class Shown:
 
     def files(self, role: str) -> list[ResultFile]:
         """The results of a role that are on the disk."""
-        return [result for result in self.results if result.role == role and Path(result.file).is_file()]
+        return [result for result in self._of(role) if Path(result.file).is_file()]
 
     def key_index(self) -> int:
         """The slice with the largest hematoma; the middle one where there is none."""
@@ -94,7 +99,7 @@ class Shown:
         """Each segment of the Segmentation objects, with its colour and file, by a name like segmentation-1."""
         found = {}
         for role, colours in SEGMENT_RGB.items():
-            for result in self.files(role):
+            for result in self._of(role):
                 for segment in self._read_segments(result):
                     colour = colours[(segment.number - 1) % len(colours)]
                     found[f"{role}-{segment.number}"] = segment, colour, result.file
@@ -106,11 +111,14 @@ class Shown:
         index_of = places(self.grid) if self.grid else {}
         found: dict[str, dict[int, str]] = {}
         for role in (Role.PREDICTED_SERIES, *SALIENCY):
-            for result in self.files(role):
+            for result in self._of(role):
                 index = self._index_of_picture(result, index_of)
                 if index is not None:
                     found.setdefault(role, {})[index] = result.file
         return found
+
+    def _of(self, role: str) -> list[ResultFile]:
+        return [result for result in self.results if result.role == role]
 
     def _read_segments(self, result: ResultFile) -> list[ReadSegment]:
         try:
@@ -127,7 +135,9 @@ class Shown:
             return None
 
     def _cannot_be_read(self, result: ResultFile, problem: Exception) -> None:
-        log.warning("result_unreadable", extra={"job_id": self.job.id, "detail": f"{result.role}: {problem}"})
+        if result.role not in self.unreadable:  # told once, for a series has many files
+            log.warning("result_unreadable", extra={"job_id": self.job.id, "detail": f"{result.role}: {problem}"})
+        self.unreadable.add(result.role)
 
 
 class Shelf:
@@ -139,12 +149,13 @@ class Shelf:
         self._lock = Lock()
 
     def shown(self, job: Job) -> Shown:
-        """What of a job can be shown; read again when the job has moved on."""
+        """What of a job can be shown; read again when the job has moved on, and soon where something was unreadable."""
         key = job.id, job.updated_at
         with self._lock:
-            if key in self._kept:
+            kept = self._kept.get(key)
+            if kept and not (kept.unreadable and monotonic() - kept.read_at >= _AGAIN_S):
                 self._kept.move_to_end(key)
-                return self._kept[key]
+                return kept
         shown = Shown(job, self._series(job), self._history.results(job.id))
         with self._lock:
             self._kept[key] = shown

@@ -155,6 +155,10 @@ def test_the_wheel_the_keys_the_slider_and_a_finger_scroll_both_pictures(reading
     page.locator("#slice").focus()
     page.keyboard.press("ArrowLeft")
     shown(page, slice_=len(reading.patient.datasets) - 2)
+    for pressed, to in (("Home", 0), ("ArrowDown", 1), ("PageDown", 6), ("ArrowUp", 5), ("PageUp", 0)):
+        page.keyboard.press(pressed)  # on the slider they mean what they mean in the viewer
+        shown(page, slice_=to)
+        expect(page.locator("#slice")).to_have_value(str(to + 1))
     page.get_by_role("button", name="Largest hematoma").click()
     shown(page, slice_=key)
     finger = {"pointerType": "touch", "clientX": 50, "bubbles": True}
@@ -201,6 +205,58 @@ def test_what_lies_beside_the_source_is_chosen_by_key_or_menu(reading: Reading, 
     expect(page.locator(".pane").nth(1)).to_contain_text("no such picture of this slice")
     page.locator("#beside").select_option("")
     expect(page.locator(".pane").nth(1)).to_be_hidden()
+
+
+def test_outlines_that_cannot_be_loaded_are_told_and_asked_for_again(reading: Reading) -> None:
+    page = reading.page(reading.expander)
+    page.route("**/layers", lambda route: route.fulfill(status=503))
+    page.reload()
+    expect(page.locator("#trouble")).to_contain_text("could not be loaded")
+    expect(page.locator(".pane").nth(1)).not_to_contain_text("no such picture")
+    page.unroute("**/layers")
+    page.route("**/layers", lambda route: route.abort())
+    page.wait_for_event("requestfailed", predicate=lambda request: request.url.endswith("/layers"))
+    page.unroute("**/layers")
+    expect(page.locator("#trouble")).to_be_empty(timeout=30_000)
+    shown(page, "segmentation-1-outline", "predicted-brain")
+    assert page.errors == []
+
+
+def test_a_segmentation_that_the_node_cannot_read_is_told(reading: Reading) -> None:
+    page = reading.page(reading.expander)
+    unreadable = {"segmentation": "Hematoma segmentation", "predicted": "Predicted follow-up"}
+    layers = {"segments": [], "pictures": {}, "unreadable": unreadable}
+    page.route("**/layers", lambda route: route.fulfill(json=layers))
+    page.reload()
+    expect(page.locator("#trouble")).to_contain_text("Hematoma segmentation, Predicted follow-up")
+    expect(page.locator(".pane").nth(1)).to_contain_text("this picture cannot be read")
+
+
+def test_an_outline_that_cannot_be_shown_is_told_on_its_slice(reading: Reading) -> None:
+    page, missing = reading.page(reading.expander), "cannot be shown: outline of Intracerebral hematoma"
+    page.route("**/segmentation-1-outline.png", lambda route: route.abort())
+    page.reload()
+    expect(page.locator(".pane").first).to_contain_text(missing)
+    page.unroute("**/segmentation-1-outline.png")
+    page.keyboard.press("ArrowDown")
+    expect(page.locator(".pane").first).not_to_contain_text(missing)
+
+
+def test_a_picture_that_never_comes_does_not_hold_the_viewer_for_ever(reading: Reading) -> None:
+    page = reading.page(reading.expander)
+    key = at(page)
+    page.route(f"**/slices/{key + 1}/source-brain.png", lambda route: None)
+    page.clock.install()
+    page.reload()
+    shown(page, "segmentation-1-outline", slice_=key)
+    page.keyboard.press("ArrowDown")
+    page.wait_for_timeout(300)
+    assert at(page) == key
+    page.clock.fast_forward(16_000)
+    shown(page, slice_=key + 1)
+    expect(page.locator(".pane").first).to_contain_text("this picture cannot be shown")
+    page.keyboard.press("ArrowUp")
+    shown(page, slice_=key)
 
 
 def test_numbers_reports_models_and_links_stand_below(reading: Reading) -> None:

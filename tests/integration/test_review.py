@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from queue import Queue
 from threading import Event
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -306,7 +307,7 @@ def test_a_job_without_results_says_why_and_decodes_nothing(clinic, happens, sai
     assert said in page
     assert "There is no picture. Pictures are shown once the series has been analysed." in page
     assert datasets[0].SeriesDescription in page
-    assert browser.get(f"{page_of(job)}/layers").json() == {"segments": [], "pictures": {}}
+    assert browser.get(f"{page_of(job)}/layers").json() == {"segments": [], "pictures": {}, "unreadable": {}}
     assert browser.get(f"{page_of(job)}/slices/3/source-bone.png").status_code == 404
 
 
@@ -335,7 +336,7 @@ def test_a_purged_job_shows_nothing_that_was_seen_before(clinic, reviewed):
     assert browser.get(f"{page_of(job)}/reports").status_code == 200
 
 
-def test_a_damaged_result_costs_its_own_picture_alone(clinic, reviewed):
+def test_a_damaged_result_costs_its_own_picture_alone_and_is_told(clinic, reviewed):
     _, job = reviewed()
     for result in clinic.history.results(job.id):
         if result.role in (Role.SEGMENTATION, Role.MEASUREMENT_REPORT):
@@ -344,8 +345,40 @@ def test_a_damaged_result_costs_its_own_picture_alone(clinic, reviewed):
     assert browser.get(page_of(job)).status_code == 200
     layers = browser.get(f"{page_of(job)}/layers").json()
     assert [s["name"] for s in layers["segments"]] == ["predicted_segmentation-1", "predicted_segmentation-2"]
+    assert layers["unreadable"] == {"segmentation": "Hematoma segmentation"}
     assert browser.get(f"{page_of(job)}/reports").status_code == 200
     assert browser.get(f"{page_of(job)}/slices/3/source-brain.png").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("role", "unreadable"),
+    [(Role.SEGMENTATION, ["segmentation"]), (Role.PREDICTED_SERIES, ["predicted", "difference"])],
+)
+def test_a_result_that_could_not_be_read_for_a_while_is_shown_afterwards(
+    clinic, reviewed, monkeypatch, role, unreadable
+):
+    _, job = reviewed()
+    browser, path = clinic.browser(), f"{page_of(job)}/layers"
+    (file, *_) = [Path(result.file) for result in clinic.history.results(job.id) if result.role == role]
+    away = file.rename(file.with_suffix(".away"))
+    before = browser.get(path).json()
+    away.rename(file)
+    assert list(before["unreadable"]) == unreadable
+    assert browser.get(path).json() == before  # not read for every picture
+    monkeypatch.setattr(shown_module, "_AGAIN_S", 0)
+    after = browser.get(path).json()
+    assert after["unreadable"] == {}
+    assert after["segments"] != before["segments"] or after["pictures"] != before["pictures"]
+
+
+def test_images_that_could_not_be_read_for_a_while_are_shown_afterwards(clinic, reviewed, monkeypatch):
+    _, job = reviewed()
+    browser, gated_slices = clinic.browser(), shown_module.gated_slices
+    monkeypatch.setattr(shown_module, "_AGAIN_S", 0)
+    monkeypatch.setattr(shown_module, "gated_slices", Mock(side_effect=OSError(5, "Input/output error")))
+    assert "The images cannot be read: Input/output error." in browser.get(page_of(job)).text
+    monkeypatch.setattr(shown_module, "gated_slices", gated_slices)
+    assert 'id="viewer"' in browser.get(page_of(job)).text
 
 
 def test_an_8_bit_export_is_shown_in_the_hu_that_were_estimated(clinic):

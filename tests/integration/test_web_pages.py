@@ -591,6 +591,42 @@ def test_a_click_that_fails_says_so(web):
         browser.close()
 
 
+def test_a_part_of_a_page_that_cannot_be_loaded_says_so(web):
+    uid = web.receive()
+    web.analyse()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program("chromium", "chromium"), args=["--no-sandbox"])
+        page = browser.new_page(base_url=str(web.client.base_url))
+        for fail in (lambda route: route.fulfill(status=503), lambda route: route.abort()):
+            page.route("**/jobs/1/judgement", fail)
+            page.goto(f"/studies/{uid}/jobs/1")
+            page.wait_for_selector(".judgement [role=alert] >> text=could not be loaded. Reload the page")
+        browser.close()
+
+
+def test_a_rule_that_a_person_chooses_outlasts_what_changes_meanwhile(web):
+    uid = web.receive(ImageType=["DERIVED", "PRIMARY"])
+    change = "document.getElementById('study').dataset.old = ''; htmx.trigger(document.body, 'changed')"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program("chromium", "chromium"), args=["--no-sandbox"])
+        page = browser.new_page(base_url=str(web.client.base_url))
+        page.goto(f"/studies/{uid}")
+        rule = page.locator("#rule-1")
+        rule.select_option("<b>chest</b>")
+        rule.blur()
+        page.evaluate(change)
+        page.wait_for_selector("#study:not([data-old])")
+        assert rule.input_value() == "<b>chest</b>"
+        rule.focus()
+        with page.expect_response(f"**/studies/{uid}"):
+            page.evaluate(change)
+        page.wait_for_timeout(300)
+        assert page.locator("#study[data-old]").count() == 1  # the list is open, perhaps
+        rule.blur()
+        page.wait_for_selector("#study:not([data-old])")
+        browser.close()
+
+
 def test_a_gpu_is_told_as_nvidia_smi_tells_it(tmp_path, monkeypatch):
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 1024, 81559, 7, 41'\necho odd\n")

@@ -33,12 +33,32 @@
   addEventListener("pagehide", () => source?.close());
   listen();
 
-  // what was open stays open when a part is replaced
-  let open = [];
+  // what was open stays open, and chosen what was chosen, when a part is replaced; none is while somebody chooses in it
+  const kept = new WeakMap(); // by the part that was replaced
+  let passed = false; // a part was not replaced
   document.body.addEventListener("htmx:beforeSwap", (event) => {
-    open = [...event.detail.target.querySelectorAll("details[open][id]")].map((details) => details.id);
+    const { target } = event.detail;
+    if (target.querySelector("select:focus")) {
+      event.detail.shouldSwap = false;
+      passed = true;
+    }
+    const those = (selector) => [...target.querySelectorAll(selector)];
+    kept.set(target, {
+      open: those("details[open][id]").map(({ id }) => id),
+      chosen: those("select[id]").map(({ id, value }) => [id, value]),
+    });
   });
-  document.body.addEventListener("htmx:afterSettle", () => {
-    for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+  document.body.addEventListener("htmx:afterSwap", (event) => {
+    for (const [id, value] of kept.get(event.detail.target)?.chosen ?? []) {
+      const select = document.getElementById(id);
+      if ([...(select?.options ?? [])].some((option) => option.value === value)) select.value = value;
+    }
+  });
+  document.body.addEventListener("htmx:afterSettle", (event) => {
+    for (const id of kept.get(event.detail.target)?.open ?? []) document.getElementById(id)?.setAttribute("open", "");
+  });
+  document.body.addEventListener("focusout", () => {
+    if (passed) setTimeout(look, 1000); // not under the click that follows
+    passed = false;
   });
 })();

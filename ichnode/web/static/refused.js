@@ -1,8 +1,15 @@
 // A click that failed is told: htmx swaps in answers of success, and 409, alone.
 (() => {
   const tell = (event, said) => {
-    if (event.detail.requestConfig.verb === "get") return; // parts of the page that look again by themselves
     const line = Object.assign(document.createElement("p"), { className: "said bad", textContent: said });
+    if (event.detail.requestConfig.verb === "get") {
+      const { elt } = event.detail;
+      if (!elt.matches("[hx-trigger^=load]")) return; // parts of the page that look again by themselves
+      line.setAttribute("role", "alert");
+      line.textContent = "This part of the page could not be loaded. Reload the page to try again.";
+      elt.replaceChildren(line);
+      return;
+    }
     const status = document.getElementById("said"); // a live region, and what actions answer to
     if (status) return status.replaceChildren(line);
     const section = document.getElementById("judgement") ?? document.getElementById("main");

@@ -5,6 +5,8 @@ const KEPT = 300; // pictures, those used last
 const AHEAD = 5; // slices that are fetched before anybody asks, each way
 const NOTCH = 60; // of a wheel or touchpad, in pixels, for one slice
 const SWIPE = 14; // of a finger, in pixels, for one slice
+const PATIENCE = 15_000; // ms that are waited for an answer
+const AGAIN = 5_000; // ms until the outlines are asked for again; twice as long each time, up to a minute
 
 const viewer = document.getElementById("viewer");
 const [sourcePane, besidePane] = viewer.querySelectorAll(".pane");
@@ -12,6 +14,7 @@ const slider = document.getElementById("slice");
 const beside = document.getElementById("beside");
 const opacity = document.getElementById("opacity");
 const segments = document.getElementById("segments");
+const trouble = document.getElementById("trouble");
 const places = JSON.parse(viewer.dataset.places); // of each slice: image number, mm
 const start = Number(viewer.dataset.start);
 const pictures = new Map(); // address -> promise of an image, null where there is none
@@ -32,12 +35,16 @@ async function load(address, priority) {
   const image = new Image();
   image.fetchPriority = priority;
   image.src = address;
+  let late;
   try {
-    await image.decode();
+    await Promise.race([image.decode(), new Promise((_, giveUp) => { late = setTimeout(giveUp, PATIENCE); })]);
     return image;
   } catch {
+    image.removeAttribute("src"); // one that stalls lets its connection go
     pictures.delete(address); // it is asked for again the next time
     return null;
+  } finally {
+    clearTimeout(late);
   }
 }
 
@@ -60,8 +67,9 @@ function layersOn(at) {
   const names = [];
   for (const segment of [...(layers?.segments ?? [])].reverse()) { // the hematoma of today on top
     if (!segment.slices.includes(at)) continue;
-    if (segment.fill.checked) names.push({ name: `${segment.name}-fill`, alpha: opacity.value / 100 });
-    if (segment.outline.checked) names.push({ name: `${segment.name}-outline`, alpha: 1 });
+    for (const [part, alpha] of [["fill", opacity.value / 100], ["outline", 1]]) {
+      if (segment[part].checked) names.push({ name: `${segment.name}-${part}`, label: segment[part].ariaLabel, alpha });
+    }
   }
   return names;
 }
@@ -87,9 +95,17 @@ function paint({ pane, kind, image, painted }, at) {
     context.globalAlpha = layer.alpha;
     if (layer.image) context.drawImage(layer.image, 0, 0, canvas.width, canvas.height);
   }
-  const gone = isThere(kind, at) ? "this picture cannot be shown" : "no such picture of this slice";
-  pane.querySelector(".note").textContent = image ? legend(kind) : gone;
+  const missing = painted.filter(layer => !layer.image).map(layer => layer.label).join(", ");
+  const note = pane.querySelector(".note");
+  note.textContent = `${image ? legend(kind) : gone(kind, at)}${missing && ` · cannot be shown: ${missing}`}`;
+  note.classList.toggle("missing", Boolean(missing));
   canvas.setAttribute("aria-label", `${pane.querySelector("figcaption").innerText.trim()}, slice ${at + 1} of ${places.length}`);
+}
+
+function gone(kind, at) {
+  if (isThere(kind, at)) return "this picture cannot be shown";
+  if (layers.unreadable[kind]) return "this picture cannot be read, or there is none of this slice";
+  return "no such picture of this slice";
 }
 
 function legend(kind) {
@@ -113,11 +129,14 @@ async function show() {
   again = true;
   if (busy) return;
   busy = true;
-  while (again) {
-    again = false;
-    await draw();
+  try {
+    while (again) {
+      again = false;
+      await draw();
+    }
+  } finally {
+    busy = false;
   }
-  busy = false;
   await painted();
   if (layers) fetchAhead(); // the outlines of the first picture come before other slices
 }
@@ -153,10 +172,12 @@ function chooseBeside(step) {
   if (!beside) return;
   beside.selectedIndex = (beside.selectedIndex + step + beside.options.length) % beside.options.length;
   showBeside();
+  show();
 }
 
 function chooseWindow(number) {
   viewer.querySelectorAll("input[name=window]")[number].checked = true;
+  show();
 }
 
 // All on where none is, else all off.
@@ -164,6 +185,7 @@ function toggle(part) {
   const boxes = (layers?.segments ?? []).map(segment => segment[part]);
   const on = !boxes.some(box => box.checked);
   for (const box of boxes) box.checked = on;
+  show();
 }
 
 const KEYS = {
@@ -176,13 +198,12 @@ const KEYS = {
 };
 
 viewer.addEventListener("keydown", event => {
-  const inControl = event.target.matches("select, input[type=range], input[type=radio]");
+  const inControl = event.target.matches("select, input[type=range]:not(#slice), input[type=radio]");
   const does = Object.hasOwn(KEYS, event.key) && KEYS[event.key];
   if (!does || event.ctrlKey || event.metaKey || event.altKey || (inControl && event.key.length > 1)) return;
   if (event.target.matches("select")) return;
   event.preventDefault();
   does();
-  show();
 });
 
 const turned = { wheel: 0, finger: 0 };
@@ -247,9 +268,25 @@ function addSegment(segment) {
   return segment;
 }
 
-async function showLayers() {
-  const answer = await fetch(`${viewer.dataset.base}/layers`);
-  const found = answer.ok ? await answer.json() : { segments: [], pictures: {} };
+async function askForLayers() {
+  const answer = await fetch(`${viewer.dataset.base}/layers`, { signal: AbortSignal.timeout(PATIENCE) });
+  if (!answer.ok) throw new Error(answer.statusText);
+  return answer.json();
+}
+
+async function showLayers(wait = AGAIN) {
+  let found;
+  try {
+    found = await askForLayers();
+  } catch {
+    const those = `Outlines${beside ? ", and what lies beside the source," : ""}`;
+    trouble.textContent = `${those} could not be loaded. The page tries again by itself.`;
+    setTimeout(showLayers, wait, Math.min(2 * wait, 60_000));
+    return;
+  }
+  const unreadable = Object.values(found.unreadable).join(", ");
+  const said = `Cannot be read on the node, all or part of it: ${unreadable}. Reload the page to try again.`;
+  trouble.textContent = unreadable && said;
   found.segments.forEach(addSegment);
   segments.hidden = !found.segments.length;
   layers = found;
