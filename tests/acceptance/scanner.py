@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from ichnode.dicom.scu import Outgoing, Peer, send
@@ -45,7 +46,9 @@ class Scanner:
         """Once, what is not acknowledged yet. Raises DeliveryError when the node is gone."""
         peer = Peer(ae_title="ICHNODE", host="127.0.0.1", port=self.port, connect_timeout_s=3, response_timeout_s=10)
         waiting = [i for i in study.instances if i.sop_instance_uid not in self.acknowledged]
-        for instance, outcome in zip(waiting, send(peer, waiting, calling_ae_title="CT"), strict=False):
+        for instance, outcome in zip(
+            waiting, chain.from_iterable(send(peer, waiting, calling_ae_title="CT")), strict=False
+        ):
             if outcome.verdict is Verdict.DELIVERED:
                 self.acknowledged.add(instance.sop_instance_uid)
 

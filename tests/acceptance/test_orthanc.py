@@ -91,8 +91,8 @@ def phantom_files(folder):
 def test_orthanc_takes_by_stow_what_it_gives_back_unaltered(tmp_path):
     objects = phantom_files(tmp_path)
     with Orthanc(tmp_path / "orthanc") as orthanc:
-        outcomes = list(store(StowService(url=orthanc.dicomweb_url), objects))
-        again = list(store(StowService(url=orthanc.dicomweb_url), objects))
+        (outcomes,) = store(StowService(url=orthanc.dicomweb_url), objects)
+        (again,) = store(StowService(url=orthanc.dicomweb_url), objects)
         stored = DICOMwebClient(orthanc.dicomweb_url).search_for_instances()
     assert [(o.verdict, o.status) for o in [*outcomes, *again]] == [(Verdict.DELIVERED, 0)] * 6
     assert {item["00080018"]["Value"][0] for item in stored} == {o.sop_instance_uid for o in objects}

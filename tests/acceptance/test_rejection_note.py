@@ -40,7 +40,7 @@ def outgoing(result, folder: Path) -> Outgoing:
 
 def statuses(port, objects, ae_title="PACS"):
     peer = Peer(ae_title=ae_title, host="127.0.0.1", port=port)
-    return [outcome.status for outcome in send(peer, objects, calling_ae_title="HARNESS")]
+    return [o.status for known in send(peer, objects, calling_ae_title="HARNESS") for o in known]
 
 
 def test_an_archive_that_follows_iocm_shows_the_results_no_more(files):
@@ -66,7 +66,7 @@ def test_orthanc_keeps_the_note_as_one_more_object_and_the_results_beside_it(fil
     with Orthanc(tmp_path / "orthanc") as orthanc:
         assert set(statuses(orthanc.dicom_port, [*results, note], orthanc.ae_title)) == {0x0000}
         assert orthanc.get("statistics")["CountInstances"] == len(results) + 1
-        (by_stow,) = store(StowService(url=orthanc.dicomweb_url), [note])
+        ((by_stow,),) = store(StowService(url=orthanc.dicomweb_url), [note])
         assert by_stow.status == 0x0000 or by_stow.status is None
         assert orthanc.get("statistics")["CountInstances"] == len(results) + 1
 

@@ -56,7 +56,7 @@ class Reviewed:
             uid = dataset.SOPInstanceUID
             files.append(Outgoing(sop_class_uid=dataset.SOPClassUID, sop_instance_uid=uid, file=str(file)))
         peer = Peer(ae_title="ICHNODE", host="127.0.0.1", port=self.node.dicom_port)
-        assert {o.status for o in send(peer, files, calling_ae_title="SCANNER")} == {0}
+        assert {o.status for known in send(peer, files, calling_ae_title="SCANNER") for o in known} == {0}
         return self.wait(lambda: next((j for j in self.node.history.list_jobs() if j.state is JobState.DONE), None))
 
     def wait(self, look, timeout_s=60):

@@ -46,7 +46,7 @@ class RunningNode:
                 Outgoing(sop_class_uid=dataset.SOPClassUID, sop_instance_uid=dataset.SOPInstanceUID, file=str(file))
             )
         peer = Peer(ae_title="ICHNODE", host="127.0.0.1", port=self.node.dicom_port)
-        return [outcome.status for outcome in send(peer, files, calling_ae_title="SCANNER")]
+        return [o.status for known in send(peer, files, calling_ae_title="SCANNER") for o in known]
 
     def jobs(self, dataset: Dataset):
         """The jobs of the data set's study, oldest first."""

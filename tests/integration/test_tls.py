@@ -63,7 +63,7 @@ def to(port, tls):
 
 
 def test_an_instance_travels_between_parties_that_trust_each_other(port, make_files, ct):
-    (outcome,) = send(to(port, client_context(make_files())), [ct], calling_ae_title="SCANNER")
+    ((outcome,),) = send(to(port, client_context(make_files())), [ct], calling_ae_title="SCANNER")
     assert outcome.verdict is Verdict.DELIVERED
 
 
@@ -71,7 +71,7 @@ def test_an_instance_travels_between_parties_that_trust_each_other(port, make_fi
 def test_both_allowed_versions_are_spoken(port, make_files, ct, version):
     context = client_context(make_files())
     context.minimum_version = context.maximum_version = version
-    (outcome,) = send(to(port, context), [ct], calling_ae_title="SCANNER")
+    ((outcome,),) = send(to(port, context), [ct], calling_ae_title="SCANNER")
     assert outcome.verdict is Verdict.DELIVERED
 
 
@@ -150,7 +150,7 @@ def test_a_tls_sender_on_the_plain_port_leaves_one_plain_sentence(receiving, mak
 def test_peers_that_hang_in_their_handshake_delay_nobody_and_are_let_go(port, make_files, ct, monkeypatch):
     monkeypatch.setattr("ichnode.dicom.door.HANDSHAKE_S", 1)
     silent = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(20)]
-    (outcome,) = send(to(port, client_context(make_files())), [ct], calling_ae_title="SCANNER")
+    ((outcome,),) = send(to(port, client_context(make_files())), [ct], calling_ae_title="SCANNER")
     assert outcome.verdict is Verdict.DELIVERED
     for peer in silent:
         assert peer.recv(1) == b""
@@ -178,7 +178,7 @@ def test_a_destination_whose_certificate_is_for_another_host_gets_nothing(port, 
     with pytest.raises(DeliveryError):
         list(send(peer, [ct], calling_ae_title="SCANNER"))
     unchecked = replace(peer, tls=client_context(make_files(), check_host_name=False))
-    (outcome,) = send(unchecked, [ct], calling_ae_title="SCANNER")
+    ((outcome,),) = send(unchecked, [ct], calling_ae_title="SCANNER")
     assert outcome.verdict is Verdict.DELIVERED
 
 
