@@ -63,11 +63,13 @@ def review_routes(parts: WebParts, pages: Pages) -> list[Route]:
         job = _job(parts, request)
         if job is None:
             return _nothing("this study has no such job")
+        said, why_none = [], "The reports are no longer on this node."
         try:
-            return pages.html(request, "review_reports.html", reports=reports(shelf.shown(job), masked=masked))
+            said = reports(shelf.shown(job), masked=masked)
         except (OSError, *PYDICOM_ERRORS) as problem:
             log.warning("report_unreadable", extra={"job_id": job.id, "detail": type(problem).__name__})
-            return pages.html(request, "review_reports.html", reports=[])
+            why_none = "The reports cannot be read on this node."
+        return pages.html(request, "review_reports.html", reports=said, why_none=why_none)
 
     def layers(request: Request) -> Response:
         job = _job(parts, request)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ichnode.domain.findings import HemorrhageType, ModelIdentity
@@ -18,7 +18,6 @@ from ichnode.web.said import Line, amount, at_a_glance, lines, volume, without_t
 from ichnode.web.shown import Shown
 
 REPORTS = (Role.MEASUREMENT_REPORT, Role.PREDICTION_REPORT, Role.OUTLINE_REPORT)
-_OF_MODEL = tuple(field.name for field in fields(ModelIdentity))
 _NO_RESULT_YET = {
     JobState.IGNORED: "It was not analysed.",
     JobState.READY: "It waits to be analysed.",
@@ -115,11 +114,10 @@ def _type(name: str) -> str:
     return TYPES[HemorrhageType(name)].lower() if name in set(HemorrhageType) else name
 
 
-def _models(findings: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _models(findings: Mapping[str, Any]) -> list[ModelIdentity]:
     """Every model that said something, once."""
     said = [each["model"] for each in (findings, *findings.get("predictions", ())) if "model" in each]
-    whole = [dict.fromkeys(_OF_MODEL, "–") | model for model in said]
-    return list({(model["name"], model["weights_sha256"]): model for model in whole}.values())
+    return list(dict.fromkeys(ModelIdentity.as_stored(model) for model in said))
 
 
 def _delivered(deliveries: list[Delivery]) -> list[Delivered]:
