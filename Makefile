@@ -8,7 +8,7 @@ PREFIX := /opt/ichnode/.venv
 # first and alone: one pinned build, whichever is in the venv already (PyPI's brings the CUDA libraries, gigabytes)
 TORCH := torch==$(shell sed -n 's/^torch==//p' constraints.txt)
 
-PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
+PYTEST := $(BIN)/python -m pytest -p no:cacheprovider --durations 25
 PEERS := tests/acceptance tests/benchmarks tests/fuzz tests/hostile tests/soak
 
 .PHONY: demo test test-peers test-parts lint docs benchmark soak wheelhouse install-offline clean
