@@ -29,6 +29,7 @@ TITLE = "Review in Chromium: first picture after the click, next slice after the
 PEER = "Orthanc, /instances/{id}/rendered"
 _STEPS = 8  # keys a round, at the pace of a reader
 _PACE_MS = 150
+_LOOKED_MS = 1000  # at a page, by a reader who then goes on
 _WATCH = """
 const now = () => performance.timeOrigin + performance.now();
 window.seen = [];
@@ -54,14 +55,17 @@ _ASK = """async address => {
 
 def measure(*, size: int = 512, rounds: int = 7) -> list[Row]:
     """Two studies of 32 slices, one with all results; milliseconds."""
-    taken: dict[str, list[float]] = {case: [] for case in ("first", "next", "unseen", "asked", "peer")}
+    taken: dict[str, list[float]] = {case: [] for case in ("first", "straight", "next", "unseen", "asked", "peer")}
     with tempfile.TemporaryDirectory(prefix="ichnode-benchmark-") as folder:
         clinic, jobs, files = _prepared(Path(folder), size)
         with _peer(Path(folder), files) as pictures, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=program("chromium", "chromium"), args=["--no-sandbox"])
             for number in range(rounds + 1):
-                node = str(clinic.browser().base_url).rstrip("/")
+                straight, node = (str(clinic.browser().base_url).rstrip("/") for _ in range(2))
                 one_round = _round(browser, node, jobs) | _asked(browser, node, jobs[0], pictures)
+                page, first = _first(browser, straight, jobs, looked_ms=0)
+                page.context.close()
+                one_round["straight"] = [first]
                 for case, values in one_round.items() if number else ():  # the first round warms everybody up
                     taken[case].append(median(values))
             browser.close()
@@ -73,7 +77,8 @@ def _rows(taken: dict[str, list[float]], setting: str) -> list[Row]:
     peer = taken["peer"]
     rows = []
     for name, case, goal, note in (
-        ("first", "first picture after the click", "< 300 ms", "the page included"),
+        ("first", "first picture after the click", "< 300 ms", "the page included; from one that was looked at"),
+        ("straight", "the same, going straight on", "", "from a page whose own first picture came that moment"),
         ("next", "next slice after the key", "< 50 ms", "fetched ahead, as a reader meets it; two pictures"),
         ("unseen", "a slice far away after the key", "", "not fetched ahead; two pictures"),
         ("asked", "one slice, asked for and drawn", "", "one picture, as the peer"),
@@ -89,7 +94,7 @@ def _rows(taken: dict[str, list[float]], setting: str) -> list[Row]:
                 note=note,
             )
         )
-        if name == "first":
+        if name in ("first", "straight"):
             continue  # a page: the peer's picture has none around it
         rows.append(
             Row(
@@ -147,14 +152,20 @@ def _page(browser: Browser, address: str) -> Page:
     return page
 
 
-def _round(browser: Browser, node: str, jobs: list[Job]) -> dict[str, list[float]]:
-    """From the page of one study to that of the other by its link, and on by keys."""
+def _first(browser: Browser, node: str, jobs: list[Job], *, looked_ms: int) -> tuple[Page, float]:
+    """From the page of one study to that of the other by its link; that page, and the time to its first picture."""
     reviewed, before = jobs
     page = _page(browser, node + page_of(before))
     page.locator("#viewer[data-shown]").wait_for()
+    page.wait_for_timeout(looked_ms)
     page.get_by_role("link", name="Older study").click()
     page.wait_for_url(f"**{page_of(reviewed)}")
-    first = float(page.evaluate(_TOOK, 0))
+    return page, float(page.evaluate(_TOOK, 0))
+
+
+def _round(browser: Browser, node: str, jobs: list[Job]) -> dict[str, list[float]]:
+    """From one study to the other, and on by keys."""
+    page, first = _first(browser, node, jobs, looked_ms=_LOOKED_MS)
     page.locator("#viewer[data-shown*=outline]").wait_for()
     page.wait_for_timeout(1000)
     taken: dict[str, list[float]] = {"first": [first], "next": [], "unseen": []}

@@ -3,6 +3,7 @@
 
 const KEPT = 300; // pictures, those used last
 const AHEAD = 5; // slices that are fetched before anybody asks, each way
+const LOOKED_AT = 600; // ms after the click on this page, who is still here looks at it
 const NOTCH = 60; // of a wheel or touchpad, in pixels, for one slice
 const SWIPE = 14; // of a finger, in pixels, for one slice
 const PATIENCE = 15_000; // ms that are waited for an answer
@@ -138,7 +139,8 @@ async function show() {
     busy = false;
   }
   await painted();
-  if (layers) fetchAhead(); // the outlines of the first picture come before other slices
+  // not before the outlines; nor at once, or who goes straight on to another study waits for what this page fetches
+  if (layers) setTimeout(fetchAhead, Math.max(0, LOOKED_AT - performance.now()));
 }
 
 // What is fetched next shares the processor with the picture on its way to the screen, and waits for it.
