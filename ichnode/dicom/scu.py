@@ -95,8 +95,8 @@ def _store(association: Any, file: str, message_id: int) -> Outcome:
 def unreadable(problem: Exception) -> Outcome:
     """Of an object whose file cannot be read: for good where there is none, or no DICOM file; a disk may recover."""
     passes = isinstance(problem, OSError) and not isinstance(problem, FileNotFoundError)
-    verdict = Verdict.TRANSIENT if passes else Verdict.PERMANENT
-    return Outcome(verdict=verdict, status=None, detail=f"result file cannot be read: {problem}")
+    said = f"result file cannot be read: {problem}"
+    return Outcome(verdict=Verdict.TRANSIENT if passes else Verdict.PERMANENT, status=None, detail=said)
 
 
 def associate(

@@ -49,16 +49,17 @@ class WithdrawStage:
         if withdrawal is None:
             return False
         try:
-            composed = [self._compose(withdrawal, taken) for taken in withdrawal.taken]
+            composed = [note for taken in withdrawal.taken if (note := self._compose(withdrawal, taken))]
         except Exception:
             self._rests(withdrawal, "it cannot be composed")
             raise
-        if None in composed:
+        if len(composed) < len(withdrawal.taken):
             self._rests(withdrawal, "none of its result files can be read")
             return True
         notes: list[ResultFile] = []
         try:
-            notes.extend(keep_composed(note, self._store) for note in composed if note)
+            for note in composed:
+                notes.append(keep_composed(note, self._store))
             added = self._withdrawals.add_notes(withdrawal, notes, at=self._clock())
         except BaseException as problem:
             discard_unless_committed(notes, problem)

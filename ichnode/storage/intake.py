@@ -293,10 +293,8 @@ def _is_lost(file: Path) -> bool:
     """Whether it is not there; what cannot be looked at may be."""
     try:
         file.stat()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
+    except OSError as problem:
+        return isinstance(problem, FileNotFoundError)
     return False
 
 

@@ -21,12 +21,12 @@ from ichnode.domain.job import Job
 from ichnode.errors import RefusedSeries
 from ichnode.imaging.data_set import PYDICOM_ERRORS
 from ichnode.results.colours import SEGMENT_RGB
-from ichnode.results.provenance import SERIES_DESCRIPTIONS, Role
+from ichnode.results.provenance import Role
 from ichnode.results.read_back import picture_rgb, predicted_hu
 from ichnode.results.source_headers import direction_letter
 from ichnode.web.pages import Pages
 from ichnode.web.parts import WebParts
-from ichnode.web.review_facts import facts, reports
+from ichnode.web.review_facts import facts, reports, title
 from ichnode.web.shown import SALIENCY, Shelf, Shown
 from ichnode.web.slices import WINDOWS, Pictures, difference_png, fill_png, gray_png, outline_png, rgb_png
 
@@ -139,7 +139,7 @@ def _beside(roles: Collection[str]) -> dict[str, str]:
 
 
 def _called(those: Collection[Role], roles: Collection[str]) -> dict[str, str]:
-    return {role: SERIES_DESCRIPTIONS[role].removeprefix("AI RESEARCH: ") for role in those if role in roles}
+    return {role: title(role) for role in those if role in roles}
 
 
 def _geometry(shown: Shown) -> dict[str, Any]:

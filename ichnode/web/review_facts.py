@@ -80,8 +80,13 @@ def reports(shown: Shown, *, masked: bool) -> list[tuple[str, list[ReportLine]]]
         for result in shown.files(role):
             said = report_lines(result.file)
             said = [replace(line, value=without_told(line.value)) for line in said] if masked else said
-            found.append((SERIES_DESCRIPTIONS[role].removeprefix("AI RESEARCH: "), said))
+            found.append((title(role), said))
     return found
+
+
+def title(role: Role) -> str:
+    """What the page calls a result; that it is research stands above all of them."""
+    return SERIES_DESCRIPTIONS[role].removeprefix("AI RESEARCH: ")
 
 
 def _explained(reason: str) -> str:
