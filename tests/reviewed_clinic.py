@@ -45,6 +45,7 @@ class ReviewedClinic(Clinic):
             "judgements": Judgements(self.engine),
             "audit": AuditTrail(self.engine),
             "clock": lambda: self.now,
+            "stopping": lambda: False,
             "credentials": Credentials(),
             "work_list": WorkList(self.engine),
             "rules": (),

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import re
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -55,24 +56,13 @@ class Pages:
 
     def __init__(self, parts: WebParts) -> None:
         self.patients = Patients(shown=parts.patients_shown)
-        self._environment = Environment(
-            loader=FileSystemLoader(_HERE / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._environment.globals.update(
-            ae_title=parts.ae_title, version=parts.version, static=lambda name: f"/static/{name}?{_sha256(name)}"
-        )
-        self._environment.filters.update(
-            clock=clock, ago=ago, ahead=ahead, number=number, seconds=seconds, words=words, short_uid=short_uid
-        )
+        self._templates = _templates()
+        self._node = {"ae_title": parts.ae_title, "version": parts.version}
 
     def html(self, request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
-        """The filled-in template; `path` and `reader` are there for every one."""
-        context |= {"path": request.url.path, "reader": getattr(request.state, "reader", "")}
-        return HTMLResponse(self._environment.get_template(template).render(context), status)
+        """The filled-in template; the node, `path` and `reader` are there for every one."""
+        context |= self._node | {"path": request.url.path, "reader": getattr(request.state, "reader", "")}
+        return HTMLResponse(self._templates.get_template(template).render(context), status)
 
     def said(self, request: Request, said: str, *, ok: bool, back: str) -> Response:
         """What became of an action: a line for the page that asked by htmx, which then looks again, else a page."""
@@ -190,6 +180,25 @@ def short_uid(uid: str) -> str:
     '…567890123456789'
     """
     return uid if len(uid) <= 20 else f"…{uid[-15:]}"
+
+
+@cache
+def _templates() -> Environment:
+    """All of them, compiled when the first node of a process starts: nobody's first click waits for that."""
+    environment = Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(static=lambda name: f"/static/{name}?{_sha256(name)}")
+    environment.filters.update(
+        clock=clock, ago=ago, ahead=ahead, number=number, seconds=seconds, words=words, short_uid=short_uid
+    )
+    for name in environment.list_templates():
+        environment.get_template(name)
+    return environment
 
 
 def _sha256(name: str) -> str:

@@ -29,7 +29,7 @@ TITLE = "Review in Chromium: first picture after the click, next slice after the
 PEER = "Orthanc, /instances/{id}/rendered"
 _STEPS = 8  # keys a round, at the pace of a reader
 _PACE_MS = 150
-_LOOKED_MS = 1000  # at a page, by a reader who then goes on
+_LOOKED_MS = 1000  # at the work list or a study, by a reader who then goes on
 _WATCH = """
 const now = () => performance.timeOrigin + performance.now();
 window.seen = [];
@@ -55,17 +55,20 @@ _ASK = """async address => {
 
 def measure(*, size: int = 512, rounds: int = 7) -> list[Row]:
     """Two studies of 32 slices, one with all results; milliseconds."""
-    taken: dict[str, list[float]] = {case: [] for case in ("first", "straight", "next", "unseen", "asked", "peer")}
+    taken: dict[str, list[float]] = {
+        case: [] for case in ("first", "other", "straight", "next", "unseen", "asked", "peer")
+    }
     with tempfile.TemporaryDirectory(prefix="ichnode-benchmark-") as folder:
         clinic, jobs, files = _prepared(Path(folder), size)
         with _peer(Path(folder), files) as pictures, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=program("chromium", "chromium"), args=["--no-sandbox"])
             for number in range(rounds + 1):
-                straight, node = (str(clinic.browser().base_url).rstrip("/") for _ in range(2))
-                one_round = _round(browser, node, jobs) | _asked(browser, node, jobs[0], pictures)
-                page, first = _first(browser, straight, jobs, looked_ms=0)
-                page.context.close()
-                one_round["straight"] = [first]
+                node = _node(clinic)
+                one_round = _round(browser, node, jobs[0]) | _asked(browser, node, jobs[0], pictures)
+                for case, looked_ms in (("other", _LOOKED_MS), ("straight", 0)):
+                    page, first = _first(browser, _node(clinic), page_of(jobs[1]), jobs[0], looked_ms=looked_ms)
+                    page.context.close()
+                    one_round[case] = [first]
                 for case, values in one_round.items() if number else ():  # the first round warms everybody up
                     taken[case].append(median(values))
             browser.close()
@@ -77,8 +80,9 @@ def _rows(taken: dict[str, list[float]], setting: str) -> list[Row]:
     peer = taken["peer"]
     rows = []
     for name, case, goal, note in (
-        ("first", "first picture after the click", "< 300 ms", "the page included; from one that was looked at"),
-        ("straight", "the same, going straight on", "", "from a page whose own first picture came that moment"),
+        ("first", "first picture after the click", "< 300 ms", "from the work list; the page included"),
+        ("other", "the same, from another study", "< 300 ms", "that was looked at for a second"),
+        ("straight", "the same, going straight on", "", "from a study whose own first picture came that moment"),
         ("next", "next slice after the key", "< 50 ms", "fetched ahead, as a reader meets it; two pictures"),
         ("unseen", "a slice far away after the key", "", "not fetched ahead; two pictures"),
         ("asked", "one slice, asked for and drawn", "", "one picture, as the peer"),
@@ -94,7 +98,7 @@ def _rows(taken: dict[str, list[float]], setting: str) -> list[Row]:
                 note=note,
             )
         )
-        if name in ("first", "straight"):
+        if name in ("first", "other", "straight"):
             continue  # a page: the peer's picture has none around it
         rows.append(
             Row(
@@ -152,20 +156,24 @@ def _page(browser: Browser, address: str) -> Page:
     return page
 
 
-def _first(browser: Browser, node: str, jobs: list[Job], *, looked_ms: int) -> tuple[Page, float]:
-    """From the page of one study to that of the other by its link; that page, and the time to its first picture."""
-    reviewed, before = jobs
-    page = _page(browser, node + page_of(before))
-    page.locator("#viewer[data-shown]").wait_for()
+def _node(clinic: ReviewedClinic) -> str:
+    return str(clinic.browser().base_url).rstrip("/")
+
+
+def _first(browser: Browser, node: str, path: str, job: Job, *, looked_ms: int) -> tuple[Page, float]:
+    """From a page of the node to that of the job, by its link; that page, and the time to its first picture."""
+    page = _page(browser, node + path)
+    if path != "/":
+        page.locator("#viewer[data-shown]").wait_for()
     page.wait_for_timeout(looked_ms)
-    page.get_by_role("link", name="Older study").click()
-    page.wait_for_url(f"**{page_of(reviewed)}")
+    page.locator(f"a[href$='{page_of(job)}']").first.click()
+    page.wait_for_url(f"**{page_of(job)}")
     return page, float(page.evaluate(_TOOK, 0))
 
 
-def _round(browser: Browser, node: str, jobs: list[Job]) -> dict[str, list[float]]:
-    """From one study to the other, and on by keys."""
-    page, first = _first(browser, node, jobs, looked_ms=_LOOKED_MS)
+def _round(browser: Browser, node: str, job: Job) -> dict[str, list[float]]:
+    """From the work list to the study, and on by keys."""
+    page, first = _first(browser, node, "/", job, looked_ms=_LOOKED_MS)
     page.locator("#viewer[data-shown*=outline]").wait_for()
     page.wait_for_timeout(1000)
     taken: dict[str, list[float]] = {"first": [first], "next": [], "unseen": []}

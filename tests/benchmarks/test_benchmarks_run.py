@@ -72,5 +72,5 @@ def test_a_peer_that_is_not_installed_is_left_out_and_the_others_go_on() -> None
 @pytest.mark.viewer
 def test_the_review_benchmark_measures_first_and_next_picture() -> None:
     rows = review.measure(size=64, rounds=1)
-    assert len({row.case for row in rows}) == 5
+    assert len({row.case for row in rows}) == 6
     assert all(row.value for row in rows if row.contestant == ICHNODE)
