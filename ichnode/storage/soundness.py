@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 log = logging.getLogger(__name__)
 
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_DAMAGED_HEADER = "unsupported file format"  # for which SQLite has no code of its own
 _STEPS = 10_000  # instructions of SQLite between two looks at the time
 
 
@@ -60,4 +61,6 @@ def look_for_damage(database: Path, *, limit_s: float) -> None:
 
 
 def _is_damage(problem: BaseException | None) -> bool:
-    return isinstance(problem, sqlite3.Error) and getattr(problem, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
+    if not isinstance(problem, sqlite3.Error):
+        return False
+    return getattr(problem, "sqlite_errorcode", 0) & 0xFF in _DAMAGED or str(problem) == _DAMAGED_HEADER

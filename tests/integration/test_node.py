@@ -80,7 +80,7 @@ def start_node(tmp_path_factory):
                         "data_dir": data_dir or folder / "data",
                         "reserve_mb": 0,
                     },
-                    "completeness": {"quiet_s": 0.5},
+                    "completeness": {"quiet_s": 2},  # a pause while somebody sends must not end the study early
                     "rules": [{"name": "head-ct", "run": ["hematoma"]}],
                     "inference": {"hematoma_bundle": "hematoma-baseline"},  # quick, and at home in phantoms
                     "web": {"port": 0},
@@ -271,8 +271,7 @@ def test_an_ignored_head_ct_is_reported_where_the_rule_wants_it(start_node):
 
 def test_a_node_stopped_with_work_in_hand_goes_on_with_it_after_the_next_start(start_node, tmp_path):
     with Pacs() as pacs:
-        patient = {"quiet_s": 3}  # a pause while it sends must not end the study early
-        first = start_node(data_dir=tmp_path / "data", destinations=[destination(pacs)], completeness=patient)
+        first = start_node(data_dir=tmp_path / "data", destinations=[destination(pacs)])
         phantom = head_ct(hematoma_ml=20, geometry=SMALL, seed=20)
         first.send(phantom.datasets)
         first.wait_for_jobs(phantom.datasets[0], settled=False)

@@ -84,7 +84,8 @@ def test_damage_found_while_running_turns_readiness_red_and_refuses_everything(s
             break
         _pause.wait(0.02)
     answer = node.get("/readyz")
-    assert (answer.status_code, answer.json()["database"]) == (503, "database disk image is malformed")
+    assert answer.status_code == 503
+    assert answer.json()["database"] in ("database disk image is malformed", "unsupported file format")
     with pytest.raises(DeliveryError, match="Local limit exceeded"):
         node.send(head[1:3])
     assert node.get("/livez").status_code == 200

@@ -30,9 +30,9 @@ def filled(engine, tmp_path):
     return tmp_path / "ichnode.db"
 
 
-def damage(database, *, begin=8192, size=200_000):
+def damage(database, *, begin=8192, content=None):
     descriptor = os.open(database, os.O_WRONLY)
-    os.pwrite(descriptor, os.urandom(size), begin)
+    os.pwrite(descriptor, content or os.urandom(200_000), begin)
     os.close(descriptor)
 
 
@@ -51,6 +51,12 @@ def test_damaged_pages_and_other_files_are_named(filled, tmp_path):
         look_for_damage(tmp_path / "other.db", limit_s=3.0)
 
 
+def test_a_damaged_header_is_named(filled):
+    damage(filled, begin=44, content=b"\xff" * 4)  # the form of its schema
+    with pytest.raises(LedgerDamaged, match="unsupported file format"):
+        look_for_damage(filled, limit_s=3.0)
+
+
 def test_looking_ends_in_time(filled):
     look_for_damage(filled, limit_s=0.0)
 
@@ -66,7 +72,7 @@ def test_a_locked_database_is_no_damage(filled):
 def test_after_damage_was_noticed_nothing_is_acknowledged(filled):
     engine = open_engine(f"sqlite:///{filled}")
     soundness, intake = Soundness(engine), Intake(engine)
-    damage(filled, begin=40_000, size=400_000)
+    damage(filled, begin=40_000, content=os.urandom(400_000))
     assert soundness.trouble == ""
     with pytest.raises(SQLAlchemyError), engine.connect() as db:
         db.execute(text("SELECT count(peer) FROM associations WHERE peer = 'y'")).scalar_one()
