@@ -8,7 +8,8 @@ PREFIX := /opt/ichnode/.venv
 # first and alone: one pinned build, whichever is in the venv already (PyPI's brings the CUDA libraries, gigabytes)
 TORCH := torch==$(shell sed -n 's/^torch==//p' constraints.txt)
 
-PYTEST := $(BIN)/python -m pytest -p no:cacheprovider --durations 25
+# the tests start nodes by the hundred: their modules are compiled once
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -p no:cacheprovider --durations 25
 PEERS := tests/acceptance tests/benchmarks tests/fuzz tests/hostile tests/soak
 
 .PHONY: demo test test-peers test-parts lint docs benchmark soak wheelhouse install-offline clean
@@ -16,8 +17,8 @@ PEERS := tests/acceptance tests/benchmarks tests/fuzz tests/hostile tests/soak
 demo: $(VENV)/.installed            ## send a simulated patient's head CT through a node and show its results
 	$(BIN)/ichnode demo
 
-test: $(VENV)/.installed-dev lint   ## everything that CI runs; what waits for nodes and peers beside what computes
-	$(MAKE) --no-print-directory --keep-going --jobs 2 test-peers test-parts
+test: $(VENV)/.installed-dev        ## everything that CI runs; what waits for nodes and peers beside what computes
+	$(MAKE) --no-print-directory --keep-going --jobs 3 lint test-peers test-parts
 
 test-peers: $(VENV)/.installed-dev
 	$(PYTEST) $(PEERS)

@@ -141,6 +141,7 @@ def test_training_shares_images_and_domain_with_the_daemon_and_its_export_the_bu
         for file in (ROOT / "training").rglob("*.py")
         for module in imported_modules(file)
         if module.split(".")[0] in ("ichnode", "models")
+        and module != "ichnode"  # the package itself says no more than its version and how OpenMP waits
         and not any(module == name or module.startswith(f"{name}.") for name in TRAINING_MAY_IMPORT)
         and not (file.parent.name in USE_BUNDLES and module.rsplit(".", 1)[0] in EXPORT_AND_EVALUATE)
     ]
