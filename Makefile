@@ -10,7 +10,8 @@ TORCH := torch==$(shell sed -n 's/^torch==//p' constraints.txt)
 
 # the tests start nodes by the hundred: their modules are compiled once
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -p no:cacheprovider --durations 25
-PEERS := tests/acceptance tests/benchmarks tests/fuzz tests/hostile tests/soak
+# tests/models makes both halves of the suite equally long
+PEERS := tests/acceptance tests/benchmarks tests/fuzz tests/hostile tests/soak tests/models
 
 .PHONY: demo test test-peers test-parts lint docs benchmark soak wheelhouse install-offline clean
 
