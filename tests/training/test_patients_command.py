@@ -150,7 +150,15 @@ def test_an_ablation_becomes_no_bundle_and_options_that_do_nothing_are_refused(t
         assert outcome.exit_code == 2
         assert named in outcome.output
     whole = [name for name, plan in PLANS["prognosis"].variants.items() if plan.system.is_whole]
-    assert whole == ["paper", "outcome-gcs-age"]
+    assert whole == ["paper", "outcome-gcs-age", "coarse", "coarse-outcome-gcs-age"]
+
+
+def test_every_row_of_an_ablation_is_there_on_the_same_coarse_voxels() -> None:
+    for plan in PLANS.values():
+        coarse = {name: each for name, each in plan.variants.items() if name.startswith("coarse")}
+        rows = [name for name, each in plan.variants.items() if each.system.grid == plan.system.grid]
+        assert list(coarse) == ["coarse", *(f"coarse-{name}" for name in rows)]
+        assert {(each.system.shape, each.system.spacing_mm) for each in coarse.values()} == {((32, 64, 48), (5.0, 4.0, 4.0))}
 
 
 def test_a_training_of_another_network_is_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,6 +206,8 @@ def test_a_variant_trains_from_another_and_is_measured_beside_it(
         outcome = CliRunner().invoke(app, line)
         assert outcome.exit_code == 0, outcome.output
     text = (tmp_path / "page.md").read_text()
+    assert "## volume-survival, trainings compared" in text  # beside the section of the bundles
+    assert f"1 steps, voxels of {' x '.join(f'{mm:g}' for mm in SPACING_MM)} mm: first, two stages." in text
     assert text.index("| first |") < text.index("| two stages |") < text.index("| median volume; all live |")
     assert read(first / LAST, VolumeSurvivalSystem)["recipe"]["system"]["survival"] == 0
 

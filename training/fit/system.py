@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import fields, replace
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -26,6 +27,12 @@ class System(ABC):
     def grid(self) -> CanonicalGrid:
         """What simulated heads are made on."""
         return around_origin(self.shape, self.spacing_mm)
+
+    def on(self, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Self:
+        """The same on another grid."""
+        is_its_own = "shape" in {each.name for each in fields(self)}  # type: ignore[arg-type]
+        sized = {"shape": shape} if is_its_own else {"config": replace(self.config, shape=shape)}
+        return replace(self, spacing_mm=spacing_mm, **sized)  # type: ignore[type-var]
 
     @abstractmethod
     def network(self) -> nn.Module:

@@ -1,6 +1,6 @@
 """The command `evaluate` of the published systems: parsing and printing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -44,7 +44,13 @@ class _Measured:
 
     plan: Plan  # that shows patients as it reads them
     contender: Contender
+    steps: int | None = None  # of a training
     fold: int | None = None  # the one that it did not learn from
+
+    @property
+    def trained(self) -> str:
+        """How."""
+        return f"{self.steps} steps, voxels of {' x '.join(f'{mm:g}' for mm in self.plan.system.spacing_mm)} mm"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,13 +117,14 @@ def evaluate_of(name: str, whole: Plan) -> Callable[..., None]:
         except (BundleError, DataError, RefusedSeries, OSError) as problem:
             errors.print(str(problem), style="red", markup=False)
             raise typer.Exit(2) from problem
-        found = evaluated(whole.evaluate, _with_means(rows, run or [], folds), whom.title, is_simulated=data is None)
+        title = ". ".join([whom.title, *_told_of(measured)])
+        found = evaluated(whole.evaluate, _with_means(rows, run or [], folds), title, is_simulated=data is None)
         console.print(_table(found))
         for limit in found.limits:
             console.print(f"{limit.label}: AUC {limited(limit)}")
         console.print(found.published)
         if out:
-            heading = f"{name} on {data.name}" if data else name
+            heading = name + (", trainings compared" if run and not bundle else "") + (f" on {data.name}" if data else "")
             picture = picture_of(out, heading)
             write_section(out, heading, found.markdown(), picture if write_picture(found, picture) else None)
 
@@ -127,7 +134,8 @@ def evaluate_of(name: str, whole: Plan) -> Callable[..., None]:
 def _rows(whole: Plan, measured: dict[str, _Measured], whom: _Whom, errors: Console) -> Rows:
     """Networks in their order, then the ways that need none, on all patients."""
     rows: Rows = {}
-    groups: dict[tuple[int, int | None], Plan] = {(id(whole), None): whole}
+    first = next((each.plan for each in measured.values()), whole)
+    groups: dict[tuple[int, int | None], Plan] = {(id(first), None): first}
     groups |= {(id(each.plan), each.fold): each.plan for each in measured.values()}
     for (_, fold), plan in groups.items():
         here = {name: each.contender for name, each in measured.items() if each.plan is plan and each.fold == fold}
@@ -166,8 +174,17 @@ def _runs(whole: Plan, named: Sequence[str], folds: int | None) -> list[tuple[st
             plan, made = whole.trained((folder if fold is None else folder / f"fold-{fold}") / LAST)
             contender = Contender(network=made.system.measured(made.network), system=made.system)
             label = name if fold is None else f"{name}, fold {fold}"
-            found.append((label, _Measured(plan=plan, contender=contender, fold=fold)))
+            found.append((label, _Measured(plan=plan, contender=contender, steps=made.steps, fold=fold)))
     return found
+
+
+def _told_of(measured: Mapping[str, _Measured]) -> list[str]:
+    """How long the trainings were, those together that were alike."""
+    alike: dict[str, list[str]] = {}
+    for name, each in measured.items():
+        if each.steps is not None:
+            alike.setdefault(each.trained, []).append(name)
+    return [f"{how}: {', '.join(names)}" for how, names in alike.items()]
 
 
 def _name_and_folder(named: str) -> tuple[str, Path]:
