@@ -158,7 +158,8 @@ def test_every_row_of_an_ablation_is_there_on_the_same_coarse_voxels() -> None:
         coarse = {name: each for name, each in plan.variants.items() if name.startswith("coarse")}
         rows = [name for name, each in plan.variants.items() if each.system.grid == plan.system.grid]
         assert list(coarse) == ["coarse", *(f"coarse-{name}" for name in rows)]
-        assert {(each.system.shape, each.system.spacing_mm) for each in coarse.values()} == {((32, 64, 48), (5.0, 4.0, 4.0))}
+        grids = {(each.system.shape, each.system.spacing_mm) for each in coarse.values()}
+        assert grids == {((32, 64, 48), (5.0, 4.0, 4.0))}
 
 
 def test_a_training_of_another_network_is_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

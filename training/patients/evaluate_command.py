@@ -124,7 +124,7 @@ def evaluate_of(name: str, whole: Plan) -> Callable[..., None]:
             console.print(f"{limit.label}: AUC {limited(limit)}")
         console.print(found.published)
         if out:
-            heading = name + (", trainings compared" if run and not bundle else "") + (f" on {data.name}" if data else "")
+            heading = f"{name} on {data.name}" if data else name if bundle or not run else f"{name}, trainings compared"
             picture = picture_of(out, heading)
             write_section(out, heading, found.markdown(), picture if write_picture(found, picture) else None)
 
