@@ -17,6 +17,14 @@ def test_a_score_that_is_too_sure_is_toned_down() -> None:
     assert few.spread > 3 * fitted.spread
 
 
+def test_who_is_a_little_unlike_the_others_is_not_a_sure_case_where_nearly_the_same_is_said_of_all() -> None:
+    rng = np.random.default_rng(0)
+    truth = (rng.random(80) < 0.3).astype(float)
+    fitted = calibration(-1.2 + 0.01 * truth + rng.normal(0, 0.01, 80), truth)
+    assert fitted.percent(-1.2)[0] == pytest.approx(100 * truth.mean(), abs=1)
+    assert fitted.percent(-1.1)[0] < 50  # ten deviations away
+
+
 def test_a_network_that_does_not_tell_patients_apart_has_no_calibration() -> None:
     with pytest.raises(ValueError, match="does not tell patients apart"):
         calibration(np.array([3.0, 2.0, -1.0, -2.0]), np.array([0.0, 0.0, 1.0, 1.0]))
