@@ -28,7 +28,7 @@ class System(ABC):
         """What simulated heads are made on."""
         return around_origin(self.shape, self.spacing_mm)
 
-    def on(self, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Self:
+    def regridded(self, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Self:
         """The same on another grid."""
         is_its_own = "shape" in {each.name for each in fields(self)}  # type: ignore[arg-type]
         sized = {"shape": shape} if is_its_own else {"config": replace(self.config, shape=shape)}

@@ -116,7 +116,7 @@ def _coarse_too(plan: Plan) -> Plan:
     """With those variants that read its own grid, and the plan itself, on a coarse one as well."""
     fine = {name: each for name, each in {"": plan, **plan.variants}.items() if each.system.grid == plan.system.grid}
     coarse = {
-        f"coarse-{name}".rstrip("-"): replace(each, system=each.system.on(_COARSE, _COARSE_MM), variants={})
+        f"coarse-{name}".rstrip("-"): replace(each, system=each.system.regridded(_COARSE, _COARSE_MM), variants={})
         for name, each in fine.items()
     }
     return replace(plan, variants={**plan.variants, **coarse})
