@@ -35,6 +35,13 @@ def test_the_expansion_model_moves_blood_as_far_as_when_it_was_measured(hu: torc
     assert said.expands_bk[0].tolist() == pytest.approx([-0.645, -0.763], rel=CLOSE)
 
 
+def test_the_prognosis_model_says_of_outcome_and_age_what_it_said(hu: torch.Tensor) -> None:
+    with torch.inference_mode():
+        said = bundle_named("prognosis", "cpu", Manifest).network(hu[None, None])
+    assert float(said.poor_b) == pytest.approx(0.915, rel=CLOSE)
+    assert float(said.elderly_b) == pytest.approx(-4.473, rel=CLOSE)
+
+
 def test_the_volume_model_says_the_size_that_it_said(hu: torch.Tensor) -> None:
     with torch.inference_mode():
         said = bundle_named("volume-survival", "cpu", Manifest).network(hu[None, None])
@@ -49,3 +56,11 @@ def test_the_segmenter_finds_what_it_found(hu: torch.Tensor) -> None:
         said = bundle.network(windows[None])
     assert float(said[:, 0].sum()) * VOXEL_ML == pytest.approx(42.15, rel=CLOSE)
     assert float(said.sum()) * VOXEL_ML == pytest.approx(69.5, rel=CLOSE)
+
+
+def test_the_followup_model_changes_the_ct_as_much_as_it_did(hu: torch.Tensor) -> None:
+    x_bcdhw = hu.clip(0, 100)[None, None] / 100
+    with torch.inference_mode():
+        said = bundle_named("followup", "cpu", Manifest).network(x_bcdhw)
+    assert float(said.logits_bk.diff()) == pytest.approx(-1.239, rel=CLOSE)
+    assert float((said.ct_bcdhw - x_bcdhw).abs().sum()) == pytest.approx(1356.6, rel=CLOSE)
