@@ -1,7 +1,7 @@
 """Expansion: what `DenseExpansion` reads of patients, and what it minimises."""
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -36,6 +36,10 @@ class ExpansionSystem(System):
     shape: tuple[int, int, int] = (32, 112, 96)  # z, y, x
     spacing_mm: tuple[float, float, float] = (5.0, 2.0, 2.0)  # z, y, x
     definition_weight: float = 0.25  # of the cross-entropy of the definitions of expansion
+
+    def regridded(self, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Self:
+        """The same on another grid: the network reads any."""
+        return replace(self, shape=shape, spacing_mm=spacing_mm)
 
     def network(self) -> DenseExpansion:
         """With random weights."""

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, Self
 
 from torch import Tensor, nn
@@ -29,10 +29,8 @@ class System(ABC):
         return around_origin(self.shape, self.spacing_mm)
 
     def regridded(self, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Self:
-        """The same on another grid."""
-        is_its_own = "shape" in {each.name for each in fields(self)}  # type: ignore[arg-type]
-        sized = {"shape": shape} if is_its_own else {"config": replace(self.config, shape=shape)}
-        return replace(self, spacing_mm=spacing_mm, **sized)  # type: ignore[type-var]
+        """The same on another grid; here of a network that is built for its shape."""
+        return replace(self, config=replace(self.config, shape=shape), spacing_mm=spacing_mm)  # type: ignore[type-var]
 
     @abstractmethod
     def network(self) -> nn.Module:
