@@ -183,8 +183,10 @@ def test_a_head_without_hematoma_has_no_next_day(folder: Path, tmp_path: Path) -
 
 def test_a_pipeline_whose_bundle_is_not_there_is_told_by_its_key(tmp_path: Path) -> None:
     (tmp_path / "bundles").mkdir()
-    settings = load_settings(config(tmp_path, '["hematoma", "followup"]'), {})
-    with pytest.raises(ConfigError, match=r"inference\.followup_bundle: there is no bundle 'followup'"):
+    file = config(tmp_path, '["hematoma", "followup"]')
+    file.write_text(file.read_text("utf-8").replace("[inference]", '[inference]\nfollowup_bundle = "of-ours"'), "utf-8")
+    settings = load_settings(file, {})
+    with pytest.raises(ConfigError, match=r"inference\.followup_bundle: there is no bundle 'of-ours'"):
         analyser_settings(settings)()
 
 
