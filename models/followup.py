@@ -1,7 +1,9 @@
 """The next CT and whether it shows hemorrhage, each task helping the other (system A).
 
 After Jiang et al., arXiv 2408.00940: a shared encoder that attends to what is dense, two streams that attend to each
-other, a generator and a classifier. The paper gives the idea; sizes and depths are ours.
+other, a generator and a classifier. The paper gives the idea; sizes and depths are ours. `PAPER` reads the brain alone.
+`COMPACT` is built like the segmenter and reads the head as that does, so that it can begin from a network that knows
+blood: one that began from nothing told nobody who bleeds after 1,100 steps.
 """
 
 import math
@@ -14,7 +16,9 @@ from torch.nn import functional
 
 from models.blocks import ALL_AXES, IN_PLANE, Conv, Size, Stage, decoded, decoder_of, encoded, encoder_of, fast, say
 from models.familiarity import Familiarity
+from models.segmenter import SegmenterConfig
 
+_SEEN_HU = 100.0  # of the brain, 0 to this as 0 to 1
 _DENSE, _STEEPNESS = 0.5, 20.0  # of 0-100 HU as 0-1: from 50 HU on, over about 5 HU
 _HEMORRHAGE_CLASSES = 2
 
@@ -22,7 +26,7 @@ _HEMORRHAGE_CLASSES = 2
 class Prediction(NamedTuple):
     """What is said of the next CT."""
 
-    ct_bcdhw: Tensor  # 0-1
+    ct_bcdhw: Tensor  # of the brain, as `brain_of`
     logits_bk: Tensor  # no hemorrhage, hemorrhage
     attention_bdhw: Tensor  # of the class token to each token's place, sums to less than 1
     features_bf: Tensor  # mean of the tokens that both streams begin from
@@ -34,6 +38,7 @@ class FollowupConfig:
 
     shape: Size
     stages: tuple[Stage, ...]
+    windows: tuple[tuple[float, float], ...] = ()  # HU, through which it reads the head; none: it reads the brain alone
     heads: int
     density_blocks: int
     interactive_blocks: int
@@ -52,19 +57,30 @@ PAPER = FollowupConfig(  # 5 x 1 x 1 mm
     shape=(32, 192, 160), stages=_stages(32, 64, 128, 256, 256), heads=8, density_blocks=4, interactive_blocks=3
 )
 COMPACT = replace(  # 5 x 2 x 2 mm
-    PAPER, shape=(32, 112, 96), stages=_stages(16, 32, 64, 96, 128), heads=4, density_blocks=2, interactive_blocks=2
+    PAPER,
+    shape=(32, 112, 96),
+    stages=SegmenterConfig().stages,
+    windows=((15.0, 85.0), (-15.0, 200.0), (-100.0, 1300.0)),  # the segmenter's
+    heads=4,
+    density_blocks=2,
+    interactive_blocks=2,
 )
 
 
+def brain_of(hu_bcdhw: Tensor, brain_bcdhw: Tensor) -> Tensor:
+    """0 to 100 HU as 0 to 1, and nothing outside the brain."""
+    return (hu_bcdhw.clamp(0, _SEEN_HU) / _SEEN_HU).where(brain_bcdhw, 0.0)
+
+
 class Followup(nn.Module):
-    """A head (0-100 HU as 0-1, nothing outside the brain) to the next one; see the module's docstring."""
+    """A head to its brain in the next CT; see the module's docstring."""
 
     def __init__(self, config: FollowupConfig = COMPACT) -> None:
         super().__init__()
         first, width = config.stages[0], config.stages[-1].width
         self.token_voxels = tuple(math.prod(stage.stride[axis] for stage in config.stages) for axis in range(3))
         self.tokens = tuple(size // step for size, step in zip(config.shape, self.token_voxels, strict=True))
-        self.stem = Conv(1, first.width, first.kernel)
+        self.stem = Conv(max(1, len(config.windows)), first.width, first.kernel)
         self.encoder, self.decoder = encoder_of(config.stages), decoder_of(config.stages)
         self.place = nn.Parameter(torch.randn(1, math.prod(self.tokens), width) * 0.02)
         self.shared = nn.ModuleList(
@@ -90,10 +106,11 @@ class Followup(nn.Module):
         """The last layer that both tasks use: GradNorm measures their gradients there."""
         return self.shared[-1]
 
-    def forward(self, x_bcdhw: Tensor) -> Prediction:
-        """From (batch, 1, *shape)."""
+    def forward(self, hu_bcdhw: Tensor, brain_bcdhw: Tensor) -> Prediction:
+        """From HU and where the brain is (boolean), both (batch, 1, *shape)."""
+        x_bcdhw = brain_of(hu_bcdhw, brain_bcdhw)
         with fast(x_bcdhw.device):
-            *skips, deepest = encoded(self.stem, self.encoder, x_bcdhw)
+            *skips, deepest = encoded(self.stem, self.encoder, self._read(hu_bcdhw, x_bcdhw))
             tokens = deepest.flatten(2).transpose(1, 2) + self.place
             density_bt = self._density(x_bcdhw)
             for block in self.shared:
@@ -114,6 +131,12 @@ class Followup(nn.Module):
             attention_bdhw=attention_bt.reshape(-1, *self.tokens),
             features_bf=features_bf.float(),
         )
+
+    def _read(self, hu_bcdhw: Tensor, x_bcdhw: Tensor) -> Tensor:
+        windows = self.config.windows
+        if not windows:
+            return x_bcdhw
+        return torch.cat([((hu_bcdhw - low) / (high - low)).clamp(0, 1) for low, high in windows], dim=1)
 
     def _density(self, x_bcdhw: Tensor) -> Tensor:
         """(batch, token): 0-1, how much of each token's place is as dense as blood."""

@@ -8,6 +8,7 @@ from ichnode.imaging.volume import FloatArray, Mask
 _BONE_HU = 220.0
 _SOFT_HU = (-5.0, 110.0)
 _SMALLEST_CORE_ML = 250.0  # of the brain without its outer 5 mm
+_RIM_MM = 3.0
 
 
 def cavity_of(hu: FloatArray, spacing_mm: tuple[float, float, float]) -> Mask:
@@ -22,6 +23,13 @@ def cavity_of(hu: FloatArray, spacing_mm: tuple[float, float, float]) -> Mask:
     brain = _near(core == 1 + sizes.argmax(), 6.0, spacing_mm) & soft
     closed = ~_near(~_near(brain, 5.0, spacing_mm), 5.0, spacing_mm)  # takes in calcifications, vessels and dura
     return np.asarray(closed & (brain | (hu < _BONE_HU) | _eroded(closed, 8.0, spacing_mm)))
+
+
+def without_rim(cavity: Mask, spacing_mm: tuple[float, float, float]) -> Mask:
+    """The cavity without the outermost voxels of each slice: there is bone in them, which is brighter than blood."""
+    y, x = spacing_mm[1:]
+    rim_mm = max(_RIM_MM, y, x)
+    return np.asarray([ndimage.distance_transform_edt(each, (y, x)) > rim_mm for each in cavity], np.bool_)
 
 
 def _near(mask: Mask, distance_mm: float, spacing_mm: tuple[float, float, float]) -> Mask:

@@ -64,7 +64,7 @@ class ExpansionPredictor(Forecaster[ExpansionManifest]):
         """Parenchymal and ventricular blood grows as `models.expansion.DenseFollowup` says; all other blood stays."""
         volume, grid, growing = head.volume, head.volume.grid, head.parenchymal | head.ventricular
         seen_grid, _ = head.seen_by(self.bundle.manifest)
-        inside = _inside(head.brain_seen_by(self.bundle.manifest))
+        inside = _inside(head.cavity_seen_by(self.bundle.manifest))
         said = (answer.new_bcdhw, answer.displacement_bcdhw, answer.expands_bk)
         new_share, displacement, logits = (each[0].float().cpu().numpy() for each in said)
         displacement_mm = _in_mm(displacement * inside, seen_grid)
@@ -127,9 +127,9 @@ def _risk(percent: float, moderate_and_high: tuple[float, float]) -> RiskClass:
     return RiskClass.HIGH if percent >= high else RiskClass.MODERATE if percent >= moderate else RiskClass.LOW
 
 
-def _inside(brain: Mask) -> FloatArray:
+def _inside(cavity: Mask) -> FloatArray:
     """1 inside the skull, less towards it, 0 from there on: bone and head holder do not move."""
-    return np.asarray((2 * gaussian_filter(brain.astype(np.float32), 1.0) - 1).clip(0, 1), np.float32)
+    return np.asarray((2 * gaussian_filter(cavity.astype(np.float32), 1.0) - 1).clip(0, 1), np.float32)
 
 
 def _in_mm(displacement: FloatArray, grid: CanonicalGrid) -> FloatArray:

@@ -35,8 +35,9 @@ class _FollowupPredictor(Forecaster[FollowupManifest]):
     note: ClassVar[str]
 
     def read(self, head: Head) -> tuple[Tensor, ...]:
-        """The CT as 0 to 1, and nothing outside the brain where there is a skull to tell."""
-        return (torch.from_numpy(self._seen(head))[None, None],)
+        """HU, and where the brain is: everywhere where there is no skull to tell."""
+        (_, hu), brain = head.seen_by(self.bundle.manifest), head.brain_seen_by(self.bundle.manifest)
+        return torch.from_numpy(hu)[None, None], torch.from_numpy(brain)[None, None]
 
     def heat(self, read: Sequence[Tensor]) -> Tensor:
         """How much the class token attends to each place."""
@@ -59,15 +60,10 @@ class _FollowupPredictor(Forecaster[FollowupManifest]):
 
     def _change(self, head: Head, answer: Any) -> FloatArray:
         """HU on the slices, 0 outside the brain and where it is next to nothing."""
-        brain = head.brain_seen_by(self.bundle.manifest)
-        change = (answer.ct_bcdhw[0, 0].float().cpu().numpy() - self._seen(head)) * np.float32(_SEEN_HU)
+        (grid, hu), brain = head.seen_by(self.bundle.manifest), head.brain_seen_by(self.bundle.manifest)
+        change = answer.ct_bcdhw[0, 0].float().cpu().numpy() * np.float32(_SEEN_HU) - hu.clip(0, _SEEN_HU)
         marked = np.where(brain & (np.abs(change) >= _LEAST_CHANGE_HU), change, np.float32(0))
-        return to_acquisition(marked, head.seen_by(self.bundle.manifest)[0], head.volume.grid)
-
-    def _seen(self, head: Head) -> FloatArray:
-        """What the network is shown (z, y, x)."""
-        (_, hu), brain = head.seen_by(self.bundle.manifest), head.brain_seen_by(self.bundle.manifest)
-        return np.asarray(np.where(brain, hu, 0).clip(0, _SEEN_HU) / _SEEN_HU, np.float32)
+        return to_acquisition(marked, grid, head.volume.grid)
 
 
 class AfterThrombectomyPredictor(_FollowupPredictor):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ichnode.domain.findings import HemorrhageType
-from ichnode.imaging.cavity import cavity_of
+from ichnode.imaging.cavity import cavity_of, without_rim
 from ichnode.imaging.head_box import grid_in_the_middle, head_box
 from ichnode.imaging.prediction import Prediction
 from ichnode.imaging.resample import CanonicalGrid, canonical_grid_for, to_canonical
@@ -26,7 +26,7 @@ class Head:
     find: Callable[[Volume], Prediction]  # as the hematoma of this one was found
     known: Mapping[str, float] = field(default_factory=dict)  # by the names of `inference.expansion.CLINICAL`
     _sights: dict[Wanted, Sight] = field(init=False, default_factory=dict)
-    _brains: dict[Wanted, Mask] = field(init=False, default_factory=dict)
+    _cavities: dict[Wanted, Mask] = field(init=False, default_factory=dict)
 
     @property
     def parenchymal(self) -> Mask:
@@ -53,14 +53,19 @@ class Head:
             self._sights[wanted] = (grid, to_canonical(self.volume, grid))
         return self._sights[wanted]
 
-    def brain_seen_by(self, manifest: ForecasterManifest) -> Mask:
+    def cavity_seen_by(self, manifest: ForecasterManifest) -> Mask:
         """What lies inside the skull there (z, y, x); all where no skull is found."""
         wanted = (manifest.grid_spacing_mm, manifest.shape)
-        if wanted not in self._brains:
+        if wanted not in self._cavities:
             grid, hu = self.seen_by(manifest)
             cavity = cavity_of(hu, grid.spacing_mm)
-            self._brains[wanted] = cavity | ~cavity.any()
-        return self._brains[wanted]
+            self._cavities[wanted] = cavity | ~cavity.any()
+        return self._cavities[wanted]
+
+    def brain_seen_by(self, manifest: ForecasterManifest) -> Mask:
+        """What networks are shown that see no skull: the cavity without its rim (z, y, x); all where none is found."""
+        cavity = self.cavity_seen_by(manifest)
+        return cavity if cavity.all() else without_rim(cavity, manifest.grid_spacing_mm)
 
     def _of_type(self, name: HemorrhageType) -> Mask:
         if self.now.types is None or name not in self.now.classes:

@@ -201,7 +201,8 @@ class FollowupManifest(ForecasterManifest):
 
     def complaint(self, network: nn.Module) -> str | None:
         """Whether it gives its answers."""
-        return self._complaint(network, network(self._head(1)), ct_bcdhw=(1, 1, *self.shape), logits_bk=(1, 2))
+        head = self._head(1)
+        return self._complaint(network, network(head, head == 0), ct_bcdhw=(1, 1, *self.shape), logits_bk=(1, 2))
 
 
 class PrognosisManifest(ForecasterManifest):

@@ -1,26 +1,47 @@
-"""System A: it starts from the head as it was, its streams look at each other alike, and density draws attention."""
+"""System A: it starts from the brain as it was, its streams look at each other alike, and density draws attention."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
-from models.followup import COMPACT, PAPER, Attention, Followup, Interaction
+from models.followup import COMPACT, PAPER, Attention, Followup, Interaction, brain_of
+from training.segmentation.inputs import WINDOWS_HU
+
+Read = tuple[torch.Tensor, torch.Tensor]
 
 
 @pytest.fixture(scope="module")
-def head() -> torch.Tensor:
+def head() -> Read:
+    """Skull around soft tissue, and where that is."""
     torch.manual_seed(0)
-    return torch.rand(2, 1, *COMPACT.shape) * 0.4
+    brain = torch.zeros(2, 1, *COMPACT.shape, dtype=torch.bool)
+    brain[..., 4:28, 20:90, 20:70] = True
+    return torch.where(brain, torch.rand(brain.shape) * 40, 800.0), brain
 
 
-def test_it_begins_with_the_head_as_it_was(head: torch.Tensor) -> None:
+def test_it_begins_with_the_brain_as_it_was(head: Read) -> None:
     with torch.inference_mode():
-        later = Followup().eval()(head)
-    assert torch.equal(later.ct_bcdhw, head)
+        later = Followup().eval()(*head)
+    hu, brain = head
+    assert torch.equal(later.ct_bcdhw[brain], hu[brain] / 100)
+    assert not later.ct_bcdhw[~brain].any()
     assert later.logits_bk.shape == (2, 2)
-    assert later.attention_bdhw.shape == (2, 8, 7, 6)
+    assert later.attention_bdhw.shape == (2, 4, 7, 6)
     assert torch.all(later.attention_bdhw.sum(dim=(1, 2, 3)) < 1)
+
+
+def test_the_paper_s_reads_the_brain_alone_and_ours_the_head_as_the_segmenter_does(head: Read) -> None:
+    hu, brain = head
+    elsewhere = hu.where(brain, -1000.0)
+    with torch.inference_mode():
+        ours, small = Followup().eval(), Followup(replace(COMPACT, windows=())).eval()
+        assert not torch.equal(ours(hu, brain).logits_bk, ours(elsewhere, brain).logits_bk)
+        assert torch.equal(small(hu, brain).logits_bk, small(elsewhere, brain).logits_bk)
+    assert (PAPER.windows, COMPACT.windows) == ((), WINDOWS_HU)
+    assert torch.equal(
+        brain_of(torch.tensor([-5.0, 40.0, 300.0, 40.0]), torch.tensor([1, 1, 1, 0]) > 0), torch.tensor([0, 0.4, 1, 0])
+    )
 
 
 def test_the_paper_s_size_sees_960_places() -> None:
@@ -61,16 +82,16 @@ def test_dense_places_draw_attention() -> None:
     assert torch.allclose(odds[1] / odds[0], torch.tensor(torch.e), rtol=1e-3)  # a weight of 1, before training
 
 
-def test_without_the_density_no_part_of_it_is_left(head: torch.Tensor) -> None:
+def test_without_the_density_no_part_of_it_is_left() -> None:
     plain = Followup(replace(COMPACT, attends_to_density=False))
     assert not any(name.endswith("attention.density") for name, _ in plain.named_parameters())
     assert any(name.endswith("attention.density") for name, _ in Followup().named_parameters())
 
 
-def test_both_tasks_reach_the_last_shared_layer(head: torch.Tensor) -> None:
+def test_both_tasks_reach_the_last_shared_layer(head: Read) -> None:
     network = Followup()
     torch.nn.init.normal_(network.change.weight)
-    later = network(head)
+    later = network(*head)
     for loss in (later.ct_bcdhw.mean(), later.logits_bk[:, 1].sum()):
         gradients = torch.autograd.grad(loss, list(network.last_shared.parameters()), retain_graph=True)
         assert sum(float(g.abs().sum()) for g in gradients) > 0

@@ -33,6 +33,7 @@ def patients(
         labels_bdhw=labels,
         later_hu_bdhw=hu,
         later_labels_bdhw=labels,
+        brain_bdhw=torch.ones_like(labels, dtype=torch.bool),
         known_bn=known,
         became_bn=became,
     )

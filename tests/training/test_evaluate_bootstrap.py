@@ -4,6 +4,11 @@ import pytest
 from training.evaluate.bootstrap import Figure, figure, share
 
 
+@pytest.fixture(autouse=True)
+def few_resamples() -> None:
+    """As many as ever: here they are what is tested."""
+
+
 def each(*values: float) -> list[np.ndarray]:
     """One value for each patient."""
     return [np.array([value]) for value in values]

@@ -36,6 +36,7 @@ class Pair:
             labels_bdhw=labels,
             later_hu_bdhw=30.0 + 35.0 * (later > 0),
             later_labels_bdhw=later,
+            brain_bdhw=torch.ones_like(later, dtype=torch.bool),
             known_bn=torch.full((1, len(KNOWN)), torch.nan),
             became_bn=became,
         )

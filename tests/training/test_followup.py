@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.followup import Followup, FollowupConfig, Prediction
+from models.followup import Followup, FollowupConfig, Prediction, brain_of
+from models.segmenter import Segmenter, SegmenterConfig
 from tests.training.fit_factory import nothing_to_validate
 from tests.training.patients_factory import patients
 from tests.training.test_patients_command import SMALL, STAGES
@@ -21,6 +22,7 @@ from training.followup.system import FollowupSystem, seen_of
 from training.followup.validation import change_and_hemorrhage_score
 from training.losses.followup import generation_loss
 from training.patients.batch import Patients
+from training.segmentation.inputs import WINDOWS_HU
 
 SHAPE = (1, 1, 8, 16, 16)
 
@@ -63,8 +65,8 @@ def test_a_copy_of_the_first_ct_foresees_nothing() -> None:
             super().__init__()
             self.later = later
 
-        def forward(self, x_bcdhw: torch.Tensor) -> Prediction:
-            ct = seen_of(batch).later_bcdhw if self.later else x_bcdhw
+        def forward(self, hu_bcdhw: torch.Tensor, brain_bcdhw: torch.Tensor) -> Prediction:
+            ct = seen_of(batch).later_bcdhw if self.later else brain_of(hu_bcdhw, brain_bcdhw)
             return Prediction(ct, torch.eye(4)[:, 2:], ct[:, 0], torch.zeros(4, 1))
 
     batch = patients(expansion=(0, 0, 0, 1))
@@ -91,6 +93,7 @@ class Numbered:
             labels_bdhw=labels,
             later_hu_bdhw=33 + 10 * noise,
             later_labels_bdhw=labels,
+            brain_bdhw=torch.ones_like(labels, dtype=torch.bool),
         )
 
 
@@ -111,6 +114,28 @@ def test_gradnorm_moves_the_weights_of_the_tasks_and_is_resumed(tmp_path: Path) 
     assert float(weights.sum()) == pytest.approx(2)
     assert torch.equal(halves["balance"]["weights"], weights)
     assert all(torch.equal(halves["network"][name], value) for name, value in whole["network"].items())
+
+
+def test_it_begins_from_a_segmenter_whose_encoder_stays(tmp_path: Path) -> None:
+    config = FollowupConfig(
+        shape=(8, 16, 16), stages=STAGES, windows=WINDOWS_HU, heads=2, density_blocks=1, interactive_blocks=1
+    )
+    system = FollowupSystem(config=config, encoder_learns=False)
+    segmenter = Segmenter(SegmenterConfig(stages=STAGES, supervised=1)).state_dict()
+    taken = system.weights_from(Segmenter(SegmenterConfig(stages=STAGES, supervised=1)))
+    assert taken is not None
+    assert {name.split(".")[0] for name in taken} == {"stem", "encoder", "decoder"}
+
+    taken = {name: segmenter[name] for name in taken}
+    made = Recipe(system=system, makers=0, threads=1, warm_up_steps=0, steps=2)
+    fit(made, Numbered(), nothing_to_validate, tmp_path, weights=taken)
+    network = read(tmp_path / LAST, FollowupSystem)["network"]
+    stayed = {name.split(".")[0] for name, weight in taken.items() if torch.equal(network[name], weight)}
+    assert stayed == {"stem", "encoder"}
+    assert not any(torch.equal(network[n], weight) for n, weight in taken.items() if n.startswith("decoder."))
+
+    assert FollowupSystem().weights_from(Segmenter(SegmenterConfig(stages=STAGES, supervised=1))) is None
+    assert system.weights_from(Followup(config)) is not None
 
 
 def test_a_bundle_says_its_errors_in_the_use_that_patients_are_known_of() -> None:

@@ -53,7 +53,7 @@ def small(name: str) -> Plan:
         usual = PLANS[name].recipe(machine)
         return replace(usual, batch=min(2, usual.batch))
 
-    return replace(PLANS[name], system=SMALL[name], recipe=of_two, validation_patients=2)
+    return replace(PLANS[name], system=SMALL[name], recipe=of_two, begins_from=None, validation_patients=2)
 
 
 @pytest.mark.parametrize("name", PLANS)

@@ -44,7 +44,7 @@ class Says(nn.Module):
         super().__init__()
         self.answers = iter(answers)
 
-    def forward(self, hu_bcdhw: Tensor) -> Any:
+    def forward(self, *read: Tensor) -> Any:
         return next(self.answers)
 
 
@@ -126,7 +126,12 @@ def test_the_next_ct_is_measured_beside_a_copy_and_hemorrhage_by_its_use() -> No
             batch, hu_bdhw=batch.hu_bdhw.repeat(1, 2, 2, 2), labels_bdhw=batch.labels_bdhw.repeat(1, 2, 2, 2)
         )
         later_hu = batch.hu_bdhw + 10 * (batch.labels_bdhw > 0)
-        batch = replace(batch, later_hu_bdhw=later_hu, later_labels_bdhw=batch.labels_bdhw)
+        batch = replace(
+            batch,
+            later_hu_bdhw=later_hu,
+            later_labels_bdhw=batch.labels_bdhw,
+            brain_bdhw=torch.ones_like(batch.labels_bdhw, dtype=torch.bool),
+        )
         batch.became_bn[0, of_followup.LATE] = float(true)
         x = batch.hu_bdhw[:, None] / 100
         better = x + 0.05 * (batch.labels_bdhw > 0)[:, None]

@@ -21,7 +21,8 @@ from training.simulate.styles import TRAINING
 @pytest.mark.parametrize("name", PLANS)
 def test_the_bundle_loads_and_knows_its_patients(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.patients.calibration._platt", lambda logits, truth: (1.0, 0.0))  # untrained
-    recipe = cpu(PLANS[name].system)
+    coarse = PLANS[name].variants["coarse"]  # a quarter of the time
+    recipe = cpu(coarse.system)
     save(begin(recipe), recipe, tmp_path / LAST)
     (tmp_path / "card.md").write_text("A test.")
     app = typer.Typer()
@@ -31,17 +32,17 @@ def test_the_bundle_loads_and_knows_its_patients(name: str, tmp_path: Path, monk
     assert outcome.exit_code == 0, outcome.output
 
     bundle = load_bundle(tmp_path / name, "cpu", ForecasterManifest)
-    assert (bundle.manifest.kind, bundle.manifest.shape) == (name, PLANS[name].system.shape)
-    source = validation_of(PLANS[name].patients(VALIDATION_SEEDS), TRAINING, passed_over=10_000)
+    assert (bundle.manifest.kind, bundle.manifest.shape) == (name, coarse.system.shape)
+    source = validation_of(coarse.patients(VALIDATION_SEEDS), TRAINING, passed_over=10_000)
     batch = replace(source, followup=False).batch(3)
     least_ml, most_ml = bundle.manifest.hematoma_ml
-    assert least_ml <= float(batch.volume_ml("IPH", "IVH", spacing_mm=PLANS[name].system.spacing_mm)[0]) <= most_ml
+    assert least_ml <= float(batch.volume_ml("IPH", "IVH", spacing_mm=coarse.system.spacing_mm)[0]) <= most_ml
     assert bundle.manifest.strangest > 1
 
 
 def test_a_variant_becomes_a_bundle_of_its_own_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.patients.calibration._platt", lambda logits, truth: (1.0, 0.0))
-    plan = PLANS["volume-survival"]
+    plan = PLANS["volume-survival"].variants["coarse"]
     system = replace(plan.system, config=replace(plan.system.config, widths=(4, 8, 8, 16)))  # type: ignore[type-var]
     recipe = cpu(system)
     save(begin(recipe), recipe, tmp_path / LAST)

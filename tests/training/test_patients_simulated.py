@@ -81,6 +81,15 @@ def test_a_stripped_head_is_its_brain_alone_the_same_on_both_cts() -> None:
     assert float((batch.hu_bdhw > 300).float().sum()) < 0.01 * float(first.sum())
 
 
+def test_the_brain_is_shown_beside_the_whole_head_and_its_rim_of_bone_is_not_in_it() -> None:
+    batch = source(finds_brain=True).batch(0)
+    assert 0.8 < float(batch.brain_bdhw.sum()) * 0.16 / 1000 < 2.0
+    assert bool((batch.hu_bdhw > 300)[~batch.brain_bdhw].any())
+    bright = [float((hu > 80).float().mean()) for hu in (batch.hu_bdhw[batch.brain_bdhw], source().batch(0).hu_bdhw)]
+    assert bright[0] < 0.01 < bright[1]
+    assert bool(source().batch(0).brain_bdhw.all())  # nobody asked
+
+
 def test_without_a_follow_up_the_later_ct_is_the_first() -> None:
     batch = source(followup=False).batch(0)
     assert torch.equal(batch.hu_bdhw, batch.later_hu_bdhw)

@@ -29,6 +29,7 @@ class Ball:
             labels_bdhw=first[None],
             later_hu_bdhw=(30.0 + 35.0 * (later > 0))[None],
             later_labels_bdhw=later[None],
+            brain_bdhw=torch.ones_like(first[None], dtype=torch.bool),
             known_bn=known,
             became_bn=became,
         )

@@ -52,8 +52,8 @@ class Says(nn.Module):
         super().__init__()
         self.answer, self.familiarity = answer, Familiarity(1)
 
-    def forward(self, hu_bcdhw: Tensor) -> Any:
-        self.seen = hu_bcdhw
+    def forward(self, *read: Tensor) -> Any:
+        self.seen = read[0]
         return self.answer
 
 
@@ -168,21 +168,22 @@ def test_a_size_below_nothing_is_no_volume(head: Head) -> None:
     assert (volume.value, volume.low, volume.high) == (0.0, 0.0, 0.0)
 
 
-def followup_of(change: Tensor, logits: tuple[float, float] = (0.0, 0.0)) -> Says:
+def followup_of(change: Tensor, logits: tuple[float, float] = (0.0, 0.0)) -> "Adds":
     attention = torch.zeros(1, 4, 10, 10)
     attention[:, 2, 3, 4] = 0.5
     return Adds(change, followup.Prediction(change, torch.tensor([logits]), attention, torch.zeros(1, 1)))
 
 
 class Adds(Says):
-    """Answers with what it read and something more."""
+    """Answers with the brain that it read and something more."""
 
     def __init__(self, change: Tensor, answer: followup.Prediction) -> None:
         super().__init__(answer)
         self.change = change
 
-    def forward(self, hu_bcdhw: Tensor) -> Any:
-        return super().forward(hu_bcdhw)._replace(ct_bcdhw=(hu_bcdhw + self.change).clamp(0, 1))
+    def forward(self, *read: Tensor) -> Any:
+        self.brain = followup.brain_of(*read)
+        return super().forward(*read)._replace(ct_bcdhw=(self.brain + self.change).clamp(0, 1))
 
 
 def test_the_next_ct_is_this_one_and_what_the_network_adds(head: Head) -> None:
@@ -217,7 +218,7 @@ def test_after_thrombectomy_a_head_without_hematoma_is_asked_about_too(head: Hea
     assert AfterThrombectomyPredictor(bundle, "cpu").predict(clear).estimates[0].value == 50
 
 
-def test_nothing_outside_the_skull_is_shown_to_the_followup_network(head: Head) -> None:
+def test_the_followup_network_is_shown_the_head_and_where_its_brain_is(head: Head) -> None:
     hu = head.volume.hu.copy()
     shell = (hu > -1000) & ~binary_erosion(hu > -1000, iterations=2)
     hu[shell] = 1000
@@ -225,10 +226,11 @@ def test_nothing_outside_the_skull_is_shown_to_the_followup_network(head: Head) 
     network = followup_of(torch.zeros(1, 1, *SHAPE))
     volume = replace(head.volume, hu=hu)
     AfterThrombectomyPredictor(bundle_of(network, "followup"), "cpu").predict(replace(head, volume=volume))
-    seen = network.seen[0, 0]
-    assert (seen[:, :4, :4] == 0).all()
-    assert float(seen.max()) == pytest.approx(0.65)
-    assert float(seen[8, 20, 20]) == pytest.approx(0.38)
+    np.testing.assert_array_equal(network.seen[0, 0], hu)
+    brain = network.brain[0, 0]
+    assert (brain[:, :4, :4] == 0).all()
+    assert float(brain.max()) == pytest.approx(0.65)
+    assert float(brain[8, 20, 20]) == pytest.approx(0.38)
 
 
 def test_bone_and_what_lies_outside_it_do_not_change(head: Head) -> None:

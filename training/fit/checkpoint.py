@@ -43,12 +43,12 @@ class Progress:
 
 
 def begin(recipe: Recipe, weights: Mapping[str, Tensor] | None = None) -> Progress:
-    """Before the first step: weights from the seed, or those given. Raises RuntimeError where they do not fit."""
+    """Before the first step: weights from the seed, but those given. Raises RuntimeError where they do not fit."""
     torch.manual_seed(recipe.seed)
     network = recipe.system.network().to(recipe.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimizer = OPTIMIZERS[recipe.optimizer](network, recipe.weight_decay)
     if weights is not None:
-        network.load_state_dict(weights)
+        network.load_state_dict(network.state_dict() | dict(weights))
         for name, buffer in network.named_buffers():
             if name == "temperature":  # fitted to what it was, not to what it becomes
                 buffer.fill_(1.0)

@@ -63,11 +63,16 @@ def train(
     *,
     resume: bool,
     start_from: str | None,
+    usually_from: str | None = None,
 ) -> bool:
-    """Run it and say how it goes; whether the first process came to the end. Raises what `problems_told` tells."""
+    """Run it and say how it goes; whether the first process came to the end. Raises what `problems_told` tells.
+
+    Without `start_from` it begins `usually_from` there, a bundle by its name.
+    """
     if start_from and resume and (out / LAST).exists():
         typer.echo(f"goes on from {out / LAST}; what --start-from names is not looked at", err=True)
-    weights = _weights_of(start_from, recipe.system) if start_from else None
+    begun_from = start_from or usually_from
+    weights = _weights_of(begun_from, recipe.system) if begun_from else None
     typer.echo(
         f"training on {recipe.device}; a line comes every {EVERY_STEPS} steps, "
         f"a validation of {', '.join(styles)} every {recipe.validate_every_s / 60:.0f} minutes and at the end",
@@ -116,7 +121,7 @@ def _weights_of(named: str, system: System) -> Mapping[str, Tensor]:
         must_be_of(stored, system, Path(named))
         weights: Mapping[str, Tensor] = stored["average"]
         return weights
-    network, wanted = bundle_named(named, "cpu", Manifest).network, type(system.network())
-    if not isinstance(network, wanted):
-        raise BundleError(f"{named} is no {wanted.__name__.lower()} that training could go on from")
-    return network.state_dict()
+    taken = system.weights_from(bundle_named(named, "cpu", Manifest).network)
+    if taken is None:
+        raise BundleError(f"{named} is no {type(system.network()).__name__.lower()} that training could go on from")
+    return taken

@@ -1,7 +1,7 @@
 """System: what the loop trains. Each has a folder of its own beside `fit`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -35,6 +35,10 @@ class System(ABC):
     @abstractmethod
     def network(self) -> nn.Module:
         """With random weights."""
+
+    def weights_from(self, network: nn.Module) -> Mapping[str, Tensor] | None:
+        """What its own network can begin with of another, all or a part by name; None of one that is not like it."""
+        return network.state_dict() if isinstance(network, type(self.network())) else None
 
     @abstractmethod
     def answer(self, network: Any, batch: Any) -> Any:

@@ -37,7 +37,7 @@ def rows(contenders: Mapping[str, Contender], batches: Iterable[Patients], syste
     found = {}
     for name, contender in contenders.items():
         with torch.inference_mode():
-            answers = [contender.network(each.x_bcdhw) for each in seen]
+            answers = [contender.network(each.hu_bcdhw, each.brain_bcdhw) for each in seen]
         classifies, generates = contender.system.classifies, contender.system.generates
         logits = [float(answer.logits_bk[0].diff()) for answer in answers]
         after, spontaneous = (

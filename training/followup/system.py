@@ -1,15 +1,16 @@
 """Follow-up: what `Followup` reads of patients, its two tasks and how they are balanced."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from models.blocks import Size
-from models.followup import COMPACT, Followup, FollowupConfig, Prediction
+from models.followup import COMPACT, Followup, FollowupConfig, Prediction, brain_of
+from models.segmenter import Segmenter
 from training.data.manifest import UNKNOWN
 from training.fit.system import System
 from training.losses.followup import generation_loss
@@ -18,7 +19,6 @@ from training.losses.known import known_loss
 from training.patients.batch import BECAME, Patients
 
 LATE, EXPANSION = BECAME.index("late hemorrhage"), BECAME.index("conventional expansion")
-_SEEN_HU = 100.0  # 0 to this is 0 to 1
 _SMOOTHING = 0.05  # of the labels
 _DENSE = 0.5  # from 50 HU on
 
@@ -26,22 +26,24 @@ _DENSE = 0.5  # from 50 HU on
 class Seen(NamedTuple):
     """What the network reads, and what comes true."""
 
-    x_bcdhw: Tensor  # CT 0-1, nothing outside the brain
-    later_bcdhw: Tensor
+    hu_bcdhw: Tensor
     brain_bcdhw: Tensor  # boolean
+    x_bcdhw: Tensor  # the brain, as `brain_of`
+    later_bcdhw: Tensor
     blood_bcdhw: Tensor  # boolean: on either CT; where nobody said, what will be as dense
     hemorrhage_b: Tensor  # 0 or 1, NaN where it is not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FollowupSystem(System):
-    """The network and its tasks; the switches are the ablations of the paper."""
+    """The network and its tasks; the switches but the last are the ablations of the paper."""
 
     config: FollowupConfig = COMPACT
     spacing_mm: tuple[float, float, float] = (5.0, 2.0, 2.0)  # z, y, x
     generates: bool = True
     classifies: bool = True
     balanced: bool = True  # by GradNorm; else both weigh 1
+    encoder_learns: bool = True  # else it stays as it begins, which is worth it from a segmenter alone
 
     @property
     def shape(self) -> Size:
@@ -55,11 +57,24 @@ class FollowupSystem(System):
 
     def network(self) -> Followup:
         """With random weights."""
-        return Followup(self.config)
+        network = Followup(self.config)
+        for part in (network.stem, network.encoder):
+            part.requires_grad_(self.encoder_learns)
+        return network
+
+    def weights_from(self, network: nn.Module) -> Mapping[str, Tensor] | None:
+        """Of a segmenter that is built alike, what is no head of its own."""
+        if not isinstance(network, Segmenter) or network.config.stages != self.config.stages:
+            return super(FollowupSystem, self).weights_from(network)
+        return {
+            name: weight
+            for name, weight in network.state_dict().items()
+            if name.startswith(("stem.", "encoder.", "decoder."))
+        }
 
     def answer(self, network: Followup, batch: Patients) -> Prediction:
         """The next CT of each patient."""
-        return network(seen_of(batch).x_bcdhw)  # type: ignore[no-any-return]
+        return network(batch.hu_bdhw[:, None], batch.brain_bdhw[:, None])  # type: ignore[no-any-return]
 
     def losses(self, answer: Prediction, batch: Patients, *, late: bool) -> dict[str, Tensor]:
         """Of the two tasks."""
@@ -83,14 +98,16 @@ class FollowupSystem(System):
 
 def seen_of(batch: Patients) -> Seen:
     """Hemorrhage is late hemorrhage after thrombectomy, and conventional expansion of spontaneous hemorrhage."""
-    x, later = (hu.clamp(0, _SEEN_HU)[:, None] / _SEEN_HU for hu in (batch.hu_bdhw, batch.later_hu_bdhw))
+    hu, brain = batch.hu_bdhw[:, None], batch.brain_bdhw[:, None]
+    later = brain_of(batch.later_hu_bdhw[:, None], brain)
     labels, later_labels = batch.labels_bdhw[:, None], batch.later_labels_bdhw[:, None]
     is_unknown = (labels == UNKNOWN) | (later_labels == UNKNOWN)
     late_b, expansion_b = batch.became_bn[:, LATE], batch.became_bn[:, EXPANSION]
     return Seen(
-        x_bcdhw=x,
+        hu_bcdhw=hu,
+        brain_bcdhw=brain,
+        x_bcdhw=brain_of(hu, brain),
         later_bcdhw=later,
-        brain_bcdhw=(x > 0) | (later > 0),
         blood_bcdhw=((labels > 0) | (later_labels > 0)).where(~is_unknown, later > _DENSE),
         hemorrhage_b=late_b.where(late_b.isfinite(), expansion_b),
     )

@@ -17,7 +17,7 @@ def change_and_hemorrhage_score(network: Followup, batches: Iterable[Patients]) 
     """
     said, true, left, changed = [], [], 0.0, 0.0
     for seen in map(seen_of, batches):
-        predicted = network(seen.x_bcdhw)
+        predicted = network(seen.hu_bcdhw, seen.brain_bcdhw)
         said.append(predicted.logits_bk.diff(dim=1)[:, 0])
         true.append(seen.hemorrhage_b)
         left += float(((predicted.ct_bcdhw - seen.later_bcdhw).abs() * seen.blood_bcdhw).sum())

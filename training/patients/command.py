@@ -111,11 +111,21 @@ def fit_on_patients(whole: Plan) -> Callable[..., None]:
             if plan.synthetic:
                 source = SyntheticBaselines(source=source, spacing_mm=plan.system.spacing_mm, share=plan.synthetic)
             validate = StyleScores(styles, plan.score, batches=plan.validation_patients, device=chosen.device)
-            done = train(chosen, source, validate, tuple(styles), out, resume=resume, start_from=start_from)
+            done = train(
+                chosen,
+                source,
+                validate,
+                tuple(styles),
+                out,
+                resume=resume,
+                start_from=start_from,
+                usually_from=plan.begins_from,
+            )
         if bundle is not None and done:
             whom = "simulated patients" if share < 1 or not data else ""
             whom = " and ".join(filter(None, (whom, data.name if data else "")))
-            whom += f", from {start_from}" if start_from else ""
+            begun_from = start_from or plan.begins_from
+            whom += f", from {begun_from}" if begun_from else ""
             described = Description(
                 version="0.1",
                 card=_CARD.format(name=bundle.name, about=plan.about, whom=whom),

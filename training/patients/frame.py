@@ -1,4 +1,4 @@
-"""Frame: how each patient, simulated or own, lies in the grid of a network: head in the middle, or the brain alone."""
+"""Frame: how each patient, simulated or own, lies in the grid of a network: head in the middle, and the brain in it."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ichnode.imaging.cavity import cavity_of
+from ichnode.imaging.cavity import cavity_of, without_rim
 from ichnode.imaging.head_box import Box, first_in_the_middle, head_box
 from ichnode.imaging.resample import OUTSIDE_HU, CanonicalGrid
 
@@ -18,22 +18,30 @@ class Frame:
 
     shape: tuple[int, int, int]
     box: Box
-    outside: Tensor | None  # what is taken away; None: nothing is stripped
+    whole_brain: Tensor | None  # boolean; None: not asked for, or no skull found
+    stripped: bool
 
     @classmethod
-    def of(cls, first_hu: Tensor, grid: CanonicalGrid, *, stripped: bool) -> Self:
-        """`stripped`: what lies outside the cavity has 0 HU, as water; all is kept where there is no skull."""
-        hu, outside = first_hu.cpu().numpy(), None
-        if stripped:
-            cavity = cavity_of(hu, grid.spacing_mm)
-            outside = torch.from_numpy(~cavity & cavity.any()).to(first_hu.device)
-        return cls(shape=grid.shape, box=head_box(hu, grid.spacing_mm), outside=outside)
+    def of(cls, first_hu: Tensor, grid: CanonicalGrid, *, finds_brain: bool, stripped: bool) -> Self:
+        """`stripped`: what lies outside the brain has 0 HU, as water; all is kept where there is no skull."""
+        hu, brain = first_hu.cpu().numpy(), None
+        if finds_brain or stripped:
+            found = without_rim(cavity_of(hu, grid.spacing_mm), grid.spacing_mm)
+            brain = torch.from_numpy(found).to(first_hu.device) if found.any() else None
+        return cls(shape=grid.shape, box=head_box(hu, grid.spacing_mm), whole_brain=brain, stripped=stripped)
+
+    @property
+    def brain(self) -> Tensor:
+        """Boolean; all where there is no skull."""
+        if self.whole_brain is None:
+            return torch.ones(self.shape, dtype=torch.bool)
+        return in_the_middle(self.whole_brain, self.box, self.shape, 0)
 
     def hu(self, hu_dhw: Tensor) -> Tensor:
         """Cut and padded."""
-        if self.outside is None:
+        if self.whole_brain is None or not self.stripped:
             return in_the_middle(hu_dhw, self.box, self.shape, OUTSIDE_HU)
-        return in_the_middle(hu_dhw.masked_fill(self.outside, 0.0), self.box, self.shape, 0.0)
+        return in_the_middle(hu_dhw.where(self.whole_brain, 0.0), self.box, self.shape, 0.0)
 
     def labels(self, labels_dhw: Tensor) -> Tensor:
         """The same of labels."""

@@ -71,6 +71,7 @@ class _Seen:
     labels: Labels
     later_hu: NDArray[np.float16]
     later_labels: Labels
+    brain: NDArray[np.bool_]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,7 +83,8 @@ class OwnPatients:
 
     patients: Sequence[OwnPatient]
     grid: CanonicalGrid
-    stripped: bool = False  # as Frame; the next two as SimulatedPatients
+    finds_brain: bool = False  # as Frame, and the next; the two after them as SimulatedPatients
+    stripped: bool = False
     unknown: float = 0.0
     header_alone: float = 0.0
     masks: bool = False  # whether every voxel must be known
@@ -128,6 +130,7 @@ class OwnPatients:
             "labels_bdhw": torch.from_numpy(seen.labels),
             "later_hu_bdhw": torch.from_numpy(seen.later_hu).float(),
             "later_labels_bdhw": torch.from_numpy(seen.later_labels),
+            "brain_bdhw": torch.from_numpy(seen.brain),
         }
         known, became = truth_of(
             patient, shown["labels_bdhw"], shown["later_labels_bdhw"], prod(self.grid.spacing_mm) / 1000
@@ -152,7 +155,9 @@ class OwnPatients:
         if self.masks and any((each.labels_dhw == UNKNOWN).any() for each in (first, later) if each):
             raise DataError("a part of a mask is unknown")
         later_hu, later_labels = (first.hu_dhw, first.labels_dhw) if later is None else _onto(first, later)
-        frame = Frame.of(torch.from_numpy(first.hu_dhw), self.grid, stripped=self.stripped)
+        frame = Frame.of(
+            torch.from_numpy(first.hu_dhw), self.grid, finds_brain=self.finds_brain, stripped=self.stripped
+        )
 
         def hu(hu_dhw: np.ndarray) -> NDArray[np.float16]:
             return frame.hu(torch.from_numpy(hu_dhw)).half().numpy()
@@ -165,6 +170,7 @@ class OwnPatients:
             labels=labels(first.labels_dhw),
             later_hu=hu(later_hu),
             later_labels=labels(later_labels),
+            brain=frame.brain.numpy(),
         )
 
 

@@ -28,11 +28,13 @@ class Plan:
     followup: bool  # whether it reads what comes true on the next CT
     masks: bool = False  # whether it needs to know where blood is
     synthetic: float = 0.0  # of the showings, whose first CT is made of the follow-up
-    stripped: bool = False  # whether it reads the brain alone
+    finds_brain: bool = False  # whether it asks where the brain is
+    stripped: bool = False  # whether it reads that alone
     unknown: float = 0.0  # of what is known of the patients, that the network is not told
     header_alone: float = 0.0  # of the patients, of whom it is told what a header says
     score: Score[Patients]
     recipe: PlanRecipe  # on any machine
+    begins_from: str | None = None  # a bundle by its name, unless another is asked for
     validation_patients: int
     showings: int = 3  # of each patient, on average
     recent: int = 100  # patients that are kept to be shown again
@@ -65,6 +67,7 @@ class Plan:
             style=TRAINING,
             kinds=self.kinds,
             followup=self.followup,
+            finds_brain=self.finds_brain,
             stripped=self.stripped,
             unknown=self.unknown,
             header_alone=self.header_alone,
@@ -94,6 +97,7 @@ class Plan:
         own = OwnPatients(
             patients=patients,
             grid=self.system.grid,
+            finds_brain=self.finds_brain,
             stripped=self.stripped,
             masks=self.masks,
             unknown=0.0 if as_they_are else self.unknown,

@@ -38,15 +38,17 @@ _SYNTHETIC = 5 / 6  # of the showings
 _FINE_MM = (5.0, 1.0, 1.0)
 _COARSE, _COARSE_MM = (32, 64, 48), (5.0, 4.0, 4.0)
 
+_OF_SEGMENTER = FollowupSystem(encoder_learns=False)
 _FOLLOWUP = Plan(
     letter="A",
     about="The next CT and whether it shows hemorrhage (system A).",
-    system=FollowupSystem(),
+    system=_OF_SEGMENTER,
     kinds=EITHER,
     followup=True,
-    stripped=True,
+    finds_brain=True,
     score=change_and_hemorrhage_score,
     recipe=recipes.ours(5e-4, least_batch=2),
+    begins_from="hematoma",
     validation_patients=32,
     export=FOLLOWUP_EXPORT,
     evaluate=FOLLOWUP_EVALUATE,
@@ -132,16 +134,19 @@ _ON_THEIR_GRIDS = {
                 _FOLLOWUP,
                 system=FollowupSystem(config=followup.PAPER, spacing_mm=_FINE_MM),
                 recipe=recipes.followup,
+                begins_from=None,
             ),
         }
         | _alike_but_for(
             _FOLLOWUP,
             {
-                "generation-alone": FollowupSystem(classifies=False),
-                "hemorrhage-alone": FollowupSystem(generates=False),
-                "no-density-attention": FollowupSystem(config=replace(followup.COMPACT, attends_to_density=False)),
-                "no-interaction": FollowupSystem(config=replace(followup.COMPACT, interacts=False)),
-                "equal-weights": FollowupSystem(balanced=False),
+                "generation-alone": replace(_OF_SEGMENTER, classifies=False),
+                "hemorrhage-alone": replace(_OF_SEGMENTER, generates=False),
+                "no-density-attention": replace(
+                    _OF_SEGMENTER, config=replace(followup.COMPACT, attends_to_density=False)
+                ),
+                "no-interaction": replace(_OF_SEGMENTER, config=replace(followup.COMPACT, interacts=False)),
+                "equal-weights": replace(_OF_SEGMENTER, balanced=False),
             },
         ),
     ),

@@ -8,6 +8,7 @@ from math import prod
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ichnode.imaging.resample import CanonicalGrid
 from training.fit.recent import SHOWINGS, KeptHead, Recent
@@ -49,7 +50,8 @@ class SimulatedPatients:
     kinds: tuple[str, ...]  # of population.KINDS
     first_seed: int
     followup: bool = True  # else the later CT is the first
-    stripped: bool = False  # as Frame
+    finds_brain: bool = False  # as Frame, and the next
+    stripped: bool = False
     device: str = "cpu"
     heads: int = 1
     showings: int = 3  # of each patient, on average
@@ -66,7 +68,7 @@ class SimulatedPatients:
     def batch(self, number: int) -> Patients:
         """The batch of that number."""
         numbers = range(number * self.heads, (number + 1) * self.heads)
-        specs, pairs = zip(*map(self._shown, numbers), strict=True)
+        specs, pairs, brains = zip(*map(self._shown, numbers), strict=True)
         first, later = ([pair[when] for pair in pairs] for when in (0, -1))
         voxel_ml = prod(self.grid.spacing_mm) / 1000
         known = [
@@ -78,6 +80,7 @@ class SimulatedPatients:
             labels_bdhw=torch.stack([seen.labels for seen in first]),
             later_hu_bdhw=torch.stack([seen.hu for seen in later]),
             later_labels_bdhw=torch.stack([seen.labels for seen in later]),
+            brain_bdhw=torch.stack(brains),
             known_bn=told(
                 torch.tensor(known),
                 Draw(seed=self.first_seed + 4 * SHOWINGS + number),
@@ -87,8 +90,8 @@ class SimulatedPatients:
             became_bn=torch.tensor([became_of(spec) for spec in specs]),
         )
 
-    def _shown(self, number: int) -> tuple[PatientSpec, list[Scanned]]:
-        """The first CT and the follow-up, or the first alone."""
+    def _shown(self, number: int) -> tuple[PatientSpec, list[Scanned], Tensor]:
+        """The first CT and the follow-up, or the first alone; and where the brain is."""
         draw = Draw(seed=self.first_seed + SHOWINGS + number, device=self.device)
         cohort = self.cohort
         spec, heads = self._patient(cohort.patient(number)) if cohort else self._kept.of(number, draw, self._patient)
@@ -103,11 +106,12 @@ class SimulatedPatients:
             )
             for when, head in enumerate(heads)
         ]
-        frame = Frame.of(seen[0].hu, self.grid, stripped=self.stripped)
+        frame = Frame.of(seen[0].hu, self.grid, finds_brain=self.finds_brain, stripped=self.stripped)
         turned = [-1] if self.mirrored and draw.chance("mirrored", 0.5) else []
-        return spec, [
+        shown = [
             Scanned(hu=frame.hu(each.hu).flip(turned), labels=frame.labels(each.labels).flip(turned)) for each in seen
         ]
+        return spec, shown, frame.brain.flip(turned)
 
     def _patient(self, patient: int) -> tuple[PatientSpec, list[KeptHead]]:
         seed = self.first_seed + patient
