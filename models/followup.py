@@ -2,8 +2,8 @@
 
 After Jiang et al., arXiv 2408.00940: a shared encoder that attends to what is dense, two streams that attend to each
 other, a generator and a classifier. The paper gives the idea; sizes and depths are ours. `PAPER` reads the brain alone.
-`COMPACT` is built like the segmenter and reads the head as that does, so that it can begin from a network that knows
-blood: one that began from nothing told nobody who bleeds after 1,100 steps.
+`COMPACT` is built like the segmenter and reads the head through its windows, so that it can begin from a network that
+knows blood: one that began from nothing told nobody who bleeds after 1,100 steps.
 """
 
 import math
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from models.blocks import ALL_AXES, IN_PLANE, Conv, Size, Stage, decoded, decoder_of, encoded, encoder_of, fast, say
 from models.familiarity import Familiarity
-from models.segmenter import SegmenterConfig
+from models.segmenter import WINDOWS_HU, SegmenterConfig
 
 _SEEN_HU = 100.0  # of the brain, 0 to this as 0 to 1
 _DENSE, _STEEPNESS = 0.5, 20.0  # of 0-100 HU as 0-1: from 50 HU on, over about 5 HU
@@ -26,7 +26,7 @@ _HEMORRHAGE_CLASSES = 2
 class Prediction(NamedTuple):
     """What is said of the next CT."""
 
-    ct_bcdhw: Tensor  # of the brain, as `brain_of`
+    ct_bcdhw: Tensor  # of the brain, as `brain_alone`
     logits_bk: Tensor  # no hemorrhage, hemorrhage
     attention_bdhw: Tensor  # of the class token to each token's place, sums to less than 1
     features_bf: Tensor  # mean of the tokens that both streams begin from
@@ -60,14 +60,14 @@ COMPACT = replace(  # 5 x 2 x 2 mm
     PAPER,
     shape=(32, 112, 96),
     stages=SegmenterConfig().stages,
-    windows=((15.0, 85.0), (-15.0, 200.0), (-100.0, 1300.0)),  # the segmenter's
+    windows=WINDOWS_HU,
     heads=4,
     density_blocks=2,
     interactive_blocks=2,
 )
 
 
-def brain_of(hu_bcdhw: Tensor, brain_bcdhw: Tensor) -> Tensor:
+def brain_alone(hu_bcdhw: Tensor, brain_bcdhw: Tensor) -> Tensor:
     """0 to 100 HU as 0 to 1, and nothing outside the brain."""
     return (hu_bcdhw.clamp(0, _SEEN_HU) / _SEEN_HU).where(brain_bcdhw, 0.0)
 
@@ -108,7 +108,7 @@ class Followup(nn.Module):
 
     def forward(self, hu_bcdhw: Tensor, brain_bcdhw: Tensor) -> Prediction:
         """From HU and where the brain is (boolean), both (batch, 1, *shape)."""
-        x_bcdhw = brain_of(hu_bcdhw, brain_bcdhw)
+        x_bcdhw = brain_alone(hu_bcdhw, brain_bcdhw)
         with fast(x_bcdhw.device):
             *skips, deepest = encoded(self.stem, self.encoder, self._read(hu_bcdhw, x_bcdhw))
             tokens = deepest.flatten(2).transpose(1, 2) + self.place
@@ -116,7 +116,8 @@ class Followup(nn.Module):
             for block in self.shared:
                 tokens, _ = block(tokens, density_bt)
             features_bf = tokens.mean(dim=1)
-            g, c = tokens, torch.cat([self.class_token.expand(len(tokens), -1, -1), self.projected(tokens)], dim=1)
+            g, projected = tokens, self.projected(tokens)
+            c = torch.cat([self.class_token + projected.mean(dim=1, keepdim=True), projected], dim=1)
             weights = c.new_zeros(())
             for stream in self.streams:
                 g, c, weights = stream(g, c)
@@ -126,7 +127,7 @@ class Followup(nn.Module):
             change = self.change(decoded(self.decoder, deepest, skips)[-1])
         attention_bt = weights[:, :, 0, 1:].float().mean(dim=1)
         return Prediction(
-            ct_bcdhw=(x_bcdhw + change.float()).clamp(0, 1),
+            ct_bcdhw=(x_bcdhw + change.float()).clamp(0, 1).where(brain_bcdhw, 0.0),
             logits_bk=logits_bk.float(),
             attention_bdhw=attention_bt.reshape(-1, *self.tokens),
             features_bf=features_bf.float(),

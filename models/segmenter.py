@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from models.blocks import ALL_AXES, IN_PLANE, Conv, Size, Stage, decoded, decoder_of, encoded, encoder_of, fast
 
+WINDOWS_HU = ((15.0, 85.0), (-15.0, 200.0), (-100.0, 1300.0))  # Viola-UNet: Liu et al., arXiv 2208.06313
 NOTHING_LOGIT = 4.0  # of no hemorrhage against each type, before training
 
 

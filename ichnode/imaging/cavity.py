@@ -1,4 +1,4 @@
-"""Cavity: what lies inside the skull. Some networks are shown this alone."""
+"""Cavity: what lies inside the skull, and the brain in it. Some networks are shown it alone, or told where it is."""
 
 import numpy as np
 from scipy import ndimage
@@ -25,8 +25,10 @@ def cavity_of(hu: FloatArray, spacing_mm: tuple[float, float, float]) -> Mask:
     return np.asarray(closed & (brain | (hu < _BONE_HU) | _eroded(closed, 8.0, spacing_mm)))
 
 
-def without_rim(cavity: Mask, spacing_mm: tuple[float, float, float]) -> Mask:
-    """The cavity without the outermost voxels of each slice: there is bone in them, which is brighter than blood."""
+def brain_in(cavity: Mask, spacing_mm: tuple[float, float, float]) -> Mask:
+    """A cavity without the outer 3 mm of each slice, in whose voxels there is bone; everything where none was found."""
+    if not cavity.any() or cavity.all():
+        return np.ones_like(cavity)
     y, x = spacing_mm[1:]
     rim_mm = max(_RIM_MM, y, x)
     return np.asarray([ndimage.distance_transform_edt(each, (y, x)) > rim_mm for each in cavity], np.bool_)

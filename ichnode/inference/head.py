@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ichnode.domain.findings import HemorrhageType
-from ichnode.imaging.cavity import cavity_of, without_rim
+from ichnode.imaging.cavity import brain_in, cavity_of
 from ichnode.imaging.head_box import grid_in_the_middle, head_box
 from ichnode.imaging.prediction import Prediction
 from ichnode.imaging.resample import CanonicalGrid, canonical_grid_for, to_canonical
@@ -63,9 +63,8 @@ class Head:
         return self._cavities[wanted]
 
     def brain_seen_by(self, manifest: ForecasterManifest) -> Mask:
-        """What networks are shown that see no skull: the cavity without its rim (z, y, x); all where none is found."""
-        cavity = self.cavity_seen_by(manifest)
-        return cavity if cavity.all() else without_rim(cavity, manifest.grid_spacing_mm)
+        """The brain there (z, y, x), as networks are told of it; all where no skull is found."""
+        return brain_in(self.cavity_seen_by(manifest), manifest.grid_spacing_mm)
 
     def _of_type(self, name: HemorrhageType) -> Mask:
         if self.now.types is None or name not in self.now.classes:

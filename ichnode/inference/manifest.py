@@ -174,7 +174,7 @@ class ExpansionManifest(ForecasterManifest):
 
 
 class FollowupManifest(ForecasterManifest):
-    """`forward(x_bcdhw)`: see `models.followup.Followup`."""
+    """`forward(hu_bcdhw, brain_bcdhw)`: see `models.followup.Followup`."""
 
     kind: Literal["followup"]
     after_thrombectomy: Calibration | None = None  # of hemorrhage on the next CT, of the difference of its two logits

@@ -27,11 +27,11 @@ class PrognosisPredictor(Forecaster[PrognosisManifest]):
     saliency = "prognosis_saliency"
 
     def read(self, head: Head) -> tuple[Tensor, ...]:
-        """HU, of the brain alone where the network has seen no other."""
+        """HU, of the cavity alone where the network has seen no other."""
         (hu,), network = super().read(head), self._network
         if not network.config.stripped:
             return (hu,)
-        return (hu.where(torch.from_numpy(head.brain_seen_by(self.bundle.manifest)), 0.0),)
+        return (hu.where(torch.from_numpy(head.cavity_seen_by(self.bundle.manifest)), 0.0),)
 
     def heat(self, read: Sequence[Tensor]) -> Tensor:
         """Of the logit of a poor outcome, where the paper's program looks for it."""

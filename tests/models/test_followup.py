@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.followup import COMPACT, PAPER, Attention, Followup, Interaction, brain_of
-from training.segmentation.inputs import WINDOWS_HU
+from models.followup import COMPACT, PAPER, Attention, Followup, Interaction, brain_alone
+from models.segmenter import WINDOWS_HU
 
 Read = tuple[torch.Tensor, torch.Tensor]
 
@@ -25,10 +25,18 @@ def test_it_begins_with_the_brain_as_it_was(head: Read) -> None:
         later = Followup().eval()(*head)
     hu, brain = head
     assert torch.equal(later.ct_bcdhw[brain], hu[brain] / 100)
-    assert not later.ct_bcdhw[~brain].any()
     assert later.logits_bk.shape == (2, 2)
     assert later.attention_bdhw.shape == (2, 4, 7, 6)
     assert torch.all(later.attention_bdhw.sum(dim=(1, 2, 3)) < 1)
+
+
+def test_nothing_is_said_outside_the_brain(head: Read) -> None:
+    network = Followup().eval()
+    torch.nn.init.ones_(network.change.weight)
+    with torch.inference_mode():
+        ct = network(*head).ct_bcdhw
+    assert not ct[~head[1]].any()
+    assert not torch.equal(ct[head[1]], head[0][head[1]] / 100)
 
 
 def test_the_paper_s_reads_the_brain_alone_and_ours_the_head_as_the_segmenter_does(head: Read) -> None:
@@ -39,9 +47,8 @@ def test_the_paper_s_reads_the_brain_alone_and_ours_the_head_as_the_segmenter_do
         assert not torch.equal(ours(hu, brain).logits_bk, ours(elsewhere, brain).logits_bk)
         assert torch.equal(small(hu, brain).logits_bk, small(elsewhere, brain).logits_bk)
     assert (PAPER.windows, COMPACT.windows) == ((), WINDOWS_HU)
-    assert torch.equal(
-        brain_of(torch.tensor([-5.0, 40.0, 300.0, 40.0]), torch.tensor([1, 1, 1, 0]) > 0), torch.tensor([0, 0.4, 1, 0])
-    )
+    alone = brain_alone(torch.tensor([-5.0, 40.0, 300.0, 40.0]), torch.tensor([True, True, True, False]))
+    assert torch.equal(alone, torch.tensor([0, 0.4, 1, 0]))
 
 
 def test_the_paper_s_size_sees_960_places() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from ichnode.inference.bundle import bundle_named
 from ichnode.inference.manifest import Manifest, SegmenterManifest
-from models.followup import brain_of
+from models.followup import brain_alone
 
 SHAPE, VOXEL_ML = (32, 112, 96), 0.02
 CLOSE = 0.02  # relative: bfloat16 or float32, as the CPU has it
@@ -64,4 +64,4 @@ def test_the_followup_model_changes_the_ct_as_much_as_it_did(hu: torch.Tensor) -
     with torch.inference_mode():
         said = bundle_named("followup", "cpu", Manifest).network(hu[None, None], brain)
     assert float(said.logits_bk.diff()) == pytest.approx(-1.239, rel=CLOSE)
-    assert float((said.ct_bcdhw - brain_of(hu[None, None], brain)).abs().sum()) == pytest.approx(1356.6, rel=CLOSE)
+    assert float((said.ct_bcdhw - brain_alone(hu[None, None], brain)).abs().sum()) == pytest.approx(1356.6, rel=CLOSE)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.followup import Followup, FollowupConfig, Prediction, brain_of
-from models.segmenter import Segmenter, SegmenterConfig
+from models.followup import Followup, FollowupConfig, Prediction, brain_alone
+from models.segmenter import WINDOWS_HU, Segmenter, SegmenterConfig
 from tests.training.fit_factory import nothing_to_validate
 from tests.training.patients_factory import patients
 from tests.training.test_patients_command import SMALL, STAGES
@@ -22,7 +22,6 @@ from training.followup.system import FollowupSystem, seen_of
 from training.followup.validation import change_and_hemorrhage_score
 from training.losses.followup import generation_loss
 from training.patients.batch import Patients
-from training.segmentation.inputs import WINDOWS_HU
 
 SHAPE = (1, 1, 8, 16, 16)
 
@@ -66,7 +65,7 @@ def test_a_copy_of_the_first_ct_foresees_nothing() -> None:
             self.later = later
 
         def forward(self, hu_bcdhw: torch.Tensor, brain_bcdhw: torch.Tensor) -> Prediction:
-            ct = seen_of(batch).later_bcdhw if self.later else brain_of(hu_bcdhw, brain_bcdhw)
+            ct = seen_of(batch).later_bcdhw if self.later else brain_alone(hu_bcdhw, brain_bcdhw)
             return Prediction(ct, torch.eye(4)[:, 2:], ct[:, 0], torch.zeros(4, 1))
 
     batch = patients(expansion=(0, 0, 0, 1))

@@ -8,7 +8,8 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from ichnode.inference.bundle import verify_bundle
+from ichnode.inference.bundle import load_bundle, shipped_bundles, verify_bundle
+from ichnode.inference.manifest import Manifest
 from models.blocks import ALL_AXES, IN_PLANE, Stage
 from models.expansion import DenseExpansionConfig
 from models.followup import FollowupConfig
@@ -160,6 +161,42 @@ def test_every_row_of_an_ablation_is_there_on_the_same_coarse_voxels() -> None:
         assert list(coarse) == ["coarse", *(f"coarse-{name}" for name in rows)]
         grids = {(each.system.shape, each.system.spacing_mm) for each in coarse.values()}
         assert grids == {((32, 64, 48), (5.0, 4.0, 4.0))}
+
+
+def test_the_follow_up_begins_from_the_shipped_segmenter_whatever_lies_beside_and_its_bundle_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.patients.calibration._platt", lambda logits, truth: (1.0, 0.0))  # untrained
+    monkeypatch.setattr("training.patients.command._MEASURED_ON", 20)
+    monkeypatch.setitem(RECIPES, RecipeName.CPU, lambda system: replace(cpu(system), makers=0, threads=1))
+    (tmp_path / "hematoma").mkdir()
+    (tmp_path / "hematoma" / "manifest.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    plan = small("followup")
+    config = replace(PLANS["followup"].system.config, shape=SHAPE)
+    system = replace(PLANS["followup"].system, config=config, spacing_mm=SPACING_MM)  # type: ignore[type-var]
+    app = typer.Typer()
+    app.command()(fit_on_patients(replace(plan, system=system, begins_from="hematoma")))
+    for line in (["--out", "run", "--steps", "1"], ["--out", "run", "--steps", "2", "--bundle", "mine"]):
+        outcome = CliRunner().invoke(app, line)
+        assert outcome.exit_code == 0, outcome.output
+    stored, segmenter = (
+        read(Path("run") / LAST, FollowupSystem),
+        load_bundle(shipped_bundles() / "hematoma", "cpu", Manifest).network,
+    )
+    assert torch.equal(stored["network"]["stem.conv.weight"], segmenter.state_dict()["stem.conv.weight"])
+    assert stored["recipe"]["begun_from"] == "hematoma"
+    assert verify_bundle(Path("mine")).trained_on == "simulated patients, from hematoma"
+    outcome = CliRunner().invoke(app, ["--out", "other", "--steps", "1", "--start-from", "prognosis"])
+    assert outcome.exit_code == 2
+    assert "prognosis is no followup that training could go on from" in outcome.output
+
+
+def test_only_an_encoder_that_begins_from_another_network_stays_as_it_is() -> None:
+    for plan in (PLANS["followup"], *PLANS["followup"].variants.values()):
+        assert isinstance(plan.system, FollowupSystem)
+        assert plan.begins_from or plan.system.encoder_learns
+        assert plan.system.encoder_learns == (plan.system.spacing_mm != PLANS["followup"].system.spacing_mm)
 
 
 def test_a_training_of_another_network_is_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

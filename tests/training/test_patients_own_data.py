@@ -223,6 +223,17 @@ def test_in_training_both_cts_move_alike_and_the_first_is_noisier(rows: list[Row
     assert float((moved.labels_bdhw == 1).sum()) == pytest.approx(float((still.labels_bdhw == 1).sum()), rel=0.15)
 
 
+def test_the_brain_moves_with_the_head(rows: list[Row]) -> None:
+    source = OwnPatients(
+        patients=own_patients(rows, "train", followup=False, masks=False)[:1], grid=GRID, finds_brain=True
+    )
+    still, moved = replace(source, as_they_are=True).batch(0), source.batch(1)
+    assert not torch.equal(moved.brain_bdhw, still.brain_bdhw)
+    for batch in (still, moved):
+        inside, outside = (batch.hu_bdhw[mask] for mask in (batch.brain_bdhw, ~batch.brain_bdhw))
+        assert float((inside > 100).float().mean()) < 0.02 < float((outside > 100).float().mean())
+
+
 def test_a_row_that_cannot_be_read_is_named(rows: list[Row]) -> None:
     gone = rows[0].model_copy(update={"ct": Path("/nowhere")})
     with pytest.raises(DataError, match="A1"):

@@ -182,7 +182,7 @@ class Adds(Says):
         self.change = change
 
     def forward(self, *read: Tensor) -> Any:
-        self.brain = followup.brain_of(*read)
+        self.brain = followup.brain_alone(*read)
         return super().forward(*read)._replace(ct_bcdhw=(self.brain + self.change).clamp(0, 1))
 
 

@@ -10,7 +10,7 @@ import typer
 from torch import Tensor
 
 from ichnode.errors import BundleError
-from ichnode.inference.bundle import bundle_named
+from ichnode.inference.bundle import Bundle, bundle_named, load_bundle, shipped_bundles
 from ichnode.inference.manifest import Manifest
 from training.data.manifest import DataError
 from training.fit.checkpoint import LAST, must_be_of, read
@@ -67,12 +67,18 @@ def train(
 ) -> bool:
     """Run it and say how it goes; whether the first process came to the end. Raises what `problems_told` tells.
 
-    Without `start_from` it begins `usually_from` there, a bundle by its name.
+    Without `start_from` it begins `usually_from` there, a shipped bundle by its name.
     """
-    if start_from and resume and (out / LAST).exists():
-        typer.echo(f"goes on from {out / LAST}; what --start-from names is not looked at", err=True)
-    begun_from = start_from or usually_from
-    weights = _weights_of(begun_from, recipe.system) if begun_from else None
+    weights, begun_from = None, start_from or usually_from
+    if resume and (out / LAST).exists():
+        begun_from = read(out / LAST, type(recipe.system))["recipe"].get("begun_from")
+        if start_from:
+            typer.echo(f"goes on from {out / LAST}; what --start-from names is not looked at", err=True)
+    elif start_from:
+        weights = _weights_of(start_from, recipe.system)
+    elif usually_from:
+        weights = _of_bundle(load_bundle(shipped_bundles() / usually_from, "cpu", Manifest), recipe.system)
+    recipe = replace(recipe, begun_from=begun_from)
     typer.echo(
         f"training on {recipe.device}; a line comes every {EVERY_STEPS} steps, "
         f"a validation of {', '.join(styles)} every {recipe.validate_every_s / 60:.0f} minutes and at the end",
@@ -121,7 +127,12 @@ def _weights_of(named: str, system: System) -> Mapping[str, Tensor]:
         must_be_of(stored, system, Path(named))
         weights: Mapping[str, Tensor] = stored["average"]
         return weights
-    taken = system.weights_from(bundle_named(named, "cpu", Manifest).network)
+    return _of_bundle(bundle_named(named, "cpu", Manifest), system)
+
+
+def _of_bundle(bundle: Bundle[Manifest], system: System) -> Mapping[str, Tensor]:
+    taken = system.weights_from(bundle.network)
     if taken is None:
-        raise BundleError(f"{named} is no {type(system.network()).__name__.lower()} that training could go on from")
+        wanted = type(system.network()).__name__.lower()
+        raise BundleError(f"{bundle.manifest.name} is no {wanted} that training could go on from, or built otherwise")
     return taken

@@ -20,6 +20,7 @@ class Recipe:
     accumulated: int = 1  # batches that a process reads for a step
     seed: int = 20261121
     own: LearnedFrom | None = None  # None: simulated patients alone
+    begun_from: str | None = None  # a bundle or a training; None: nothing
     device: str = "cpu"
     backend: str | None = None  # of torch.distributed; None: one process
     compiled: bool = False

@@ -37,8 +37,9 @@ class System(ABC):
         """With random weights."""
 
     def weights_from(self, network: nn.Module) -> Mapping[str, Tensor] | None:
-        """What its own network can begin with of another, all or a part by name; None of one that is not like it."""
-        return network.state_dict() if isinstance(network, type(self.network())) else None
+        """What its own network can begin with of another, all or a part by name; None of one built otherwise."""
+        is_like_it = isinstance(network, type(self.network())) and network.config == self.config
+        return network.state_dict() if is_like_it else None
 
     @abstractmethod
     def answer(self, network: Any, batch: Any) -> Any:

@@ -41,8 +41,9 @@ def fit(
     """Train until the steps or the hours of the recipe are over, or SIGTERM or Ctrl-C asks to stop.
 
     Goes on from the last checkpoint in `folder`, which all machines share, unless `fresh`, which removes what is there.
-    Without a checkpoint it begins with `weights`, or with random ones. Raises what a source raises, DataError for one,
-    DataError for the checkpoint of another network, Diverged, and RuntimeError for weights of another network.
+    Without a checkpoint it begins with `weights`, and with random ones where these are a part. Raises what a source
+    raises, DataError for one and for the checkpoint of another network, Diverged, and RuntimeError for weights of
+    another network.
     """
     if recipe.threads:
         torch.set_num_threads(recipe.threads)

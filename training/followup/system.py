@@ -1,15 +1,15 @@
 """Follow-up: what `Followup` reads of patients, its two tasks and how they are balanced."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from models.blocks import Size
-from models.followup import COMPACT, Followup, FollowupConfig, Prediction, brain_of
+from models.followup import COMPACT, Followup, FollowupConfig, Prediction, brain_alone
 from models.segmenter import Segmenter
 from training.data.manifest import UNKNOWN
 from training.fit.system import System
@@ -28,7 +28,7 @@ class Seen(NamedTuple):
 
     hu_bcdhw: Tensor
     brain_bcdhw: Tensor  # boolean
-    x_bcdhw: Tensor  # the brain, as `brain_of`
+    x_bcdhw: Tensor  # the brain, as `brain_alone`
     later_bcdhw: Tensor
     blood_bcdhw: Tensor  # boolean: on either CT; where nobody said, what will be as dense
     hemorrhage_b: Tensor  # 0 or 1, NaN where it is not known
@@ -55,6 +55,10 @@ class FollowupSystem(System):
         """Both tasks."""
         return self.generates and self.classifies
 
+    def regridded(self, shape: Size, spacing_mm: tuple[float, float, float]) -> Self:
+        """An encoder of other voxels has to learn these."""
+        return replace(super(FollowupSystem, self).regridded(shape, spacing_mm), encoder_learns=True)
+
     def network(self) -> Followup:
         """With random weights."""
         network = Followup(self.config)
@@ -64,8 +68,10 @@ class FollowupSystem(System):
 
     def weights_from(self, network: nn.Module) -> Mapping[str, Tensor] | None:
         """Of a segmenter that is built alike, what is no head of its own."""
-        if not isinstance(network, Segmenter) or network.config.stages != self.config.stages:
-            return super(FollowupSystem, self).weights_from(network)
+        if not isinstance(network, Segmenter):
+            return super(FollowupSystem, self).weights_from(network)  # a dataclass with slots is another class
+        if (network.config.stages, network.config.inputs) != (self.config.stages, len(self.config.windows)):
+            return None
         return {
             name: weight
             for name, weight in network.state_dict().items()
@@ -99,14 +105,14 @@ class FollowupSystem(System):
 def seen_of(batch: Patients) -> Seen:
     """Hemorrhage is late hemorrhage after thrombectomy, and conventional expansion of spontaneous hemorrhage."""
     hu, brain = batch.hu_bdhw[:, None], batch.brain_bdhw[:, None]
-    later = brain_of(batch.later_hu_bdhw[:, None], brain)
+    later = brain_alone(batch.later_hu_bdhw[:, None], brain)
     labels, later_labels = batch.labels_bdhw[:, None], batch.later_labels_bdhw[:, None]
     is_unknown = (labels == UNKNOWN) | (later_labels == UNKNOWN)
     late_b, expansion_b = batch.became_bn[:, LATE], batch.became_bn[:, EXPANSION]
     return Seen(
         hu_bcdhw=hu,
         brain_bcdhw=brain,
-        x_bcdhw=brain_of(hu, brain),
+        x_bcdhw=brain_alone(hu, brain),
         later_bcdhw=later,
         blood_bcdhw=((labels > 0) | (later_labels > 0)).where(~is_unknown, later > _DENSE),
         hemorrhage_b=late_b.where(late_b.isfinite(), expansion_b),

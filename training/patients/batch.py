@@ -26,7 +26,7 @@ class Patients(Batch):
     labels_bdhw: Tensor
     later_hu_bdhw: Tensor
     later_labels_bdhw: Tensor
-    brain_bdhw: Tensor  # boolean, of the first CT; all where no skull is found, or nobody asks for it
+    brain_bdhw: Tensor  # boolean, of the first CT; all of it where no skull is found, or nobody asks
     known_bn: Tensor  # float32, as KNOWN; NaN: not known
     became_bn: Tensor  # float32, as BECAME: 0 or 1, NaN where it is not known or says nothing of this patient
 

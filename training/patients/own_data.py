@@ -78,7 +78,7 @@ class _Seen:
 class OwnPatients:
     """Each once in every round. In training mirrored, turned and noisier; else as they are, in their order.
 
-    All that was read is kept in memory, 2 MB for each pair on the grid of the shipped networks.
+    All that was read is kept in memory, 2.4 MB for each pair on the grid of the shipped networks.
     """
 
     patients: Sequence[OwnPatient]

@@ -29,7 +29,7 @@ class Plan:
     masks: bool = False  # whether it needs to know where blood is
     synthetic: float = 0.0  # of the showings, whose first CT is made of the follow-up
     finds_brain: bool = False  # whether it asks where the brain is
-    stripped: bool = False  # whether it reads that alone
+    stripped: bool = False  # whether it reads the cavity alone
     unknown: float = 0.0  # of what is known of the patients, that the network is not told
     header_alone: float = 0.0  # of the patients, of whom it is told what a header says
     score: Score[Patients]

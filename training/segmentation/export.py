@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 
 from ichnode.inference.manifest import SegmenterManifest, Thresholds
+from models.segmenter import WINDOWS_HU
 from training.data.manifest import TYPES
 from training.fit.checkpoint import read
 from training.fit.export import INTENDED_USE, write_bundle
-from training.segmentation.inputs import WINDOWS_HU
 from training.segmentation.system import SegmenterSystem
 
 ARCHITECTURE = "segmenter:Segmenter"

@@ -3,8 +3,7 @@
 from torch import Tensor
 
 from ichnode.inference.predictor import windowed
-
-WINDOWS_HU = ((15.0, 85.0), (-15.0, 200.0), (-100.0, 1300.0))  # Viola-UNet: Liu et al., arXiv 2208.06313
+from models.segmenter import WINDOWS_HU
 
 
 def channels(hu_bdhw: Tensor) -> Tensor:
