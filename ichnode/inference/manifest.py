@@ -124,9 +124,12 @@ class Calibration(BaseModel):
     scale: Positive
     shift: float
     spread: Annotated[float, Field(ge=0)]  # half of the 90 % interval of the observed rate
+    seen: Interval | None = None  # logits of those it was measured on: who lies beyond is as they at the end; None: any
 
     def percent(self, logit: float) -> tuple[float, float, float]:
         """The probability, and the lower and the upper end of its interval."""
+        if self.seen:
+            logit = min(self.seen[1], max(self.seen[0], logit))
         middle = min(_SUREST, max(-_SUREST, self.scale * logit + self.shift))
         low, value, high = (100 / (1 + exp(-each)) for each in (middle - self.spread, middle, middle + self.spread))
         return value, low, high

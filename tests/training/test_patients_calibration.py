@@ -17,12 +17,14 @@ def test_a_score_that_is_too_sure_is_toned_down() -> None:
     assert few.spread > 3 * fitted.spread
 
 
-def test_who_is_a_little_unlike_the_others_is_not_a_sure_case_where_nearly_the_same_is_said_of_all() -> None:
+def test_a_network_that_says_nearly_the_same_of_all_is_believed_as_far_as_it_was_measured() -> None:
     rng = np.random.default_rng(0)
     truth = (rng.random(80) < 0.3).astype(float)
-    fitted = calibration(-1.2 + 0.01 * truth + rng.normal(0, 0.01, 80), truth)
-    assert fitted.percent(-1.2)[0] == pytest.approx(100 * truth.mean(), abs=1)
-    assert fitted.percent(-1.1)[0] < 50  # ten deviations away
+    logits = truth + rng.normal(0, 1, 80)
+    loud, quiet = calibration(logits, truth), calibration(-1.2 + 0.01 * logits, truth)
+    assert quiet.percent(-1.2 + 0.01)[0] == pytest.approx(loud.percent(1.0)[0], rel=0.01)
+    assert quiet.percent(-1.0) == quiet.percent(-1.2 + 0.01 * logits.max())  # who is unlike all is no surer case
+    assert quiet.percent(-1.4) == quiet.percent(-1.2 + 0.01 * logits.min())
 
 
 def test_a_network_that_does_not_tell_patients_apart_has_no_calibration() -> None:

@@ -2,15 +2,12 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
-from scipy.special import expit
 from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
 from ichnode.inference.manifest import Calibration
 
 WITHIN = (5, 95)  # percentiles
 _RESAMPLES = 200
-_STEEPEST = 3.0  # scale; else who is a little unlike others is a sure case where nearly the same is said of all
 Floats = NDArray[np.float64]
 
 
@@ -34,7 +31,8 @@ def calibration(logits: Floats, truth: Floats, seed: int = 0) -> Calibration:
             a, b = _platt(logits[chosen], truth[chosen])
             drawn.append(a * logits + b)
     low, high = np.percentile(np.stack(drawn), WITHIN, axis=0)
-    return Calibration(scale=scale, shift=shift, spread=float((high - low).mean() / 2))
+    seen = float(logits.min()), float(logits.max())
+    return Calibration(scale=scale, shift=shift, spread=float((high - low).mean() / 2), seen=seen)
 
 
 def within(errors: Floats) -> tuple[float, float]:
@@ -44,10 +42,7 @@ def within(errors: Floats) -> tuple[float, float]:
 
 
 def _platt(logits: Floats, truth: Floats) -> tuple[float, float]:
-    fitted = LogisticRegression(C=1e3).fit(logits[:, None], truth)
-    scale, shift = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
-    if scale <= _STEEPEST:
-        return scale, shift
-    scaled, sure = _STEEPEST * logits, 50.0  # after such shifts everybody is, or nobody
-    between = -sure - float(scaled.max()), sure - float(scaled.min())
-    return _STEEPEST, float(brentq(lambda b: expit(scaled + b).mean() - truth.mean(), *between))
+    """Scale and shift; hardly regularised, whatever the size of what is said."""
+    unit = float(logits.std()) or 1.0
+    fitted = LogisticRegression(C=1e3).fit(logits[:, None] / unit, truth)
+    return float(fitted.coef_[0, 0]) / unit, float(fitted.intercept_[0])
