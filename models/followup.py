@@ -121,14 +121,13 @@ class Followup(nn.Module):
             weights = c.new_zeros(())
             for stream in self.streams:
                 g, c, weights = stream(g, c)
-            logits_bk = self.classifier(c[:, 0])
             places = g.transpose(1, 2).reshape(len(g), -1, *self.tokens)
             deepest = places.contiguous(memory_format=torch.channels_last_3d)
             change = self.change(decoded(self.decoder, deepest, skips)[-1])
         attention_bt = weights[:, :, 0, 1:].float().mean(dim=1)
         return Prediction(
             ct_bcdhw=(x_bcdhw + change.float()).clamp(0, 1).where(brain_bcdhw, 0.0),
-            logits_bk=logits_bk.float(),
+            logits_bk=self.classifier(c[:, 0].float()),  # patients differ by less than bfloat16 tells apart
             attention_bdhw=attention_bt.reshape(-1, *self.tokens),
             features_bf=features_bf.float(),
         )
