@@ -36,8 +36,7 @@ class _FollowupPredictor(Forecaster[FollowupManifest]):
 
     def read(self, head: Head) -> tuple[Tensor, ...]:
         """HU, and where the brain is: everywhere where there is no skull to tell."""
-        (_, hu), brain = head.seen_by(self.bundle.manifest), head.brain_seen_by(self.bundle.manifest)
-        return torch.from_numpy(hu)[None, None], torch.from_numpy(brain)[None, None]
+        return *super().read(head), torch.from_numpy(head.brain_seen_by(self.bundle.manifest))[None, None]
 
     def heat(self, read: Sequence[Tensor]) -> Tensor:
         """How much the class token attends to each place."""

@@ -21,7 +21,7 @@ from training.simulate.styles import TRAINING
 @pytest.mark.parametrize("name", PLANS)
 def test_the_bundle_loads_and_knows_its_patients(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.patients.calibration._platt", lambda logits, truth: (1.0, 0.0))  # untrained
-    coarse = PLANS[name].variants["coarse"]  # a quarter of the time
+    coarse = PLANS[name].variants["coarse"]  # 0.29 of the voxels
     recipe = cpu(coarse.system)
     save(begin(recipe), recipe, tmp_path / LAST)
     (tmp_path / "card.md").write_text("A test.")

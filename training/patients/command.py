@@ -124,7 +124,7 @@ def fit_on_patients(whole: Plan) -> Callable[..., None]:
         if bundle is not None and done:
             whom = "simulated patients" if share < 1 or not data else ""
             whom = " and ".join(filter(None, (whom, data.name if data else "")))
-            begun_from = read(out / LAST, type(plan.system))["recipe"]["begun_from"]
+            begun_from = read(out / LAST, type(plan.system))["recipe"].get("begun_from")
             whom += f", from {begun_from}" if begun_from else ""
             described = Description(
                 version="0.1",
