@@ -44,12 +44,12 @@ class ExpansionPredictor(Forecaster[ExpansionManifest]):
 
     def read(self, head: Head) -> tuple[Tensor, ...]:
         """CT, parenchymal and ventricular blood (1, 3, z, y, x), and what is known of the patient."""
-        grid, hu = head.seen_by(self.bundle.manifest)
+        seen = head.seen_by(self.bundle.manifest)
         blood = [
-            to_canonical(Volume(hu=mask.astype(np.float32), grid=head.volume.grid), grid) >= 0.5
+            to_canonical(Volume(hu=mask.astype(np.float32), grid=head.volume.grid), seen.grid) >= 0.5
             for mask in (head.parenchymal, head.ventricular)
         ]
-        x_cdhw = np.stack([hu.clip(0, _SEEN_HU) / _SEEN_HU, *blood]).astype(np.float32)
+        x_cdhw = np.stack([seen.hu.clip(0, _SEEN_HU) / _SEEN_HU, *blood]).astype(np.float32)
         x_bcdhw = torch.from_numpy(x_cdhw)[None].contiguous(memory_format=torch.channels_last_3d)
         values = {**head.known, "baseline_ml": head.volume.grid.volume_ml(head.parenchymal)}
         return x_bcdhw, torch.tensor([[values.get(name, torch.nan) for name in CLINICAL]])
@@ -63,14 +63,13 @@ class ExpansionPredictor(Forecaster[ExpansionManifest]):
     def forecast(self, head: Head, answer: Any) -> Forecast:
         """Parenchymal and ventricular blood grows as `models.expansion.DenseFollowup` says; all other blood stays."""
         volume, grid, growing = head.volume, head.volume.grid, head.parenchymal | head.ventricular
-        seen_grid, _ = head.seen_by(self.bundle.manifest)
-        inside = _inside(head.cavity_seen_by(self.bundle.manifest))
+        seen = head.seen_by(self.bundle.manifest)
         said = (answer.new_bcdhw, answer.displacement_bcdhw, answer.expands_bk)
         new_share, displacement, logits = (each[0].float().cpu().numpy() for each in said)
-        displacement_mm = _in_mm(displacement * inside, seen_grid)
+        displacement_mm = _in_mm(displacement * _inside(seen.cavity), seen.grid)
         images = (volume.hu, growing.astype(np.float32))
-        moved, moved_blood = warped(images, grid, seen_grid, displacement_mm)
-        new = to_acquisition(np.where(new_share[0] >= _LEAST_NEW, new_share[0], np.float32(0)), seen_grid, grid)
+        moved, moved_blood = warped(images, grid, seen.grid, displacement_mm)
+        new = to_acquisition(np.where(new_share[0] >= _LEAST_NEW, new_share[0], np.float32(0)), seen.grid, grid)
         moved_blood = moved_blood.clip(0, 1)
         new = new.clip(0, 1 - moved_blood)
         later = moved_blood + new >= 0.5

@@ -36,7 +36,7 @@ class _FollowupPredictor(Forecaster[FollowupManifest]):
 
     def read(self, head: Head) -> tuple[Tensor, ...]:
         """HU, and where the brain is: everywhere where there is no skull to tell."""
-        return *super().read(head), torch.from_numpy(head.brain_seen_by(self.bundle.manifest))[None, None]
+        return *super().read(head), torch.from_numpy(head.seen_by(self.bundle.manifest).brain)[None, None]
 
     def heat(self, read: Sequence[Tensor]) -> Tensor:
         """How much the class token attends to each place."""
@@ -59,10 +59,10 @@ class _FollowupPredictor(Forecaster[FollowupManifest]):
 
     def _change(self, head: Head, answer: Any) -> FloatArray:
         """HU on the slices, 0 outside the brain and where it is next to nothing."""
-        (grid, hu), brain = head.seen_by(self.bundle.manifest), head.brain_seen_by(self.bundle.manifest)
-        change = answer.ct_bcdhw[0, 0].float().cpu().numpy() * np.float32(_SEEN_HU) - hu.clip(0, _SEEN_HU)
-        marked = np.where(brain & (np.abs(change) >= _LEAST_CHANGE_HU), change, np.float32(0))
-        return to_acquisition(marked, grid, head.volume.grid)
+        seen = head.seen_by(self.bundle.manifest)
+        change = answer.ct_bcdhw[0, 0].float().cpu().numpy() * np.float32(_SEEN_HU) - seen.hu.clip(0, _SEEN_HU)
+        marked = np.where(seen.brain & (np.abs(change) >= _LEAST_CHANGE_HU), change, np.float32(0))
+        return to_acquisition(marked, seen.grid, head.volume.grid)
 
 
 class AfterThrombectomyPredictor(_FollowupPredictor):

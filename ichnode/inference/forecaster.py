@@ -71,7 +71,7 @@ class Forecaster(ABC, Generic[F]):
 
     def read(self, head: Head) -> tuple[Tensor, ...]:
         """What the network is shown: HU (1, 1, z, y, x), unless it wants more or less."""
-        return (torch.from_numpy(head.seen_by(self.bundle.manifest)[1])[None, None],)
+        return (torch.from_numpy(head.seen_by(self.bundle.manifest).hu)[None, None],)
 
     @abstractmethod
     def heat(self, read: Sequence[Tensor]) -> Tensor:
@@ -83,7 +83,7 @@ class Forecaster(ABC, Generic[F]):
 
     def _heat(self, head: Head, read: Sequence[Tensor]) -> FloatArray:
         """On the slices, 1 where it is hottest; a few outliers count as that."""
-        grid, _ = head.seen_by(self.bundle.manifest)
+        grid = head.seen_by(self.bundle.manifest).grid
         heat = self.heat(read).abs().cpu().numpy()
         hottest = float(np.percentile(heat, _HOTTEST)) or 1.0
         return to_acquisition((heat / hottest).clip(0, 1), grid, head.volume.grid).clip(0, 1)

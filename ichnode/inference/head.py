@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -14,7 +15,25 @@ from ichnode.imaging.volume import FloatArray, Mask, Volume
 from ichnode.inference.manifest import ForecasterManifest
 
 Wanted = tuple[tuple[float, float, float], tuple[int, int, int]]  # spacing in mm and shape, z, y, x
-Sight = tuple[CanonicalGrid, FloatArray]  # a grid, and HU on it (z, y, x)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sight:
+    """A head on the grid of a network; masks are (z, y, x)."""
+
+    grid: CanonicalGrid
+    hu: FloatArray  # (z, y, x)
+
+    @cached_property
+    def cavity(self) -> Mask:
+        """What lies inside the skull; all where no skull is found."""
+        cavity = cavity_of(self.hu, self.grid.spacing_mm)
+        return np.asarray(cavity | ~cavity.any(), np.bool_)
+
+    @cached_property
+    def brain(self) -> Mask:
+        """The brain, as networks are told of it; all where no skull is found."""
+        return brain_in(self.cavity, self.grid.spacing_mm)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -26,7 +45,6 @@ class Head:
     find: Callable[[Volume], Prediction]  # as the hematoma of this one was found
     known: Mapping[str, float] = field(default_factory=dict)  # by the names of `inference.expansion.CLINICAL`
     _sights: dict[Wanted, Sight] = field(init=False, default_factory=dict)
-    _cavities: dict[Wanted, Mask] = field(init=False, default_factory=dict)
 
     @property
     def parenchymal(self) -> Mask:
@@ -50,21 +68,8 @@ class Head:
             whole = canonical_grid_for(self.volume.grid, manifest.grid_spacing_mm)
             box = head_box(to_canonical(self.volume, whole), whole.spacing_mm)
             grid = grid_in_the_middle(whole, box, manifest.shape)
-            self._sights[wanted] = (grid, to_canonical(self.volume, grid))
+            self._sights[wanted] = Sight(grid=grid, hu=to_canonical(self.volume, grid))
         return self._sights[wanted]
-
-    def cavity_seen_by(self, manifest: ForecasterManifest) -> Mask:
-        """What lies inside the skull there (z, y, x); all where no skull is found."""
-        wanted = (manifest.grid_spacing_mm, manifest.shape)
-        if wanted not in self._cavities:
-            grid, hu = self.seen_by(manifest)
-            cavity = cavity_of(hu, grid.spacing_mm)
-            self._cavities[wanted] = cavity | ~cavity.any()
-        return self._cavities[wanted]
-
-    def brain_seen_by(self, manifest: ForecasterManifest) -> Mask:
-        """The brain there (z, y, x), as networks are told of it; all where no skull is found."""
-        return brain_in(self.cavity_seen_by(manifest), manifest.grid_spacing_mm)
 
     def _of_type(self, name: HemorrhageType) -> Mask:
         if self.now.types is None or name not in self.now.classes:

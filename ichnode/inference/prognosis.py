@@ -31,7 +31,7 @@ class PrognosisPredictor(Forecaster[PrognosisManifest]):
         (hu,), network = super().read(head), self._network
         if not network.config.stripped:
             return (hu,)
-        return (hu.where(torch.from_numpy(head.cavity_seen_by(self.bundle.manifest)), 0.0),)
+        return (hu.where(torch.from_numpy(head.seen_by(self.bundle.manifest).cavity), 0.0),)
 
     def heat(self, read: Sequence[Tensor]) -> Tensor:
         """Of the logit of a poor outcome, where the paper's program looks for it."""

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Text, cast, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Text, and_, cast, func, select
 
 from ichnode.domain.job import ON_THE_WAY, Job, JobState
 from ichnode.storage.dialect import reading
@@ -144,14 +144,8 @@ class History:
 
     def successor(self, job: Job) -> Job | None:
         """The newest later job of its series, which took its place."""
-        same = (
-            jobs.c.study_instance_uid == job.study_instance_uid,
-            jobs.c.series_instance_uid == job.series_instance_uid,
-        )
-        query = JOB_QUERY.where(*same, jobs.c.id > job.id).order_by(jobs.c.id.desc()).limit(1)
         with reading(self._engine) as db:
-            row = db.execute(query).first()
-            return as_job(row._mapping) if row else None
+            return read_successor(db, job.id)
 
     def purge(self, job: Job) -> Purge | None:
         """The purge that took the instances and results of the job, if one did."""
@@ -190,6 +184,18 @@ JOB_QUERY = select(jobs, snapshots.c.evidence).join(snapshots, snapshots.c.id ==
 def read_job(db: Connection, job_id: int) -> Job | None:
     """One job as the transaction of `db` sees it."""
     row = db.execute(JOB_QUERY.where(jobs.c.id == job_id)).first()
+    return as_job(row._mapping) if row else None
+
+
+def read_successor(db: Connection, job_id: int) -> Job | None:
+    """The newest later job of its series, as the transaction of `db` sees it."""
+    before = jobs.alias()
+    same_series = (
+        before.c.study_instance_uid == jobs.c.study_instance_uid,
+        before.c.series_instance_uid == jobs.c.series_instance_uid,
+    )
+    query = JOB_QUERY.join(before, and_(*same_series)).where(before.c.id == job_id, jobs.c.id > job_id)
+    row = db.execute(query.order_by(jobs.c.id.desc()).limit(1)).first()
     return as_job(row._mapping) if row else None
 
 

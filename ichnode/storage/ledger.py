@@ -18,7 +18,7 @@ from ichnode.errors import StaleClaim
 from ichnode.faults import point
 from ichnode.storage.audit import append_audit
 from ichnode.storage.dialect import reading
-from ichnode.storage.history import ResultFile, read_job, read_purge
+from ichnode.storage.history import ResultFile, read_job, read_purge, read_successor
 from ichnode.storage.nodes import living_names
 from ichnode.storage.schema import deliveries, events, jobs, results, snapshots, studies, withdrawals
 from ichnode.storage.work_queue import Offer
@@ -221,7 +221,7 @@ class Ledger:
             state = _state(db, job_id)
             if state is not None and _is_withdrawn(db, job_id):
                 return state if _revive_note(db, job_id, state, at, who) else None
-            if state is None or _is_purged(db, job_id) or _has_successor(db, job_id):
+            if state is None or _is_purged(db, job_id) or read_successor(db, job_id) is not None:
                 return None
             undelivered = deliveries.c.state.in_(["refused", "dead", "cancelled"])
             of_job = deliveries.c.job_id == job_id
@@ -265,7 +265,7 @@ class Ledger:
         with self._engine.begin() as db:
             query = select(jobs.c.study_instance_uid, jobs.c.snapshot_id).where(jobs.c.id == job_id)
             old = db.execute(query).first()
-            if old is None or _is_purged(db, job_id) or _has_successor(db, job_id):
+            if old is None or _is_purged(db, job_id) or read_successor(db, job_id) is not None:
                 return None
             why = f"run again by hand under rule {plan.rule}"
             return _open_job(db, old.study_instance_uid, old.snapshot_id, plan, at, who=who, why=why)
@@ -396,18 +396,6 @@ def _revive_note(db: Connection, job_id: int, state: JobState, at: float, who: s
 def _state(db: Connection, job_id: int) -> JobState | None:
     state = db.execute(select(jobs.c.state).where(jobs.c.id == job_id)).scalar_one_or_none()
     return JobState(state) if state else None
-
-
-def _has_successor(db: Connection, job_id: int) -> bool:
-    """Whether there is a later job of the same series."""
-    later = jobs.alias()
-    same_series = (
-        later.c.study_instance_uid == jobs.c.study_instance_uid,
-        later.c.series_instance_uid == jobs.c.series_instance_uid,
-        later.c.id > jobs.c.id,
-    )
-    query = select(later.c.id).join_from(jobs, later, and_(*same_series)).where(jobs.c.id == job_id)
-    return db.execute(query.limit(1)).first() is not None
 
 
 def _is_purged(db: Connection, job_id: int) -> bool:
