@@ -21,6 +21,8 @@ from models.segmenter import WINDOWS_HU, SegmenterConfig
 _SEEN_HU = 100.0  # of the brain, 0 to this as 0 to 1
 _DENSE, _STEEPNESS = 0.5, 20.0  # of 0-100 HU as 0-1: from 50 HU on, over about 5 HU
 _HEMORRHAGE_CLASSES = 2
+_REMEMBERED, _LEAST_VARIANCE = 1000, 1e-6  # patients; of features
+_FORGOTTEN = 0.5  # of the pooled features, in training
 
 
 class Prediction(NamedTuple):
@@ -45,6 +47,7 @@ class FollowupConfig:
     dropout: float = 0.1
     attends_to_density: bool = True
     interacts: bool = True
+    pools: bool = False  # its classifier reads the mean of what the encoder says, beside the class token; ours
 
 
 def _stages(*widths: int) -> tuple[Stage, ...]:
@@ -64,6 +67,7 @@ COMPACT = replace(  # 5 x 2 x 2 mm
     heads=4,
     density_blocks=2,
     interactive_blocks=2,
+    pools=True,
 )
 
 
@@ -98,6 +102,7 @@ class Followup(nn.Module):
         self.classifier = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, _HEMORRHAGE_CLASSES)
         )
+        self.pooled = _pooled(width) if config.pools else None
         self.familiarity = Familiarity(width)
         self.config = config
 
@@ -111,6 +116,7 @@ class Followup(nn.Module):
         x_bcdhw = brain_alone(hu_bcdhw, brain_bcdhw)
         with fast(x_bcdhw.device):
             *skips, deepest = encoded(self.stem, self.encoder, self._read(hu_bcdhw, x_bcdhw))
+            encoded_bf = deepest.float().mean(dim=(2, 3, 4))
             tokens = deepest.flatten(2).transpose(1, 2) + self.place
             density_bt = self._density(x_bcdhw)
             for block in self.shared:
@@ -125,9 +131,12 @@ class Followup(nn.Module):
             deepest = places.contiguous(memory_format=torch.channels_last_3d)
             change = self.change(decoded(self.decoder, deepest, skips)[-1])
         attention_bt = weights[:, :, 0, 1:].float().mean(dim=1)
+        logits_bk = self.classifier(c[:, 0].float())  # patients differ by less than bfloat16 tells apart
+        if self.pooled is not None:
+            logits_bk = logits_bk + self.pooled(encoded_bf)
         return Prediction(
             ct_bcdhw=(x_bcdhw + change.float()).clamp(0, 1).where(brain_bcdhw, 0.0),
-            logits_bk=self.classifier(c[:, 0].float()),  # patients differ by less than bfloat16 tells apart
+            logits_bk=logits_bk,
             attention_bdhw=attention_bt.reshape(-1, *self.tokens),
             features_bf=features_bf.float(),
         )
@@ -142,6 +151,44 @@ class Followup(nn.Module):
         """(batch, token): 0-1, how much of each token's place is as dense as blood."""
         dense = torch.sigmoid((x_bcdhw - _DENSE) * _STEEPNESS)
         return functional.avg_pool3d(dense, self.token_voxels).flatten(1)
+
+
+def _pooled(width: int) -> nn.Sequential:
+    answer = nn.Linear(width, _HEMORRHAGE_CLASSES)
+    say(answer, torch.tensor(0.0))
+    return nn.Sequential(Standardized(width), nn.Dropout(_FORGOTTEN), answer)
+
+
+class Standardized(nn.Module):
+    """Features as they differ from those of the patients shown before, in deviations.
+
+    What a network says of whole heads is nearly the same of all. A layer that reads it as it is learns slowly what is
+    different: on features of 270 heads, 1,000 steps of two moved the loss from 0.70 to 0.70, and so to 0.45.
+    """
+
+    shown: Tensor
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("shown", torch.tensor(0.0))
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("variance", torch.ones(width))
+
+    def forward(self, features_bf: Tensor) -> Tensor:
+        """(batch, feature); a training remembers them first."""
+        if self.training:
+            for features in features_bf.detach():
+                self._remember(features)
+        return (features_bf - self.mean) * (self.variance + _LEAST_VARIANCE).rsqrt()
+
+    def _remember(self, features: Tensor) -> None:
+        self.shown += 1
+        share = 1 / self.shown.clamp(max=_REMEMBERED)
+        away = features - self.mean
+        self.mean += share * away
+        self.variance.copy_((1 - share) * (self.variance + share * away.square()))
 
 
 class Attention(nn.Module):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.followup import COMPACT, PAPER, Attention, Followup, Interaction, brain_alone
+from models.followup import COMPACT, PAPER, Attention, Followup, Interaction, Standardized, brain_alone
 from models.segmenter import WINDOWS_HU
 
 Read = tuple[torch.Tensor, torch.Tensor]
@@ -53,6 +53,38 @@ def test_the_paper_s_reads_the_brain_alone_and_ours_the_head_as_the_segmenter_do
 
 def test_the_paper_s_size_sees_960_places() -> None:
     assert Followup(PAPER).tokens == (8, 12, 10)
+
+
+def test_features_are_told_by_how_they_differ_from_those_of_the_patients_before() -> None:
+    shown = 5 + 0.01 * torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
+    one_by_one, in_pairs = Standardized(3).train(), Standardized(3).train()
+    for pair in shown.split(2):
+        in_pairs(pair)
+        for one in pair.split(1):
+            one_by_one(one)
+    assert torch.equal(one_by_one.mean, in_pairs.mean)
+    torch.testing.assert_close(one_by_one.mean, shown.mean(dim=0))
+    torch.testing.assert_close(one_by_one.variance, shown.var(dim=0, correction=0))
+    told = one_by_one.eval()(shown)
+    torch.testing.assert_close(told.std(dim=0), torch.ones(3), atol=0.02, rtol=0)  # of a variance of 1e-4, 1e-6 is lost
+    assert one_by_one.shown == 400
+
+
+def test_the_first_patients_of_a_training_are_forgotten() -> None:
+    features = Standardized(1).train()
+    for each in [1000.0] * 100 + [5.0] * 10_000:
+        features(torch.tensor([[each]]))
+    torch.testing.assert_close(features.mean, torch.tensor([5.0]), atol=0.1, rtol=0)
+
+
+def test_our_classifier_reads_the_mean_of_all_places_beside_the_class_token(head: Read) -> None:
+    network = Followup().eval()
+    with torch.inference_mode():
+        before = network(*head).logits_bk
+        torch.nn.init.normal_(network.pooled[-1].weight)
+        assert not torch.equal(network(*head).logits_bk, before)
+    assert Followup(replace(COMPACT, pools=False)).pooled is None
+    assert not PAPER.pools
 
 
 def test_the_streams_are_treated_alike() -> None:
