@@ -12,7 +12,7 @@ from ichnode.inference.manifest import Manifest, SegmenterManifest
 from models.followup import brain_alone
 
 SHAPE, VOXEL_ML = (32, 112, 96), 0.02
-CLOSE = 0.02  # relative: bfloat16 or float32, as the CPU has it
+CLOSE = 0.02  # relative, where it is not next to nothing: bfloat16 or float32, as the CPU has it
 
 
 @pytest.fixture(scope="module")
@@ -63,5 +63,5 @@ def test_the_followup_model_changes_the_ct_as_much_as_it_did(hu: torch.Tensor) -
     brain = torch.ones_like(hu, dtype=torch.bool)[None, None]
     with torch.inference_mode():
         said = bundle_named("followup", "cpu", Manifest).network(hu[None, None], brain)
-    assert float(said.logits_bk.diff()) == pytest.approx(-1.090, rel=CLOSE)
-    assert float((said.ct_bcdhw - brain_alone(hu[None, None], brain)).abs().sum()) == pytest.approx(4434.4, rel=CLOSE)
+    assert float(said.logits_bk.diff()) == pytest.approx(0.068, abs=CLOSE)
+    assert float((said.ct_bcdhw - brain_alone(hu[None, None], brain)).abs().sum()) == pytest.approx(10625.9, rel=CLOSE)
