@@ -70,6 +70,14 @@ def test_features_are_told_by_how_they_differ_from_those_of_the_patients_before(
     assert one_by_one.shown == 400
 
 
+def test_a_patient_that_is_no_numbers_is_not_remembered() -> None:
+    features = Standardized(2).train()
+    for each in ([1.0, 2.0], [torch.nan, 2.0], [3.0, torch.inf]):
+        features(torch.tensor([each]))
+    assert features.shown == 1
+    assert torch.equal(features.mean, torch.tensor([1.0, 2.0]))
+
+
 def test_the_first_patients_of_a_training_are_forgotten() -> None:
     features = Standardized(1).train()
     for each in [1000.0] * 100 + [5.0] * 10_000:

@@ -14,7 +14,7 @@ from models.segmenter import WINDOWS_HU, Segmenter, SegmenterConfig
 from tests.training.fit_factory import nothing_to_validate
 from tests.training.patients_factory import patients
 from tests.training.test_patients_command import SMALL, STAGES
-from training.fit.checkpoint import LAST, read
+from training.fit.checkpoint import LAST, begin, read
 from training.fit.recipe import Recipe
 from training.fit.trainer import fit
 from training.followup.export import errors
@@ -98,9 +98,18 @@ class Numbered:
 
 def recipe(steps: int) -> Recipe:
     config = FollowupConfig(
-        shape=(8, 16, 16), stages=STAGES, heads=2, density_blocks=1, interactive_blocks=1, dropout=0.1
+        shape=(8, 16, 16), stages=STAGES, heads=2, density_blocks=1, interactive_blocks=1, dropout=0.1, pools=True
     )
     return Recipe(system=FollowupSystem(config=config), makers=0, threads=1, warm_up_steps=2, steps=steps)
+
+
+def test_a_training_that_begins_from_another_remembers_its_own_patients_alone() -> None:
+    weights = dict(begin(recipe(1)).network.state_dict())
+    weights["pooled.0.shown"], weights["pooled.0.mean"] = torch.tensor(2000.0), torch.ones(8)
+    remembered = begin(recipe(1), weights).network.pooled[0]
+    remembered.train()(torch.full((1, 8), 7.0))
+    assert remembered.shown == 1
+    assert torch.equal(remembered.mean, torch.full((8,), 7.0))
 
 
 def test_gradnorm_moves_the_weights_of_the_tasks_and_is_resumed(tmp_path: Path) -> None:

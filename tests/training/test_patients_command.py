@@ -36,7 +36,7 @@ STAGES = (
 )
 SMALL: dict[str, System] = {
     "followup": FollowupSystem(
-        config=FollowupConfig(shape=SHAPE, stages=STAGES, heads=2, density_blocks=1, interactive_blocks=1),
+        config=FollowupConfig(shape=SHAPE, stages=STAGES, heads=2, density_blocks=1, interactive_blocks=1, pools=True),
         spacing_mm=SPACING_MM,
     ),
     "expansion": ExpansionSystem(config=DenseExpansionConfig(stages=STAGES), shape=SHAPE, spacing_mm=SPACING_MM),

@@ -52,6 +52,8 @@ def begin(recipe: Recipe, weights: Mapping[str, Tensor] | None = None) -> Progre
         for name, buffer in network.named_buffers():
             if name == "temperature":  # fitted to what it was, not to what it becomes
                 buffer.fill_(1.0)
+            elif name.endswith(".shown"):  # the patients to come are others
+                buffer.zero_()
     average = deepcopy(network).requires_grad_(False).eval()
     return Progress(
         network=network,

@@ -195,7 +195,7 @@ class _Run:
             for mean, weight in zip(average.parameters(), network.parameters(), strict=True):
                 mean.lerp_(weight, 1 - kept)
             for copy, statistic in zip(average.buffers(), network.buffers(), strict=True):
-                copy.copy_(statistic)  # of what was shown
+                copy.copy_(statistic)  # as the network remembers it: not averaged
 
     def _validate(self, journal: Journal) -> None:
         with torch.no_grad():  # what a source keeps must serve training as well: not inference mode
