@@ -29,7 +29,7 @@ class _FollowupPredictor(Forecaster[FollowupManifest]):
     """What both uses have in common."""
 
     estimates = (EstimateName.LATE_HEMORRHAGE_PROBABILITY,)
-    explained = "where the model looks for hemorrhage, attention"
+    explained = "attention; the number comes from the whole head"
     saliency = "followup_saliency"
     pipeline: ClassVar[str]  # whose question it answers
     note: ClassVar[str]
