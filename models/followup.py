@@ -187,6 +187,10 @@ class Standardized(nn.Module):
                     self._remember(features)
         return (features_bf - self.mean) * (self.variance + _ADDED_VARIANCE).rsqrt()
 
+    def renew(self) -> None:
+        """Another training begins: its patients are others."""
+        self.shown.zero_()
+
     def _remember(self, features: Tensor) -> None:
         self.shown += 1
         share = 1 / self.shown.clamp(max=_REMEMBERED)

@@ -66,6 +66,10 @@ class Segmenter(nn.Module):
             logits = self.heads[0](finest).narrow(2, _first(shape[0], z), z)[..., :y, :x]
         return torch.softmax(logits.float() / self.temperature, dim=1)[:, 1:].contiguous()
 
+    def renew(self) -> None:
+        """Another training begins: the temperature was fitted to what this was, not to what it becomes."""
+        self.temperature.fill_(1.0)
+
     def logits(self, x_bcdhw: Tensor) -> list[Tensor]:
         """Logits (batch, none + types, z, y, x) at each supervised resolution, finest first; sizes fit the strides."""
         return [head(features) for head, features in zip(self.heads, reversed(self._decoded(x_bcdhw)), strict=False)]

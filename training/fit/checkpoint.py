@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -25,6 +25,14 @@ from training.losses.gradnorm import GradNorm
 LAST, BEST = "last.pt", "best.pt"
 
 S = TypeVar("S", bound=System)
+
+
+@runtime_checkable
+class _Renewable(Protocol):
+    """A module that holds what is true of one training alone."""
+
+    def renew(self) -> None:
+        """Another training begins with its weights."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -49,11 +57,9 @@ def begin(recipe: Recipe, weights: Mapping[str, Tensor] | None = None) -> Progre
     optimizer = OPTIMIZERS[recipe.optimizer](network, recipe.weight_decay)
     if weights is not None:
         network.load_state_dict(network.state_dict() | dict(weights))
-        for name, buffer in network.named_buffers():
-            if name == "temperature":  # fitted to what it was, not to what it becomes
-                buffer.fill_(1.0)
-            elif name.endswith(".shown"):  # the patients to come are others
-                buffer.zero_()
+        for module in network.modules():
+            if isinstance(module, _Renewable):
+                module.renew()
     average = deepcopy(network).requires_grad_(False).eval()
     return Progress(
         network=network,
