@@ -54,7 +54,10 @@ def viewer_server(file_at: Callable[[str], Path], dicomweb_url: str) -> Iterator
 def _app(file_at: Callable[[str], Path], dicomweb_url: str) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with httpx.AsyncClient(trust_env=False, timeout=120) as client:
+        # a connection kept for later may be closed by the server just as it is used again
+        async with httpx.AsyncClient(
+            trust_env=False, timeout=120, limits=httpx.Limits(max_keepalive_connections=0)
+        ) as client:
             app.state.client = client
             yield
 
