@@ -18,7 +18,9 @@ from training.fit.system import System
 from training.followup import evaluate as of_followup
 from training.followup.system import FollowupSystem
 from training.patients.batch import KNOWN, Patients
+from training.patients.comparison import compared
 from training.patients.evaluation import (
+    COMPARED,
     FROM_NUMBERS,
     Contender,
     Evaluation,
@@ -186,6 +188,34 @@ def test_a_checkpoint_is_believed_as_it_says_it_and_a_bundle_as_calibrated() -> 
     assert Contender(network=network, system=system).probability("poor", 0.0) == 0.5
     said = Contender(network=network, system=system, manifest=manifest).probability("poor", -2.0)
     assert said == pytest.approx(0.5)
+
+
+def test_the_first_training_is_compared_with_the_others_over_the_same_patients() -> None:
+    errors, truth = [abs(float(n % 7) - 3) for n in range(60)], [float(n % 2) for n in range(60)]
+    row = {"MAE mL": mean(errors), "AUC": auc(truth, truth)}
+    others = {
+        "worse in each": mean([error + 0.1 for error in errors]),
+        "better in each": mean([error - 0.1 for error in errors]),
+        "better and worse": mean(errors[1:] + errors[:1]),
+        "not the volume": mean([]),
+        "of fewer patients": mean(errors[:-1]),
+    }
+    rows = {"both": row} | {name: row | {"MAE mL": found} for name, found in others.items()}
+    worse, better, either, *unknown = compared(rows, list(rows), {"MAE mL": False, "AUC": True})
+    alike = "AUC not shown to differ (+0.00 [0.00 to 0.00])"
+    assert worse == f"both against worse in each: MAE mL better (-0.10 [-0.10 to -0.10]); {alike}"
+    assert better == f"both against better in each: MAE mL worse (+0.10 [0.10 to 0.10]); {alike}"
+    assert either.startswith("both against better and worse: MAE mL not shown to differ (")
+    assert unknown == [f"both against not the volume: {alike}", f"both against of fewer patients: {alike}"]
+    rows["neither"] = dict.fromkeys(row, mean([]))
+    assert compared(rows, ["both", "neither"], {"AUC": True}) == ["both against neither: nothing in common"]
+
+
+def test_what_was_compared_stands_below_its_table() -> None:
+    rows = {"both": {"MAE mL": mean([1.0])}}
+    found = Evaluation(title="1 patient", rows=rows, limits=(), published="nothing", compared=["both against one"])
+    assert f"{COMPARED}\n\n- both against one\n" in found.markdown()
+    assert COMPARED not in replace(found, compared=()).markdown()
 
 
 def test_what_can_be_drawn_is_drawn_and_stands_below_its_section(tmp_path: Path) -> None:

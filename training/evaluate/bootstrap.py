@@ -1,12 +1,13 @@
 """Figures with 95 % bootstrap intervals over patients (percentile method; Efron and Tibshirani 1993)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 1000
+_ENDS = (2.5, 97.5)  # percent
 
 Values = NDArray[np.float64]
 Statistic = Callable[[Values], float]
@@ -22,6 +23,7 @@ class Figure:
     high: float | None
     patients: int  # that have such a value
     pairs: Pairs = ()  # what it was measured on, where it compares what is said
+    draws: Values | None = field(default=None, compare=False, repr=False)  # of patients drawn with replacement
 
     def text(self, form: str) -> str:
         """ "0.83 [0.79-0.87]", each number in the format `form`; with "+" "+0.8 [-0.2 to 1.8]"."""
@@ -49,10 +51,22 @@ def figure(by_patient: Sequence[Values], statistic: Statistic, *, seed: int = 0)
     value = statistic(np.concatenate(samples))
     if np.isnan(value) or len(samples) == 1:
         return Figure(value=None if np.isnan(value) else value, low=None, high=None, patients=len(samples))
-    low, high = np.nanpercentile(_resampled(samples, statistic, np.random.default_rng(seed)), [2.5, 97.5])
+    draws = _resampled(samples, statistic, np.random.default_rng(seed))
+    low, high = np.nanpercentile(draws, _ENDS)
     if statistic is share:
         low, high = _opened(value, float(low), float(high), len(samples))
-    return Figure(value=value, low=float(low), high=float(high), patients=len(samples))
+    return Figure(value=value, low=float(low), high=float(high), patients=len(samples), draws=draws)
+
+
+def difference(one: Figure, other: Figure) -> Figure | None:
+    """One number less another of the same patients, by the same draws of them. None where either is not known."""
+    if one.value is None or other.value is None or one.draws is None or other.draws is None:
+        return None
+    if one.patients != other.patients:
+        return None
+    draws = one.draws - other.draws
+    low, high = np.nanpercentile(draws, _ENDS)
+    return Figure(value=one.value - other.value, low=float(low), high=float(high), patients=one.patients, draws=draws)
 
 
 def _opened(value: float, low: float, high: float, patients: int) -> tuple[float, float]:

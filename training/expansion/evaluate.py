@@ -177,4 +177,16 @@ def figures(cases: Sequence[Case]) -> dict[str, Figure]:
     }
 
 
-EVALUATE = Evaluate(kind=ExpansionManifest, rows=rows, published=_PUBLISHED, labels=("expansion",))
+EVALUATE = Evaluate(
+    kind=ExpansionManifest,
+    rows=rows,
+    published=_PUBLISHED,
+    labels=("expansion",),
+    more_is_better={
+        "growth Dice": True,
+        "absolute error mL": False,
+        "false growth mL": False,
+        "AUC 6 mL or 33 %": True,
+        "AUC 3 mL": True,
+    },
+)

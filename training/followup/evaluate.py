@@ -102,4 +102,10 @@ def _shell(seen: Seen, spacing_mm: tuple[float, float, float]) -> Any:
     return near & seen.brain_bcdhw[0, 0].numpy()
 
 
-EVALUATE = Evaluate(kind=FollowupManifest, rows=rows, published=_PUBLISHED, labels=("late hemorrhage", "expansion"))
+EVALUATE = Evaluate(
+    kind=FollowupManifest,
+    rows=rows,
+    published=_PUBLISHED,
+    labels=("late hemorrhage", "expansion"),
+    more_is_better=dict.fromkeys(("PSNR brain", "SSIM", "PSNR at blood", "AUC after thrombectomy", _GROWTH), True),
+)

@@ -18,7 +18,9 @@ from training.evaluate.bootstrap import Figure
 from training.fit.checkpoint import LAST
 from training.fit.source import Source
 from training.patients.batch import Patients
+from training.patients.comparison import compared
 from training.patients.evaluation import (
+    COMPARED,
     OWN,
     SIMULATED,
     Contender,
@@ -118,8 +120,17 @@ def evaluate_of(name: str, whole: Plan) -> Callable[..., None]:
             errors.print(str(problem), style="red", markup=False)
             raise typer.Exit(2) from problem
         title = ". ".join([whom.title, *_told_of(measured)])
-        found = evaluated(whole.evaluate, _with_means(rows, run or [], folds), title, is_simulated=data is None)
+        trainings = [] if folds else [name for name, each in measured.items() if each.steps is not None]
+        found = evaluated(
+            whole.evaluate,
+            _with_means(rows, run or [], folds),
+            title,
+            is_simulated=data is None,
+            compared=compared(rows, trainings, whole.evaluate.more_is_better) if trainings else (),
+        )
         console.print(_table(found))
+        for line in (COMPARED, *found.compared) if found.compared else ():
+            console.print(line, markup=False)
         for limit in found.limits:
             console.print(f"{limit.label}: AUC {limited(limit)}")
         console.print(found.published)

@@ -32,6 +32,7 @@ from training.simulate.bayes import Limit, bayes_limits
 FROM_NUMBERS = "volume, age, GCS as told"
 SIMULATED = "SIMULATED PATIENTS - RESEARCH USE ONLY"
 OWN = "RESEARCH USE ONLY"
+COMPARED = "The first training less each other, 95 % interval over the same patients:"
 AUC = "AUC"  # so begin the names of what is drawn as ROC curves
 _ASKED = [KNOWN.index(name) for name in ("baseline_ml", "age", "gcs")]
 _FOLDS = 5
@@ -62,6 +63,7 @@ class Evaluate:
     rows: Callable[[Mapping[str, Contender], Iterable[Patients], Any], Rows]  # batches of one that the system reads
     published: str
     labels: tuple[str, ...]  # of `training.simulate.bayes`, whose limits stand beside
+    more_is_better: Mapping[str, bool]  # of the measures by which trainings are compared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,7 @@ class Evaluation:
     limits: Sequence[Limit]
     published: str
     is_simulated: bool = True
+    compared: Sequence[str] = ()  # a sentence for each training but the first
 
     def markdown(self) -> str:
         """A section of docs/evaluation.md."""
@@ -82,7 +85,8 @@ class Evaluation:
         lines = ["| " + " | ".join(cells) + " |" for cells in table]
         known = [f"- {limit.label}: {limited(limit)}" for limit in self.limits]
         limits = ["What can be known at all (AUC):", "", *known, ""] if known else []
-        return "\n".join([f"{self.title}.", "", *lines, "", *limits, self.published])
+        compared = [COMPARED, "", *(f"- {sentence}" for sentence in self.compared), ""] if self.compared else []
+        return "\n".join([f"{self.title}.", "", *lines, "", *compared, *limits, self.published])
 
 
 def shown(found: Figure) -> str:
@@ -101,12 +105,14 @@ def limited(limit: Limit) -> str:
     return f"{all_known}{limit.picture_auc:.2f} by what the first CT shows of the lesions"
 
 
-def evaluated(way: Evaluate, rows: Rows, title: str, *, is_simulated: bool) -> Evaluation:
+def evaluated(way: Evaluate, rows: Rows, title: str, *, is_simulated: bool, compared: Sequence[str] = ()) -> Evaluation:
     """What was measured, beside what can be known at all of simulated patients."""
     limits = [
         limit for limit in (bayes_limits(_LIMIT_PATIENTS, seed=1) if is_simulated else []) if limit.label in way.labels
     ]
-    return Evaluation(title=title, rows=rows, limits=limits, published=way.published, is_simulated=is_simulated)
+    return Evaluation(
+        title=title, rows=rows, limits=limits, published=way.published, is_simulated=is_simulated, compared=compared
+    )
 
 
 def write_section(file: Path, heading: str, text: str, picture: Path | None = None) -> None:

@@ -98,4 +98,5 @@ EVALUATE = Evaluate(
     rows=rows,
     published=_PUBLISHED,
     labels=("90-day mRS 4-6", "GCS 8 or less", "age 80 and over"),
+    more_is_better={"AUC": True, "balanced accuracy": True, "AUC GCS 8 or less": True, "AUC 80 years": True},
 )

@@ -72,4 +72,10 @@ def _sensitivity(said: Values, true: Values) -> float:
     return float(np.mean(said[dead] > 0.5)) if dead.any() else float("nan")
 
 
-EVALUATE = Evaluate(kind=VolumeSurvivalManifest, rows=rows, published=_PUBLISHED, labels=("30-day death",))
+EVALUATE = Evaluate(
+    kind=VolumeSurvivalManifest,
+    rows=rows,
+    published=_PUBLISHED,
+    labels=("30-day death",),
+    more_is_better={"MAE mL": False, "AUC": True, "PR-AUC": True},
+)
