@@ -219,7 +219,7 @@ def test_a_ct_ich_mask_has_the_type_of_a_patient_with_only_one(tmp_path):
 
 
 def test_perez_rows_have_prognosis_and_gcs_but_no_mask(tmp_path):
-    lines = ("PatientID,Age,GCS,Label (poor_prognosis)", "1,71,15,0", "2,,3,1", "3,60,2,1", "4,60,9,")
+    lines = ("PatientID,Age,GCS,Label (poor_prognosis)", "1,71,15,0", "2,,3,1", "3,60,2,1", "4,60,9,yes", "5,60,9,1")
     write_table(tmp_path / "CLINICAL_DATA_ICH.csv", *lines)
     write_head(tmp_path / "GOOD_PROGNOSIS" / "1_brain.nii.gz")
     for number in (2, 3, 4):
@@ -227,9 +227,18 @@ def test_perez_rows_have_prognosis_and_gcs_but_no_mask(tmp_path):
     rows, refused = sift(perez.drafts(tmp_path))
     assert [(row.age, row.gcs, row.outcome.value) for row in rows] == [(71, 15, 0), (None, 3, 1)]
     assert (label_volume(rows[0]) == 255).all()
-    assert [one.number for one in refused] == [3, 4]
+    assert [one.number for one in refused] == [3, 4, 5]
     assert "gcs" in refused[0].reason
     assert "outcome.value" in refused[1].reason
+    assert "POOR_PROGNOSIS/5_brain.nii.gz" in refused[2].reason
+
+
+def test_perez_lies_in_the_folder_of_its_archive_and_a_prognosis_may_lack(tmp_path):
+    write_table(tmp_path / "CLINICAL_DATA_ICH.csv", "PatientID,Age,GCS,Label (poor_prognosis)", "1,71,15,0", "2,60,9,")
+    write_head(tmp_path / "ICH_nii_StrippedSkull" / "GOOD_PROGNOSIS" / "1_brain.nii.gz")
+    write_head(tmp_path / "ICH_nii_StrippedSkull" / "POOR_PROGNOSIS" / "2_brain.nii.gz")
+    rows = imported(perez, tmp_path)
+    assert (rows["1"].outcome.value, rows["2"].outcome) == (0, None)
 
 
 # A hospital's own
