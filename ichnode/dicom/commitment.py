@@ -30,7 +30,9 @@ log = logging.getLogger(__name__)
 
 _REQUEST = 1  # Action Type ID, PS3.4 J.3.2.1
 _PROCESSING_FAILURE = 0x0110
-_LONGEST_REPORT = 8 * 1024**2  # bytes; an instance takes about 150
+_LONGEST_REPORT = 1024**2  # bytes; an instance takes about 150
+_MOST_ITEMS = 8000  # in it; of empty ones it could hold 130,000, each of which is a Dataset of a kilobyte and more
+_ITEM_TAG = b"\xfe\xff\x00\xe0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +138,8 @@ class IncomingReport:
 
     def keep(self) -> None:
         """Note the report. Raises NotStored where that is not done."""
+        if self._encoded.count(_ITEM_TAG) > _MOST_ITEMS:
+            raise NotStored(EventReportStatus.PROCESSING_FAILURE, f"a report has more than {_MOST_ITEMS} items")
         status = _answer(self._information, self._reported)
         if status != EventReportStatus.SUCCESS:
             raise NotStored(status, "the report is not noted")

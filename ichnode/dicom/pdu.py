@@ -158,7 +158,9 @@ def check_head(kind: int, length: int, *, longest: int) -> None:
 
 
 def fragments(content: memoryview) -> Iterator[Fragment]:
-    """The presentation data values of a P-DATA-TF. Raises BrokenPdu."""
+    """The presentation data values of a P-DATA-TF, at least one (PS3.8 9.3.5). Raises BrokenPdu."""
+    if not content:  # such PDUs would also keep a silent association open for ever
+        raise BrokenPdu(Reason.INVALID_PARAMETER, "a P-DATA-TF has no presentation data value")
     position = 0
     while position < len(content):
         if position + 6 > len(content):

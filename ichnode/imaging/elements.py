@@ -21,6 +21,7 @@ PIXEL_DATA = 0x7FE00010
 LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # with a 32-bit length
 SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 
+_PIECE = 64 * 1024  # bytes of padding that are compared at once
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _SEQUENCE_TAGS = frozenset(tag for tag, entry in DicomDictionary.items() if entry[0] == "SQ")
@@ -117,6 +118,11 @@ def _check_place(tag: int, position: int) -> None:
         raise MalformedDataset(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) at byte {position} is out of place")
 
 
+def _is_padding(data: Bytes, position: int) -> bool:
+    """Whether zeros alone follow, which may be gigabytes of them."""
+    return not any(data[begin : begin + _PIECE].strip(b"\0") for begin in range(position, len(data), _PIECE))
+
+
 def _is_sequence(tag: int, vr: bytes, length: int, encoding: Encoding) -> bool:
     """Whether a value is a sequence; undefined length is lawful for SQ and UN only (PS3.5 7.1.2)."""
     if not encoding.explicit:
@@ -160,8 +166,8 @@ class _Walk:
         data, end = self.data, len(self.data)
         places: Places = {}
         while position < end:
-            if data[position : position + 2] in (b"\0\0", b"\0") and not data[position:].strip(b"\0"):
-                return places  # trailing zeros
+            if data[position : position + 2] in (b"\0\0", b"\0") and _is_padding(data, position):
+                return places
             tag, vr, value, length = element_at(data, position, end, encoding)
             _check_place(tag, position)
             self.count()

@@ -5,10 +5,12 @@ from functools import partial
 from time import monotonic
 
 import pytest
+from pydicom.uid import ImplicitVRLittleEndian
 from sqlalchemy import text
 
-from ichnode.dicom.commitment import CommitmentReport, request_commitment
+from ichnode.dicom.commitment import CommitmentReport, IncomingReport, request_commitment
 from ichnode.domain.job import JobState
+from ichnode.errors import NotStored
 from ichnode.metrics import Metrics
 from ichnode.stages.commit import CommitmentReports, CommitStage
 from ichnode.storage.commitments import Commitments
@@ -171,6 +173,13 @@ def test_a_report_that_nobody_asked_for_is_answered_so_and_changes_nothing(silen
         pacs.asked[0].TransactionUID = ""
         assert pacs.report(port, pacs.asked[0]) == 0x0115
     assert committing.deliveries() == [("sent", 1)] * 3
+
+
+def test_a_report_of_a_multitude_of_items_is_refused_before_it_is_parsed():
+    report = IncomingReport(ImplicitVRLittleEndian, pytest.fail)
+    report.write(memoryview(b"\x08\x00\x99\x11" + b"\xff" * 4 + (b"\xfe\xff\x00\xe0" + bytes(4)) * 8001))
+    with pytest.raises(NotStored, match="more than 8000 items"):
+        report.keep()
 
 
 def test_a_report_that_cannot_be_noted_now_is_answered_with_failure(silent, monkeypatch):

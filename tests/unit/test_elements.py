@@ -1,7 +1,10 @@
 """Which bytes count as a whole data set."""
 
 import struct
-from contextlib import suppress
+import tracemalloc
+from contextlib import nullcontext, suppress
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -80,6 +83,22 @@ def test_what_real_devices_write_is_accepted(content: bytes) -> None:
 
     assert header["SOPInstanceUID"] == SLICE.SOPInstanceUID
     assert header["Rows"] == 64
+
+
+@pytest.mark.parametrize("end", [b"", b"\x01"])
+def test_padding_costs_no_memory(tmp_path: Path, end: bytes) -> None:
+    path = tmp_path / "padded"
+    with path.open("wb") as file:
+        file.write(WHOLE)
+        file.seek(256 * 1024**2)
+        file.write(b"\0" + end)
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        tracemalloc.start()
+        with pytest.raises(MalformedDataset) if end else nullcontext():
+            scan(content, ExplicitVRLittleEndian)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert most < 1024**2
 
 
 # malformed

@@ -240,6 +240,11 @@ def test_any_content_of_a_data_pdu_is_fragments_or_broken(content):
     assert sum(6 + len(fragment.data) for fragment in found) == len(content)
 
 
+def test_a_data_pdu_of_nothing_is_broken():
+    with pytest.raises(BrokenPdu, match="no presentation data value"):
+        list(fragments(memoryview(b"")))
+
+
 def test_aborts_and_rejections_are_as_ps3_8_draws_them():
     assert abort(Reason.UNEXPECTED_PDU) == bytes([7, 0, 0, 0, 0, 4, 0, 0, 2, 2])
     assert rejection(2, 3, 2) == bytes([3, 0, 0, 0, 0, 4, 0, 2, 3, 2])
