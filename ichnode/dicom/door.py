@@ -21,9 +21,10 @@ from ichnode.dicom.pdu import HEAD_BYTES, LONGEST_ASSOCIATE_RQ, BrokenPdu, PduTy
 
 log = logging.getLogger(__name__)
 
-ARRIVAL_S = 10.0  # from the connection, or the end of the TLS handshake, to the last byte of the A-ASSOCIATE-RQ
-HANDSHAKE_S = 5.0
+ARRIVAL_S = 10.0  # from the connection to the last byte of the A-ASSOCIATE-RQ
+HANDSHAKE_S = 5.0  # of them, for that of TLS
 MOST_WAITING = 1000
+MOST_HELD = 64 * 1024**2  # bytes of what all who wait have sent; a request that is admitted has a kilobyte or ten
 _BACKLOG = 512
 _TICK_S = 0.25
 _BACK_OFF_S = 0.2  # without file descriptors
@@ -49,9 +50,14 @@ class _Arrival:
 
     connection: socket.socket
     address: str
-    until: float  # time.monotonic()
+    since: float  # time.monotonic()
     shakes_hands: bool  # TLS
     begun: bytearray = field(default_factory=bytearray)
+
+    @property
+    def until(self) -> float:
+        """time.monotonic() at which its time is over."""
+        return self.since + (HANDSHAKE_S if self.shakes_hands else ARRIVAL_S)
 
     @property
     def needed(self) -> int:
@@ -84,6 +90,7 @@ class Door:
         self._listening = socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=both)
         self._listening.setblocking(False)
         self._waiting: dict[socket.socket, _Arrival] = {}  # the longest waiting first
+        self._held = 0  # bytes that they have sent
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listening, selectors.EVENT_READ)
         self._stop = Event()
@@ -165,8 +172,7 @@ class Door:
         except OSError:
             connection.close()
             return
-        patience = HANDSHAKE_S if self._tls else ARRIVAL_S
-        arrival = _Arrival(connection, address, time.monotonic() + patience, shakes_hands=bool(self._tls))
+        arrival = _Arrival(connection, address, time.monotonic(), shakes_hands=bool(self._tls))
         try:
             self._selector.register(connection, selectors.EVENT_READ, arrival)
         except OSError as problem:  # the system watches no more of them
@@ -189,6 +195,9 @@ class Door:
                     self._let_go(arrival)
                     return
                 arrival.begun += read
+                self._held += len(read)
+                if self._held > MOST_HELD and self._let_greediest_go() is arrival:
+                    return
         except (BlockingIOError, ssl.SSLWantReadError):
             return
         except ssl.SSLWantWriteError:
@@ -207,11 +216,17 @@ class Door:
         else:
             self._let_in(arrival)
 
+    def _let_greediest_go(self) -> _Arrival:
+        """All who wait have sent too much together: who has sent most goes."""
+        greediest = max(self._waiting.values(), key=lambda each: len(each.begun))
+        log.error("too_much_held", extra={"peer": greediest.address, "count": len(self._waiting)})
+        self._let_go(greediest)
+        return greediest
+
     def _shake_hands(self, arrival: _Arrival) -> None:
         assert isinstance(arrival.connection, ssl.SSLSocket)
         arrival.connection.do_handshake()
         arrival.shakes_hands = False
-        arrival.until = time.monotonic() + ARRIVAL_S
         self._selector.modify(arrival.connection, selectors.EVENT_READ, arrival)
 
     def _let_in(self, arrival: _Arrival) -> None:
@@ -240,6 +255,7 @@ class Door:
 
     def _forget(self, arrival: _Arrival) -> None:
         del self._waiting[arrival.connection]
+        self._held -= len(arrival.begun)
         self._selector.unregister(arrival.connection)
 
 

@@ -3,6 +3,7 @@
 import socket
 import struct
 from contextlib import ExitStack
+from time import sleep
 
 import pytest
 from pydicom.uid import CTImageStorage
@@ -82,6 +83,26 @@ def test_more_peers_than_may_wait_push_out_the_one_that_waits_longest(start_rece
     with ExitStack() as peers:
         first, *_ = [peers.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(4)]
         assert first.recv(1) == b""
+        assert associate(port).send_c_echo().Status == 0x0000
+
+
+def test_where_those_who_wait_have_sent_too_much_together_who_sent_most_is_let_go(
+    start_receiving, associate, monkeypatch
+):
+    monkeypatch.setattr("ichnode.dicom.door.MOST_HELD", 1000)
+    port = start_receiving().port
+    begun = struct.pack(">BxL", 1, 5000)
+    with ExitStack() as peers:
+        greedy, modest = [
+            peers.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(2)
+        ]
+        greedy.sendall(begun + bytes(800))
+        sleep(0.5)
+        modest.sendall(begun + bytes(400))
+        assert greedy.recv(1) == b""
+        modest.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            modest.recv(1)
         assert associate(port).send_c_echo().Status == 0x0000
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
+from time import monotonic, sleep
 
 import pytest
 import trustme
@@ -155,6 +156,17 @@ def test_peers_that_hang_in_their_handshake_delay_nobody_and_are_let_go(port, ma
     for peer in silent:
         assert peer.recv(1) == b""
         peer.close()
+
+
+def test_a_handshake_gives_a_silent_peer_no_more_time(port, make_files, monkeypatch):
+    monkeypatch.setattr("ichnode.dicom.door.ARRIVAL_S", 4)
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
+        began = monotonic()
+        sleep(3)
+        context = client_context(make_files())
+        with context.wrap_socket(plain, server_hostname="127.0.0.1") as silent, suppress(ssl.SSLEOFError):
+            assert silent.recv(1) == b""
+        assert monotonic() - began < 6, "counted anew from the handshake it would be seven seconds"
 
 
 @pytest.mark.parametrize("secure", [True, False], ids=["TLS", "plain"])
