@@ -247,6 +247,7 @@ def test_a_variant_trains_from_another_and_is_measured_beside_it(
     assert "## volume-survival, trainings compared" in text  # beside the section of the bundles
     assert f"1 steps, voxels of {' x '.join(f'{mm:g}' for mm in SPACING_MM)} mm: first, two stages." in text
     assert text.index("| first |") < text.index("| two stages |") < text.index("| median volume; all live |")
+    assert "- first against two stages: MAE mL " in text
     assert read(first / LAST, VolumeSurvivalSystem)["recipe"]["system"]["survival"] == 0
 
     outcome = CliRunner().invoke(app, ["fit", "--out", str(first), "--variant", "none"])
