@@ -1,6 +1,6 @@
 """Each of the published systems trains on simulated patients with one command, and goes on."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,11 @@ from ichnode.inference.manifest import Manifest
 from models.blocks import ALL_AXES, IN_PLANE, Stage
 from models.expansion import DenseExpansionConfig
 from models.followup import FollowupConfig
+from models.perez import PerezConfig
 from models.prognosis import COMPACT as PROGNOSIS
 from models.volume_survival import COMPACT as VOLUME_SURVIVAL
 from training.expansion.system import ExpansionSystem
-from training.fit.checkpoint import LAST, begin, read
+from training.fit.checkpoint import LAST, begin, read, system_of
 from training.fit.recipe import Recipe
 from training.fit.recipes import RECIPES, RecipeName, cpu
 from training.fit.system import System
@@ -47,6 +48,9 @@ SMALL: dict[str, System] = {
         config=replace(VOLUME_SURVIVAL, shape=SHAPE, blocks=(1, 1, 1, 1), widths=(4, 8, 8, 8)), spacing_mm=SPACING_MM
     ),
 }
+PEREZ = PrognosisSystem(
+    config=PerezConfig(shape=SHAPE, widths=(2, 4, 4, 8)), spacing_mm=SPACING_MM, poor=1.0, gcs=0, elderly=0, taught=0
+)
 
 
 def small(name: str) -> Plan:
@@ -222,6 +226,35 @@ def test_every_variant_is_another_network_or_another_task_or_sees_others(name: s
         assert PLANS[name].on(plan.system.shape, plan.system.spacing_mm).system.grid == plan.system.grid
 
 
+@pytest.mark.parametrize("name", PLANS)
+def test_every_variant_is_read_from_its_checkpoint_as_it_was(name: str) -> None:
+    for plan in (PLANS[name], *PLANS[name].variants.values()):
+        assert system_of({"recipe": {"system": asdict(plan.system)}}, type(plan.system)) == plan.system
+
+
+def test_the_network_that_b_is_compared_with_trains_goes_on_and_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RECIPES, RecipeName.CPU, lambda system: replace(cpu(system), makers=0, threads=1))
+    plan = small("prognosis")
+    plan, app = replace(plan, variants={"perez": replace(plan, system=PEREZ)}), typer.Typer()
+    app.command("fit")(fit_on_patients(plan))
+    app.command("evaluate")(evaluate_of("prognosis", plan))
+    run, page = str(tmp_path / "perez"), tmp_path / "page.md"
+    for line in (
+        ["fit", "--out", run, "--steps", "1", "--variant", "perez"],
+        ["fit", "--out", run, "--steps", "2", "--variant", "perez"],
+        ["evaluate", "--run", run, "--patients", "20", "--out", str(page)],
+    ):
+        outcome = CliRunner().invoke(app, line)
+        assert outcome.exit_code == 0, outcome.output
+    stored = read(tmp_path / "perez" / LAST, PrognosisSystem)
+    assert (stored["step"], system_of(stored, PrognosisSystem)) == (2, PEREZ)
+    row = next(line for line in page.read_text().splitlines() if line.startswith("| perez |"))
+    assert row.endswith("| - | - | - |")  # consciousness and age, which it does not say
+    assert "| perez | - |" not in row
+
+
 def test_a_variant_trains_from_another_and_is_measured_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,9 +287,9 @@ def test_a_variant_trains_from_another_and_is_measured_beside_it(
     assert "volume-alone" in outcome.output
 
 
-@pytest.mark.parametrize("name", PLANS)
-def test_every_weight_moves(name: str) -> None:
-    recipe = replace(cpu(SMALL[name]), learning_rate=0.1, warm_up_steps=0)
+@pytest.mark.parametrize(("name", "system"), [*SMALL.items(), ("prognosis", PEREZ)])
+def test_every_weight_moves(name: str, system: System) -> None:
+    recipe = replace(cpu(system), learning_rate=0.1, warm_up_steps=0)
     progress = begin(recipe)
     batch = small(name).patients(first_seed=300_000_000, heads=2).batch(0)
     before = {n: w.clone() for n, w in progress.network.named_parameters()}

@@ -1,8 +1,9 @@
 """The plans of the published systems, as `fit` trains them for the bundles, and their variants.
 
 `paper` is a network of the paper's size and sight, trained as it says, for a GPU; the others are the rows of its
-ablations, of the shipped network's size. `coarse` is the shipped network on voxels four times as large, `coarse-NAME` a
-row of the ablations there: so a CPU trains all rows of a table, each as long as the others, in a few hours.
+ablations, of the shipped network's size, and `perez`, the small network that B's table begins with. `coarse` is the
+shipped network on voxels four times as large, `coarse-NAME` a row of the ablations there: so a CPU trains all rows of a
+table, each as long as the others, in a few hours.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from dataclasses import replace
 
 from models import followup, prognosis, volume_survival
 from models.expansion import PublishedExpansionConfig
+from models.perez import PEREZ
 from training.expansion.evaluate import EVALUATE as EXPANSION_EVALUATE
 from training.expansion.export import EXPORT as EXPANSION_EXPORT
 from training.expansion.published import PublishedExpansionSystem
@@ -125,6 +127,7 @@ def _coarse_too(plan: Plan) -> Plan:
 
 
 _PAPERS_PROGNOSIS = PrognosisSystem(taught=0)
+_OUTCOME_ALONE = replace(_PAPERS_PROGNOSIS, poor=1.0, gcs=0, elderly=0)
 
 _ON_THEIR_GRIDS = {
     "followup": replace(
@@ -173,7 +176,8 @@ _ON_THEIR_GRIDS = {
         | _alike_but_for(
             _PROGNOSIS,
             {
-                "outcome-alone": replace(_PAPERS_PROGNOSIS, poor=1.0, gcs=0, elderly=0),
+                "perez": replace(_OUTCOME_ALONE, config=PEREZ),
+                "outcome-alone": _OUTCOME_ALONE,
                 "outcome-age": replace(_PAPERS_PROGNOSIS, poor=0.5, gcs=0),
                 "outcome-gcs-8": replace(_PAPERS_PROGNOSIS, elderly=0, ordinal=False),
                 "outcome-gcs-8-age": replace(_PAPERS_PROGNOSIS, ordinal=False),
