@@ -10,12 +10,11 @@ from typer.testing import CliRunner
 
 from ichnode.inference.bundle import load_bundle, shipped_bundles, verify_bundle
 from ichnode.inference.manifest import Manifest
+from models import prognosis, volume_survival
 from models.blocks import ALL_AXES, IN_PLANE, Stage
 from models.expansion import DenseExpansionConfig
 from models.followup import FollowupConfig
 from models.perez import PerezConfig
-from models.prognosis import COMPACT as PROGNOSIS
-from models.volume_survival import COMPACT as VOLUME_SURVIVAL
 from training.expansion.system import ExpansionSystem
 from training.fit.checkpoint import LAST, begin, read, system_of
 from training.fit.recipe import Recipe
@@ -42,10 +41,11 @@ SMALL: dict[str, System] = {
     ),
     "expansion": ExpansionSystem(config=DenseExpansionConfig(stages=STAGES), shape=SHAPE, spacing_mm=SPACING_MM),
     "prognosis": PrognosisSystem(
-        config=replace(PROGNOSIS, shape=SHAPE, features=8, growth=4, blocks=(1, 1, 1, 1)), spacing_mm=SPACING_MM
+        config=replace(prognosis.COMPACT, shape=SHAPE, features=8, growth=4, blocks=(1, 1, 1, 1)), spacing_mm=SPACING_MM
     ),
     "volume-survival": VolumeSurvivalSystem(
-        config=replace(VOLUME_SURVIVAL, shape=SHAPE, blocks=(1, 1, 1, 1), widths=(4, 8, 8, 8)), spacing_mm=SPACING_MM
+        config=replace(volume_survival.COMPACT, shape=SHAPE, blocks=(1, 1, 1, 1), widths=(4, 8, 8, 8)),
+        spacing_mm=SPACING_MM,
     ),
 }
 PEREZ = PrognosisSystem(
@@ -155,7 +155,10 @@ def test_an_ablation_becomes_no_bundle_and_options_that_do_nothing_are_refused(t
         assert outcome.exit_code == 2
         assert named in outcome.output
     whole = [name for name, plan in PLANS["prognosis"].variants.items() if plan.system.is_whole]
-    assert whole == ["paper", "outcome-gcs-age", "coarse", "coarse-outcome-gcs-age"]
+    assert whole == [
+        *("paper", "outcome-gcs-age", "keeps-bone", "improved"),
+        *("coarse", "coarse-outcome-gcs-age", "coarse-keeps-bone"),
+    ]
 
 
 def test_every_row_of_an_ablation_is_there_on_the_same_coarse_voxels() -> None:
@@ -165,6 +168,28 @@ def test_every_row_of_an_ablation_is_there_on_the_same_coarse_voxels() -> None:
         assert list(coarse) == ["coarse", *(f"coarse-{name}" for name in rows)]
         grids = {(each.system.shape, each.system.spacing_mm) for each in coarse.values()}
         assert grids == {((32, 64, 48), (5.0, 4.0, 4.0))}
+
+
+def test_what_was_improved_is_trained_at_the_papers_size_and_as_what_ships() -> None:
+    for name, config, more in (
+        ("prognosis", prognosis.IMPROVED, {"sight": "improved", "stripped": False}),
+        ("volume-survival", volume_survival.IMPROVED, {"says_ml": True}),
+    ):
+        plan, paper = PLANS[name], PLANS[name].variants["paper"].system
+        improved = replace(plan, variants={}, system=plan.variants["improved"].system)
+        assert improved == plan.variants["improved"]
+        assert (improved.system.config, improved.system.spacing_mm) == (config, (5.0, 1.0, 1.0))
+        assert improved.system.config == replace(paper.config, shape=config.shape, **more)
+
+
+def test_the_row_of_one_choice_differs_from_what_ships_in_it_alone() -> None:
+    for name, row, other in (
+        ("prognosis", "keeps-bone", {"sight": "improved"}),
+        ("volume-survival", "says-size", {"says_ml": False}),
+    ):
+        shipped = PLANS[name].system
+        there = replace(shipped, config=replace(shipped.config, **other))  # type: ignore[type-var]
+        assert PLANS[name].variants[row].system == there != shipped
 
 
 def test_the_follow_up_begins_from_the_shipped_segmenter_whatever_lies_beside_and_its_bundle_says_so(

@@ -1,9 +1,9 @@
 """The plans of the published systems, as `fit` trains them for the bundles, and their variants.
 
-`paper` is a network of the paper's size and sight, trained as it says, for a GPU; the others are the rows of its
-ablations, of the shipped network's size, and `perez`, the small network that B's table begins with. `coarse` is the
-shipped network on voxels four times as large, `coarse-NAME` a row of the ablations there: so a CPU trains all rows of a
-table, each as long as the others, in a few hours.
+`paper` is a network of the paper's size and sight, trained as it says, for a GPU, and `improved` one of its size that
+is trained as the shipped one. The others are the rows of its ablations, of the shipped network's size, and `perez`, the
+small network that B's table begins with. `coarse` is the shipped network on voxels four times as large, `coarse-NAME` a
+row of the ablations there: so a CPU trains all rows of a table, each as long as the others, in a few hours.
 """
 
 from collections.abc import Mapping
@@ -183,6 +183,8 @@ _ON_THEIR_GRIDS = {
                 "outcome-gcs-8-age": replace(_PAPERS_PROGNOSIS, ordinal=False),
                 "outcome-gcs": replace(_PAPERS_PROGNOSIS, poor=0.6, gcs=0.4, elderly=0),
                 "outcome-gcs-age": _PAPERS_PROGNOSIS,
+                "keeps-bone": PrognosisSystem(config=replace(prognosis.COMPACT, sight="improved")),
+                "improved": PrognosisSystem(config=prognosis.IMPROVED, spacing_mm=_FINE_MM),
             },
         ),
     ),
@@ -201,6 +203,7 @@ _ON_THEIR_GRIDS = {
                 "volume-alone": VolumeSurvivalSystem(survival=0),
                 "survival-alone": VolumeSurvivalSystem(volume=0),
                 "says-size": VolumeSurvivalSystem(config=replace(volume_survival.COMPACT, says_ml=False)),
+                "improved": VolumeSurvivalSystem(config=volume_survival.IMPROVED, spacing_mm=_FINE_MM),
             },
         ),
     ),
