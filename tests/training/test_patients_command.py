@@ -278,6 +278,8 @@ def test_the_network_that_b_is_compared_with_trains_goes_on_and_is_measured(
     row = next(line for line in page.read_text().splitlines() if line.startswith("| perez |"))
     assert row.endswith("| - | - | - |")  # consciousness and age, which it does not say
     assert "| perez | - |" not in row
+    assert "| perez | 0.626 (0.09) | 0.569 |" in page.read_text()
+    assert "| perez | 0.626 (0.09) | 0.569 |" in outcome.output
 
 
 def test_a_variant_trains_from_another_and_is_measured_beside_it(

@@ -133,7 +133,7 @@ def evaluate_of(name: str, whole: Plan) -> Callable[..., None]:
             console.print(line, markup=False)
         for limit in found.limits:
             console.print(f"{limit.label}: AUC {limited(limit)}")
-        console.print(found.published)
+        console.print(found.published, soft_wrap=True)
         if out:
             heading = f"{name} on {data.name}" if data else name if bundle or not run else f"{name}, trainings compared"
             picture = picture_of(out, heading)
