@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from models.blocks import Size, fast
 from models.familiarity import Familiarity
 
-_UNIT_MOST = (12, 8)  # GCS up to which each ordinal unit is on
-
-
+UNIT_MOST = (12, 8)  # GCS up to which each ordinal unit is on
 TAUGHT = ("parenchymal mL", "ventricular mL", "age")  # as `training.prognosis.system` reads them
 
 
@@ -84,7 +82,7 @@ class Prognosis(nn.Module):
         self.features = trunk.features
         width = trunk.get_submodule("class_layers.out").get_parameter("weight").shape[1]
         self.pool = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten())
-        self.poor, self.gcs, self.elderly = (nn.Linear(width, outputs) for outputs in (1, len(_UNIT_MOST), 1))
+        self.poor, self.gcs, self.elderly = (nn.Linear(width, outputs) for outputs in (1, len(UNIT_MOST), 1))
         self.taught = nn.Linear(width, len(TAUGHT))
         self.familiarity = Familiarity(width)
         self.config = config
@@ -119,7 +117,7 @@ class Prognosis(nn.Module):
 
 def gcs_units(gcs_b: Tensor) -> Tensor:
     """(batch, unit) 0 or 1: 13-15 is 00, 9-12 is 10, 3-8 is 11."""
-    return torch.stack([gcs_b <= most for most in _UNIT_MOST], dim=1).float()
+    return torch.stack([gcs_b <= most for most in UNIT_MOST], dim=1).float()
 
 
 def units_on(logit_bu: Tensor) -> list[int]:

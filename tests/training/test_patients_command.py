@@ -1,6 +1,6 @@
 """Each of the published systems trains on simulated patients with one command, and goes on."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -10,13 +10,13 @@ from typer.testing import CliRunner
 
 from ichnode.inference.bundle import load_bundle, shipped_bundles, verify_bundle
 from ichnode.inference.manifest import Manifest
+from models import prognosis, volume_survival
 from models.blocks import ALL_AXES, IN_PLANE, Stage
 from models.expansion import DenseExpansionConfig
 from models.followup import FollowupConfig
-from models.prognosis import COMPACT as PROGNOSIS
-from models.volume_survival import COMPACT as VOLUME_SURVIVAL
+from models.perez import PerezConfig
 from training.expansion.system import ExpansionSystem
-from training.fit.checkpoint import LAST, begin, read
+from training.fit.checkpoint import LAST, begin, read, system_of
 from training.fit.recipe import Recipe
 from training.fit.recipes import RECIPES, RecipeName, cpu
 from training.fit.system import System
@@ -41,12 +41,16 @@ SMALL: dict[str, System] = {
     ),
     "expansion": ExpansionSystem(config=DenseExpansionConfig(stages=STAGES), shape=SHAPE, spacing_mm=SPACING_MM),
     "prognosis": PrognosisSystem(
-        config=replace(PROGNOSIS, shape=SHAPE, features=8, growth=4, blocks=(1, 1, 1, 1)), spacing_mm=SPACING_MM
+        config=replace(prognosis.COMPACT, shape=SHAPE, features=8, growth=4, blocks=(1, 1, 1, 1)), spacing_mm=SPACING_MM
     ),
     "volume-survival": VolumeSurvivalSystem(
-        config=replace(VOLUME_SURVIVAL, shape=SHAPE, blocks=(1, 1, 1, 1), widths=(4, 8, 8, 8)), spacing_mm=SPACING_MM
+        config=replace(volume_survival.COMPACT, shape=SHAPE, blocks=(1, 1, 1, 1), widths=(4, 8, 8, 8)),
+        spacing_mm=SPACING_MM,
     ),
 }
+PEREZ = PrognosisSystem(
+    config=PerezConfig(shape=SHAPE, widths=(2, 4, 4, 8)), spacing_mm=SPACING_MM, poor=1.0, gcs=0, elderly=0, taught=0
+)
 
 
 def small(name: str) -> Plan:
@@ -151,7 +155,10 @@ def test_an_ablation_becomes_no_bundle_and_options_that_do_nothing_are_refused(t
         assert outcome.exit_code == 2
         assert named in outcome.output
     whole = [name for name, plan in PLANS["prognosis"].variants.items() if plan.system.is_whole]
-    assert whole == ["paper", "outcome-gcs-age", "coarse", "coarse-outcome-gcs-age"]
+    assert whole == [
+        *("paper", "outcome-gcs-age", "keeps-bone", "improved"),
+        *("coarse", "coarse-outcome-gcs-age", "coarse-keeps-bone"),
+    ]
 
 
 def test_every_row_of_an_ablation_is_there_on_the_same_coarse_voxels() -> None:
@@ -161,6 +168,28 @@ def test_every_row_of_an_ablation_is_there_on_the_same_coarse_voxels() -> None:
         assert list(coarse) == ["coarse", *(f"coarse-{name}" for name in rows)]
         grids = {(each.system.shape, each.system.spacing_mm) for each in coarse.values()}
         assert grids == {((32, 64, 48), (5.0, 4.0, 4.0))}
+
+
+def test_what_was_improved_is_trained_at_the_papers_size_and_as_what_ships() -> None:
+    for name, config, more in (
+        ("prognosis", prognosis.IMPROVED, {"sight": "improved", "stripped": False}),
+        ("volume-survival", volume_survival.IMPROVED, {"says_ml": True}),
+    ):
+        plan, paper = PLANS[name], PLANS[name].variants["paper"].system
+        improved = replace(plan, variants={}, system=plan.variants["improved"].system)
+        assert improved == plan.variants["improved"]
+        assert (improved.system.config, improved.system.spacing_mm) == (config, (5.0, 1.0, 1.0))
+        assert improved.system.config == replace(paper.config, shape=config.shape, **more)
+
+
+def test_the_row_of_one_choice_differs_from_what_ships_in_it_alone() -> None:
+    for name, row, other in (
+        ("prognosis", "keeps-bone", {"sight": "improved"}),
+        ("volume-survival", "says-size", {"says_ml": False}),
+    ):
+        shipped = PLANS[name].system
+        there = replace(shipped, config=replace(shipped.config, **other))  # type: ignore[type-var]
+        assert PLANS[name].variants[row].system == there != shipped
 
 
 def test_the_follow_up_begins_from_the_shipped_segmenter_whatever_lies_beside_and_its_bundle_says_so(
@@ -222,6 +251,37 @@ def test_every_variant_is_another_network_or_another_task_or_sees_others(name: s
         assert PLANS[name].on(plan.system.shape, plan.system.spacing_mm).system.grid == plan.system.grid
 
 
+@pytest.mark.parametrize("name", PLANS)
+def test_every_variant_is_read_from_its_checkpoint_as_it_was(name: str) -> None:
+    for plan in (PLANS[name], *PLANS[name].variants.values()):
+        assert system_of({"recipe": {"system": asdict(plan.system)}}, type(plan.system)) == plan.system
+
+
+def test_the_network_that_b_is_compared_with_trains_goes_on_and_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RECIPES, RecipeName.CPU, lambda system: replace(cpu(system), makers=0, threads=1))
+    plan = small("prognosis")
+    plan, app = replace(plan, variants={"perez": replace(plan, system=PEREZ)}), typer.Typer()
+    app.command("fit")(fit_on_patients(plan))
+    app.command("evaluate")(evaluate_of("prognosis", plan))
+    run, page = str(tmp_path / "perez"), tmp_path / "page.md"
+    for line in (
+        ["fit", "--out", run, "--steps", "1", "--variant", "perez"],
+        ["fit", "--out", run, "--steps", "2", "--variant", "perez"],
+        ["evaluate", "--run", run, "--patients", "20", "--out", str(page)],
+    ):
+        outcome = CliRunner().invoke(app, line)
+        assert outcome.exit_code == 0, outcome.output
+    stored = read(tmp_path / "perez" / LAST, PrognosisSystem)
+    assert (stored["step"], system_of(stored, PrognosisSystem)) == (2, PEREZ)
+    row = next(line for line in page.read_text().splitlines() if line.startswith("| perez |"))
+    assert row.endswith("| - | - | - |")  # consciousness and age, which it does not say
+    assert "| perez | - |" not in row
+    assert "| perez | 0.626 (0.09) | 0.569 |" in page.read_text()
+    assert "| perez | 0.626 (0.09) | 0.569 |" in outcome.output
+
+
 def test_a_variant_trains_from_another_and_is_measured_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,9 +315,9 @@ def test_a_variant_trains_from_another_and_is_measured_beside_it(
     assert "volume-alone" in outcome.output
 
 
-@pytest.mark.parametrize("name", PLANS)
-def test_every_weight_moves(name: str) -> None:
-    recipe = replace(cpu(SMALL[name]), learning_rate=0.1, warm_up_steps=0)
+@pytest.mark.parametrize(("name", "system"), [*SMALL.items(), ("prognosis", PEREZ)])
+def test_every_weight_moves(name: str, system: System) -> None:
+    recipe = replace(cpu(system), learning_rate=0.1, warm_up_steps=0)
     progress = begin(recipe)
     batch = small(name).patients(first_seed=300_000_000, heads=2).batch(0)
     before = {n: w.clone() for n, w in progress.network.named_parameters()}

@@ -30,6 +30,7 @@ from training.patients.evaluation import (
     picture_of,
     write_section,
 )
+from training.patients.plans import PLANS
 from training.patients.plots import write_picture
 from training.prognosis import evaluate as of_prognosis
 from training.prognosis.system import PrognosisSystem
@@ -83,6 +84,21 @@ def test_poor_outcome_is_measured_as_in_the_paper() -> None:
     assert rows[FROM_NUMBERS]["AUC"].value == 1
     assert rows[of_prognosis.MAJORITY]["accuracy"].value == pytest.approx(0.5)
     assert rows[of_prognosis.MAJORITY]["AUC GCS 8 or less"].value is None
+
+
+def test_what_was_published_has_a_row_for_each_of_ours() -> None:
+    """By the names of the variants, under the headings of our own table."""
+    published = of_prognosis.EVALUATE.published
+    table = [list(map(str.strip, line.split("|")[1:-1])) for line in published.split("\n\n")[1].splitlines()]
+    headings, _, *rows = table
+    ours = [name for name in PLANS["prognosis"].variants if name.startswith(("perez", "outcome"))]
+    assert [name for name, *_ in rows] == ours
+    assert len(ours) == 7
+    assert {len(row) for row in rows} == {len(headings)}
+    assert headings[2:] == ["accuracy", "balanced accuracy", "specificity", "NPV", "precision", "recall", "F1"]
+    assert rows[0][:3] == ["perez", "0.626 (0.09)", "0.569"]
+    assert rows[-1][1:] == ["0.716 (0.05)", "0.672", "0.668", "0.657", "0.569", "0.777", "0.680", "0.712"]
+    assert all("published, real data" in plan.evaluate.published for plan in PLANS.values())
 
 
 def test_numbers_count_although_a_patient_lacks_one_and_that_it_is_lacking_counts_too() -> None:

@@ -21,10 +21,11 @@ from training.fit.recipes import RECIPES, RecipeName, cpu
 from training.fit.source import batches
 from training.followup.system import seen_of
 from training.patients.batch import BECAME, KNOWN, Patients
-from training.patients.command import fit_on_patients
+from training.patients.command import export_of, fit_on_patients
 from training.patients.evaluate_command import evaluate_of
 from training.patients.folds import in_folds
-from training.patients.own_data import OwnPatient, OwnPatients, own_patients, truth_of
+from training.patients.likeness import AlikeIn
+from training.patients.own_data import OwnPatient, OwnPatients, outcome_of, own_patients, truth_of
 from training.patients.plans import PLANS
 from training.patients.recipes import ours
 from training.simulate.planes import around_origin
@@ -250,7 +251,7 @@ def test_in_folds_everybody_is_tested_once_and_outcomes_are_alike(rows: list[Row
     many.append(rows[1].model_copy(update={"patient": "P3", "paired_with": "S3"}))
     tested = []
     for fold in range(5):
-        split = in_folds(many, 5, fold)
+        split = in_folds(many, 5, fold, "death and volume")
         test = {row.patient: row.outcome for row in split if row.split == "test" and row.outcome}
         assert len(test) == 4
         assert sum(outcome.value for outcome in test.values()) == 2
@@ -258,9 +259,72 @@ def test_in_folds_everybody_is_tested_once_and_outcomes_are_alike(rows: list[Row
         tested += list(test)
     assert sorted(tested) == sorted({row.patient for row in many})
     with pytest.raises(DataError, match="20 patients make no 30 folds"):
-        in_folds(many, 30, 0)
+        in_folds(many, 30, 0, "prognosis")
     with pytest.raises(DataError, match="the last is 4, not 5"):
-        in_folds(many, 5, 5)
+        in_folds(many, 5, 5, "prognosis")
+
+
+def manifest_row(number: int, **known: object) -> Row:
+    name = f"P{number:03}"
+    fields = {"patient": name, "study": name, "ct": "ct.nii.gz", "source": "here", "licence": "own", "split": "train"}
+    return Row.model_validate(fields | known)
+
+
+def tested_in(rows: list[Row], folds: int, alike_in: AlikeIn) -> list[list[int]]:
+    """The numbers of the patients that each fold tests."""
+    return [
+        sorted({int(row.patient[1:]) for row in in_folds(rows, folds, fold, alike_in) if row.split == "test"})
+        for fold in range(folds)
+    ]
+
+
+def test_folds_of_system_b_are_alike_in_prognosis_however_it_was_scored() -> None:
+    outcomes = [("mrs_90d", n % 7) for n in range(70)] + [("poor_prognosis", n % 2) for n in range(20)]
+    outcomes += [("death_30d", 1)] * 10  # says nothing of 90 days
+    rows = [manifest_row(n, outcome={"type": type_, "value": value}) for n, (type_, value) in enumerate(outcomes)]
+    for tested in tested_in(rows, 10, "prognosis"):
+        poor = [outcome_of(rows[n])[1] for n in tested]
+        assert (poor.count(1.0), poor.count(0.0), len(poor)) == (4, 5, 10)
+
+
+def test_folds_of_system_c_are_alike_in_death_and_in_thirds_of_the_volume() -> None:
+    rows = [manifest_row(n, volume_ml=n, outcome={"type": "death_30d", "value": n % 3 == 0}) for n in range(90)]
+    rows.append(manifest_row(3, study="later", paired_with="P003", volume_ml=500))  # the first CT counts
+    for tested in tested_in(rows, 5, "death and volume"):
+        assert sum(n % 3 == 0 for n in tested) == 6
+        assert [sum(n // 30 == third for n in tested) for third in range(3)] == [6, 6, 6]
+        assert [sum(n // 30 == third and n % 3 == 0 for n in tested) for third in range(3)] == [2, 2, 2]
+
+
+def test_the_rare_keep_the_kind_that_says_most() -> None:
+    """Ten deaths, three of them of small hematomas: two in each of five folds."""
+    volumes_ml = [*range(10, 40), *range(1, 4), *range(100, 107)]
+    rows = [
+        manifest_row(n, volume_ml=ml, outcome={"type": "death_30d", "value": n >= 30})
+        for n, ml in enumerate(volumes_ml)
+    ]
+    assert [sum(n >= 30 for n in tested) for tested in tested_in(rows, 5, "death and volume")] == [2] * 5
+    alone = [manifest_row(n) for n in range(10)] + [manifest_row(10, outcome={"type": "mrs_90d", "value": 6})]
+    assert sum(map(len, tested_in(alone, 5, "prognosis"))) == 11
+
+
+def test_folds_of_systems_a_and_d_are_alike_in_hemorrhage() -> None:
+    rows = []
+    for n in range(60):
+        treated, bleeds, has_followup = n < 30, n % 3 == 0, n % 10 != 9
+        rows.append(manifest_row(n, thrombectomy=treated, volume_ml=0 if treated else 20))
+        if has_followup:
+            later_ml = (20 if treated else 40) if bleeds else (0 if treated else 21)
+            known = {"types": ["IPH"] if later_ml else [], "volume_ml": later_ml, "thrombectomy": treated}
+            rows.append(manifest_row(n, study=f"later {n}", paired_with=f"P{n:03}", t_hours=24, **known))
+    for tested in tested_in(rows, 3, "hemorrhage"):
+        for of_use in (range(30), range(30, 60)):
+            followed = [n for n in tested if n in of_use and n % 10 != 9]
+            assert len(followed) == 9
+            assert sum(n % 3 == 0 for n in followed) == 3
+    assert [PLANS[name].alike_in for name in ("followup", "prognosis", "volume-survival", "expansion")] == [
+        *("hemorrhage", "prognosis", "death and volume", "hemorrhage")
+    ]
 
 
 def test_a_system_trains_on_own_patients_in_folds_and_is_measured_on_those_it_did_not_see(
@@ -271,6 +335,7 @@ def test_a_system_trains_on_own_patients_in_folds_and_is_measured_on_those_it_di
     plan, app = replace(small("volume-survival"), recipe=ours(1e-3)), typer.Typer()
     app.command("fit")(fit_on_patients(plan))
     app.command("evaluate")(evaluate_of("volume-survival", plan))
+    app.command("export")(export_of(plan))
     data = ["--data", str(tmp_path / "manifest.jsonl"), "--folds", "3"]
     for fold in range(3):
         line = ["fit", "--out", str(tmp_path / f"run/fold-{fold}"), "--steps", "1", "--share", "1", *data]
@@ -289,6 +354,20 @@ def test_a_system_trains_on_own_patients_in_folds_and_is_measured_on_those_it_di
     assert "mine, mean of 3 folds [lowest-highest]" in text
     assert "mine, fold 2" in text
     assert "What can be known at all" not in text  # nobody knows that of real patients
+
+    stored = torch.load(tmp_path / "run/fold-1" / LAST, weights_only=True)
+    del stored["recipe"]["own"]["alike_in"]  # of a training from before folds were drawn by what a system answers
+    torch.save(stored, tmp_path / "run/fold-1" / LAST)
+    checkpoint, card = str(tmp_path / "run/fold-1" / LAST), str(page)
+    told = ["--version", "1", "--card", card, "--trained-on", "ours"]
+    for line in (
+        ["evaluate", "--run", str(tmp_path / "run")],
+        ["fit", "--out", str(tmp_path / "run/fold-1"), "--fold", "1"],
+        ["export", checkpoint, "--out", str(tmp_path / "bundle"), *told, "--fold", "1"],
+    ):
+        outcome = CliRunner().invoke(app, [*line, *data])
+        assert outcome.exit_code == 2
+        assert "alike_in None, not death and volume" in " ".join(outcome.output.split())
 
 
 def test_processes_that_torchrun_starts_share_own_and_simulated_patients(

@@ -14,14 +14,16 @@ class LearnedFrom:
     manifest: str  # SHA-256 of the file
     folds: int | None = None
     fold: int | None = None  # that is not learned from
+    alike_in: str | None = None  # the folds; was not stored when they were drawn otherwise
 
     @classmethod
-    def of(cls, manifest: Path, folds: int | None = None, fold: int | None = None) -> Self:
+    def of(cls, manifest: Path, folds: int | None = None, fold: int | None = None, alike_in: str | None = None) -> Self:
         """What the command line names. Raises OSError."""
         digest = sha256(manifest.read_bytes()).hexdigest()
-        return cls(manifest=digest, folds=folds, fold=fold if folds else None)
+        return cls(manifest=digest, folds=folds, fold=fold, alike_in=alike_in) if folds else cls(manifest=digest)
 
     def unlike(self, stored: Mapping[str, Any]) -> str:
         """What is another there, and here; nothing where all is the same."""
         here = asdict(self)
-        return ", ".join(f"{name} {stored[name]}, not {here[name]}" for name in here if stored[name] != here[name])
+        there = {name: stored.get(name) for name in here}
+        return ", ".join(f"{name} {there[name]}, not {here[name]}" for name in here if there[name] != here[name])

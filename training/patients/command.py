@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,8 +33,8 @@ from training.fit.recipes import RECIPES, RecipeName
 from training.fit.source import Source
 from training.fit.validation import StyleScores, evenly
 from training.patients.batch import Patients
-from training.patients.export import Description, export
-from training.patients.folds import Data, Folds, rows_of
+from training.patients.export import Description, Trained, export
+from training.patients.folds import Data, Folds, must_be_of_fold, rows_of
 from training.patients.own_data import OwnPatients
 from training.patients.plan import Plan
 from training.patients.simulated import Cohort, validation_of
@@ -105,8 +105,8 @@ def fit_on_patients(whole: Plan) -> Callable[..., None]:
         styles: dict[str, Source[Patients]] = {style.name: validation_of(simulated, style) for style in _styles()}
         with problems_told():
             if data:
-                chosen = replace(chosen, own=LearnedFrom.of(data, folds, fold))
-                own, styles["own data"] = _own(plan, rows_of(data, folds, fold), chosen.batch)
+                chosen = replace(chosen, own=LearnedFrom.of(data, folds, fold, plan.alike_in))
+                own, styles["own data"] = _own(plan, rows_of(data, folds, fold, plan.alike_in), chosen.batch)
                 source = MixedSource(own=own, simulated=simulated, share=share, processes=processes(chosen.backend))
             if plan.synthetic:
                 source = SyntheticBaselines(source=source, spacing_mm=plan.system.spacing_mm, share=plan.synthetic)
@@ -133,7 +133,9 @@ def fit_on_patients(whole: Plan) -> Callable[..., None]:
                 created=date.today(),
                 outcome=_OWN_OUTCOME if data else None,
             )
-            _write_bundle(whole, out / LAST, bundle, described, _MEASURED_ON, partial(_own_rows, data, folds, fold))
+            _write_bundle(
+                whole, out / LAST, bundle, described, _MEASURED_ON, partial(_own_rows, whole, data, folds, fold)
+            )
 
     return command
 
@@ -184,13 +186,15 @@ def export_of(whole: Plan) -> Callable[..., None]:
         except (OSError, ValueError) as problem:
             typer.echo(str(problem), err=True)
             raise typer.Exit(2) from problem
-        _write_bundle(whole, checkpoint, out, described, patients, partial(_own_rows, data, folds, fold))
+        _write_bundle(whole, checkpoint, out, described, patients, partial(_own_rows, whole, data, folds, fold))
 
     return command
 
 
-def _own_rows(data: Path | None, folds: int | None, fold: int) -> Sequence[Row] | None:
-    return rows_of(data, folds, fold) if data else None
+def _own_rows(whole: Plan, data: Path | None, folds: int | None, fold: int, made: Trained[Any]) -> Sequence[Row] | None:
+    if data and folds:
+        must_be_of_fold("the training", made, data, folds, fold, whole.alike_in)
+    return rows_of(data, folds, fold, whole.alike_in) if data else None
 
 
 def _write_bundle(
@@ -199,7 +203,7 @@ def _write_bundle(
     out: Path,
     described: Description,
     patients: int,
-    own_rows: Callable[[], Sequence[Row] | None],
+    own_rows: Callable[[Trained[Any]], Sequence[Row] | None],
 ) -> None:
     """Measured on so many simulated patients, or on own ones of split validation; what goes wrong is a line."""
     try:
@@ -209,7 +213,7 @@ def _write_bundle(
         simulated = plan.patients(VALIDATION_SEEDS)
         source: Source[Patients] = validation_of(simulated, TRAINING, _PASSED_OVER)
         others = [replace(validation_of(simulated, style, _PASSED_OVER), followup=False) for style in _styles()]
-        if rows := own_rows():
+        if rows := own_rows(made):
             source = own = plan.own(plan.own_patients(rows, "validation"), as_they_are=True, tell=_warn)
             patients = len(own.patients)
         manifest = export(plan.export, made, out, source, others, patients, described=described)

@@ -32,7 +32,7 @@ from training.patients.evaluation import (
     shown,
     write_section,
 )
-from training.patients.folds import Data, Folds, rows_of
+from training.patients.folds import Data, Folds, must_be_of_fold, rows_of
 from training.patients.plan import Plan
 from training.patients.plots import write_picture
 from training.patients.simulated import validation_of
@@ -79,7 +79,7 @@ class _Whom:
         if self.folds and fold is None:
             rows = [row.model_copy(update={"split": self.split}) for row in read_manifest(self.data)]
         else:
-            rows = list(rows_of(self.data, self.folds, fold or 0))
+            rows = list(rows_of(self.data, self.folds, fold or 0, plan.alike_in))
         own = plan.own(plan.own_patients(rows, self.split), as_they_are=True, tell=tell)
         return own, len(own.patients)
 
@@ -114,7 +114,7 @@ def evaluate_of(name: str, whole: Plan) -> Callable[..., None]:
         try:
             if folds and (bundle or not data):
                 raise DataError("--folds needs --data, and measures trainings: no fold is new to a bundle")
-            measured = _distinct([*_bundles(whole, bundle or []), *_runs(whole, run or [], folds)])
+            measured = _distinct([*_bundles(whole, bundle or []), *_runs(whole, run or [], whom)])
             rows = _rows(whole, measured, whom, errors)
         except (BundleError, DataError, RefusedSeries, OSError) as problem:
             errors.print(str(problem), style="red", markup=False)
@@ -133,7 +133,7 @@ def evaluate_of(name: str, whole: Plan) -> Callable[..., None]:
             console.print(line, markup=False)
         for limit in found.limits:
             console.print(f"{limit.label}: AUC {limited(limit)}")
-        console.print(found.published)
+        console.print(found.published, soft_wrap=True)
         if out:
             heading = f"{name} on {data.name}" if data else name if bundle or not run else f"{name}, trainings compared"
             picture = picture_of(out, heading)
@@ -176,13 +176,15 @@ def _bundles(whole: Plan, names: Sequence[str]) -> list[tuple[str, _Measured]]:
     return found
 
 
-def _runs(whole: Plan, named: Sequence[str], folds: int | None) -> list[tuple[str, _Measured]]:
+def _runs(whole: Plan, named: Sequence[str], whom: _Whom) -> list[tuple[str, _Measured]]:
     """Trainings, each as often as there are folds. Raises DataError and OSError."""
     found = []
     for each in named:
         name, folder = _name_and_folder(each)
-        for fold in range(folds) if folds else (None,):
+        for fold in range(whom.folds) if whom.folds else (None,):
             plan, made = whole.trained((folder if fold is None else folder / f"fold-{fold}") / LAST)
+            if whom.data and whom.folds and fold is not None:
+                must_be_of_fold(name, made, whom.data, whom.folds, fold, whole.alike_in)
             contender = Contender(network=made.system.measured(made.network), system=made.system)
             label = name if fold is None else f"{name}, fold {fold}"
             found.append((label, _Measured(plan=plan, contender=contender, steps=made.steps, fold=fold)))

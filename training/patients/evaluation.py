@@ -61,7 +61,7 @@ class Evaluate:
 
     kind: type[ForecasterManifest]
     rows: Callable[[Mapping[str, Contender], Iterable[Patients], Any], Rows]  # batches of one that the system reads
-    published: str
+    published: str  # Markdown
     labels: tuple[str, ...]  # of `training.simulate.bayes`, whose limits stand beside
     more_is_better: Mapping[str, bool]  # of the measures by which trainings are compared
 
@@ -79,14 +79,18 @@ class Evaluation:
 
     def markdown(self) -> str:
         """A section of docs/evaluation.md."""
-        headings = list(next(iter(self.rows.values())))
-        table = [["", *headings], ["---"] * (1 + len(headings))]
-        table += [[name, *map(shown, row.values())] for name, row in self.rows.items()]
-        lines = ["| " + " | ".join(cells) + " |" for cells in table]
+        headings = ["", *next(iter(self.rows.values()))]
+        table = markdown_table([headings, *([name, *map(shown, row.values())] for name, row in self.rows.items())])
         known = [f"- {limit.label}: {limited(limit)}" for limit in self.limits]
         limits = ["What can be known at all (AUC):", "", *known, ""] if known else []
         compared = [COMPARED, "", *(f"- {sentence}" for sentence in self.compared), ""] if self.compared else []
-        return "\n".join([f"{self.title}.", "", *lines, "", *compared, *limits, self.published])
+        return "\n".join([f"{self.title}.", "", table, "", *compared, *limits, self.published])
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """The first row is the headings."""
+    headings, *others = rows
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [headings, ["---"] * len(headings), *others])
 
 
 def shown(found: Figure) -> str:

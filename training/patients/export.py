@@ -50,6 +50,7 @@ class Trained(Generic[S]):
     system: S
     network: nn.Module  # averaged weights, in evaluation mode; `familiarity` is not fitted
     steps: int  # that it was trained for
+    own: Mapping[str, Any] | None = None  # as LearnedFrom: the own patients that it saw
 
 
 def trained(checkpoint: Path, kinds: Mapping[str, type[S]]) -> Trained[S]:
@@ -61,7 +62,7 @@ def trained(checkpoint: Path, kinds: Mapping[str, type[S]]) -> Trained[S]:
     missing = [name for name in different.missing_keys if not name.startswith("familiarity.")]
     if missing or different.unexpected_keys:
         raise DataError(f"{checkpoint} is of an older network: {', '.join(missing + different.unexpected_keys)}")
-    return Trained(system=system, network=network.eval(), steps=stored["step"])
+    return Trained(system=system, network=network.eval(), steps=stored["step"], own=stored["recipe"].get("own"))
 
 
 def export(

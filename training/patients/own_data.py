@@ -206,14 +206,19 @@ def truth_of(
     bleeds = nan
     if later is not None and row.thrombectomy:
         bleeds = float(len(later.types) > 0) if later.types is not None else _any(later_labels)
-    died = poor = nan
-    if row.outcome is not None:
-        died = float(row.outcome.value) if row.outcome.type == "death_30d" else nan
-        poor = {
-            "mrs_90d": float(row.outcome.value >= _POOR_MRS),
-            "poor_prognosis": float(row.outcome.value),
-        }.get(row.outcome.type, nan)
-    return known, [*grown, died, poor, bleeds]
+    return known, [*grown, *outcome_of(row), bleeds]
+
+
+def outcome_of(row: Row) -> tuple[float, float]:
+    """Death in 30 days and poor outcome, 0 or 1; NaN where it is not known."""
+    if row.outcome is None:
+        return nan, nan
+    died = float(row.outcome.value) if row.outcome.type == "death_30d" else nan
+    poor = {
+        "mrs_90d": float(row.outcome.value >= _POOR_MRS),
+        "poor_prognosis": float(row.outcome.value),
+    }.get(row.outcome.type, nan)
+    return died, poor
 
 
 def _number(value: float | None) -> float:

@@ -11,6 +11,7 @@ from training.fit.validation import Score
 from training.patients.batch import Patients
 from training.patients.evaluation import Evaluate
 from training.patients.export import Export, Trained, trained
+from training.patients.likeness import AlikeIn
 from training.patients.own_data import OwnPatient, OwnPatients, own_patients
 from training.patients.recipes import PlanRecipe
 from training.patients.simulated import Cohort, SimulatedPatients
@@ -34,6 +35,7 @@ class Plan:
     header_alone: float = 0.0  # of the patients, of whom it is told what a header says
     score: Score[Patients]
     recipe: PlanRecipe  # on any machine
+    alike_in: AlikeIn  # folds of own patients
     begins_from: str | None = None  # a bundle by its name, unless another is asked for
     validation_patients: int
     showings: int = 3  # of each patient, on average

@@ -1,7 +1,8 @@
 """The plans of the published systems, as `fit` trains them for the bundles, and their variants.
 
-`paper` is a network of the paper's size and sight, trained as it says, for a GPU; the others are the rows of its
-ablations, of the shipped network's size. `coarse` is the shipped network on voxels four times as large, `coarse-NAME` a
+`paper` is a network of the paper's size and sight, trained as it says, for a GPU, and `improved` one of its size that
+is trained as the shipped one. The others are the rows of its ablations, of the shipped network's size, and `perez`, the
+small network that B's table begins with. `coarse` is the shipped network on voxels four times as large, `coarse-NAME` a
 row of the ablations there: so a CPU trains all rows of a table, each as long as the others, in a few hours.
 """
 
@@ -10,6 +11,7 @@ from dataclasses import replace
 
 from models import followup, prognosis, volume_survival
 from models.expansion import PublishedExpansionConfig
+from models.perez import PEREZ
 from training.expansion.evaluate import EVALUATE as EXPANSION_EVALUATE
 from training.expansion.export import EXPORT as EXPANSION_EXPORT
 from training.expansion.published import PublishedExpansionSystem
@@ -48,6 +50,7 @@ _FOLLOWUP = Plan(
     finds_brain=True,
     score=change_and_hemorrhage_score,
     recipe=recipes.ours(5e-4, least_batch=2),
+    alike_in="hemorrhage",
     begins_from="hematoma",
     validation_patients=32,
     export=FOLLOWUP_EXPORT,
@@ -64,6 +67,7 @@ _EXPANSION = Plan(
     header_alone=0.5,
     score=growth_dice_of,
     recipe=recipes.ours(1.5e-3),
+    alike_in="hemorrhage",
     validation_patients=24,
     export=EXPANSION_EXPORT,
     evaluate=EXPANSION_EVALUATE,
@@ -87,6 +91,7 @@ _PROGNOSIS = Plan(
     followup=False,
     score=mean_auc_of,
     recipe=recipes.ours(1e-3, least_batch=8),
+    alike_in="prognosis",
     validation_patients=64,
     showings=4,
     recent=200,
@@ -101,6 +106,7 @@ _VOLUME_SURVIVAL = Plan(
     followup=False,
     score=size_and_death_score,
     recipe=recipes.ours(1e-3, least_batch=8),
+    alike_in="death and volume",
     validation_patients=64,
     showings=4,
     recent=200,
@@ -125,6 +131,7 @@ def _coarse_too(plan: Plan) -> Plan:
 
 
 _PAPERS_PROGNOSIS = PrognosisSystem(taught=0)
+_OUTCOME_ALONE = replace(_PAPERS_PROGNOSIS, poor=1.0, gcs=0, elderly=0)
 
 _ON_THEIR_GRIDS = {
     "followup": replace(
@@ -173,12 +180,15 @@ _ON_THEIR_GRIDS = {
         | _alike_but_for(
             _PROGNOSIS,
             {
-                "outcome-alone": replace(_PAPERS_PROGNOSIS, poor=1.0, gcs=0, elderly=0),
+                "perez": replace(_OUTCOME_ALONE, config=PEREZ),
+                "outcome-alone": _OUTCOME_ALONE,
                 "outcome-age": replace(_PAPERS_PROGNOSIS, poor=0.5, gcs=0),
                 "outcome-gcs-8": replace(_PAPERS_PROGNOSIS, elderly=0, ordinal=False),
                 "outcome-gcs-8-age": replace(_PAPERS_PROGNOSIS, ordinal=False),
                 "outcome-gcs": replace(_PAPERS_PROGNOSIS, poor=0.6, gcs=0.4, elderly=0),
                 "outcome-gcs-age": _PAPERS_PROGNOSIS,
+                "keeps-bone": PrognosisSystem(config=replace(prognosis.COMPACT, sight="improved")),
+                "improved": PrognosisSystem(config=prognosis.IMPROVED, spacing_mm=_FINE_MM),
             },
         ),
     ),
@@ -197,6 +207,7 @@ _ON_THEIR_GRIDS = {
                 "volume-alone": VolumeSurvivalSystem(survival=0),
                 "survival-alone": VolumeSurvivalSystem(volume=0),
                 "says-size": VolumeSurvivalSystem(config=replace(volume_survival.COMPACT, says_ml=False)),
+                "improved": VolumeSurvivalSystem(config=volume_survival.IMPROVED, spacing_mm=_FINE_MM),
             },
         ),
     ),

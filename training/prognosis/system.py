@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.blocks import Size
+from models.perez import Perez, PerezConfig
 from models.prognosis import COMPACT, Answers, Prognosis, PrognosisConfig, gcs_units
 from models.volume_survival import size_of
 from training.fit.system import System
@@ -25,9 +26,9 @@ _USUAL_ML, _LEAST = 20.0, -12.0  # about; of what softplus reads
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrognosisSystem(System):
-    """The network and the weights of its tasks, 0 for a task that is left out."""
+    """The network and the weights of its tasks, 0 for a task that is left out: of `Perez` all but the outcome."""
 
-    config: PrognosisConfig = COMPACT
+    config: PrognosisConfig | PerezConfig = COMPACT
     spacing_mm: tuple[float, float, float] = (5.0, 2.0, 2.0)  # z, y, x
     poor: float = 0.4
     gcs: float = 0.3
@@ -50,11 +51,11 @@ class PrognosisSystem(System):
         """All three tasks, GCS in categories."""
         return all(self.learns.values()) and self.ordinal
 
-    def network(self) -> Prognosis:
+    def network(self) -> Prognosis | Perez:
         """With random weights."""
-        return Prognosis(self.config)
+        return Perez(self.config) if isinstance(self.config, PerezConfig) else Prognosis(self.config)
 
-    def answer(self, network: Prognosis, batch: Patients) -> Answers:
+    def answer(self, network: Prognosis | Perez, batch: Patients) -> Answers:
         """Logits of the three tasks."""
         return network(batch.hu_bdhw[:, None])  # type: ignore[no-any-return]
 
