@@ -11,6 +11,7 @@ from tests.training.test_expansion import Pair
 from training.__main__ import app
 from training.expansion.evaluate import (
     AS_IT_WAS,
+    MAJORITY,
     ORACLE,
     Answer,
     Case,
@@ -47,12 +48,15 @@ def test_a_copy_an_oracle_and_numbers_alone() -> None:
     grown_ml = (4 * 6 * 4 + 16) * 0.5
     assert (copy["growth Dice"].value, copy["growth Dice"].patients) == (0, 10)
     assert copy["volume error mL"].value == pytest.approx(-grown_ml / 2)
-    assert copy["false growth mL"].value == 0
+    assert (copy["no true growth"].value, copy["false growth mL"].value) == (10, 0)
     assert copy["AUC 3 mL"].value is None
     assert oracle["absolute error mL"].value == 0
     assert 0.2 < (oracle["growth Dice"].value or 0) < 1
     assert numbers["AUC 6 mL or 33 %"].value == 1
-    assert numbers["growth Dice"].patients == 0
+    assert (numbers["growth Dice"].patients, numbers["no true growth"].value) == (0, None)
+    frequent = figures(found[MAJORITY])
+    assert (frequent["AUC 6 mL or 33 %"].value, frequent["Brier"].value) == (0.5, 0.5)
+    assert frequent["growth Dice"].patients == 0
 
 
 def test_the_truth_is_the_best() -> None:
@@ -66,29 +70,34 @@ def test_the_truth_is_the_best() -> None:
     assert (row["AUC 6 mL or 33 %"].value, row["Brier"].value) == (0.5, 0.25)
 
 
-def test_false_growth_is_that_of_those_who_do_not_expand() -> None:
-    picture = Picture(growth_dice=0.5, said_ml=3.0, true_ml=2.0, false_growth_ml=2.0)
+def test_the_dice_of_growth_is_that_of_all_in_whom_anything_grew_and_false_growth_that_of_the_others() -> None:
+    grew = Picture(growth_dice=0.5, said_ml=3.0, true_ml=2.0, false_growth_ml=2.0)
+    still = Picture(growth_dice=None, said_ml=3.0, true_ml=2.0, false_growth_ml=1.0)
     cases = [
         Case(expands=expands, expands_3_ml=expands, conventional=None, small=None, picture=picture)
-        for expands in (True, True, False)
+        for expands, picture in ((True, grew), (False, grew), (False, still))
     ]
-    assert (figures(cases)["false growth mL"].patients, figures(cases)["growth Dice"].patients) == (1, 2)
+    row = figures(cases)
+    assert (row["growth Dice"].patients, row["no true growth"].value) == (2, 1)
+    assert (row["false growth mL"].patients, row["false growth mL"].value) == (1, 1.0)
 
 
-def test_the_command_prints_a_table_and_what_was_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_prints_a_table_of_the_shipped_bundle_and_what_was_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(
         "training.patients.simulated.SimulatedPatients.batch", lambda self, number: Cohort().batch(number)
     )
     torch.manual_seed(0)
     file = tmp_path / "evaluation.md"
-    said = ["evaluate", "expansion", "--patients", "20", "--out", str(file)]
+    said = ["evaluate", "D", "--patients", "20", "--out", str(file)]
     outcome = CliRunner().invoke(app, said, env={"COLUMNS": "200"})
     assert outcome.exit_code == 0, outcome.output
     assert "20 simulated patients from seed 950000000" in outcome.stdout
     assert "published, real data: growth Dice 0.506" in outcome.stdout
-    assert re.search(r"growth Dice +. +0\.00", outcome.stdout)
+    assert re.search(r"^\| expansion \d", file.read_text(), re.MULTILINE)
     assert re.search(r"^expansion: AUC 0\.\d\d by all numbers", outcome.stdout, re.MULTILINE)
-    assert re.search(r"^\| as it was \| 0\.00", file.read_text(), re.MULTILINE)
+    assert re.search(r"^\| as it was \| 0\.00 \[[^|]+\| 10 \| 0\.00", file.read_text(), re.MULTILINE)
 
 
 def test_a_bundle_that_is_not_there_is_named() -> None:

@@ -46,6 +46,17 @@ def test_four_of_five_patches_show_growth_and_all_are_scaled_by_the_first_ct() -
     assert float(answer.later_ct_bcdhw.max()) == pytest.approx(1.0)  # the follow-up is as dense
 
 
+def test_patches_of_growth_are_the_same_at_each_showing_and_that_of_brain_is_drawn() -> None:
+    network = Remembers()
+    shown = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        SYSTEM.answer(network, large())  # type: ignore[arg-type]
+        shown.append(network.seen)
+    assert torch.equal(shown[0][1:], shown[1][1:])
+    assert not torch.equal(shown[0][0], shown[1][0])
+
+
 def test_where_nothing_grows_all_patches_are_of_brain() -> None:
     batch = large()
     batch = replace(batch, later_hu_bdhw=batch.hu_bdhw, later_labels_bdhw=batch.labels_bdhw)

@@ -282,6 +282,13 @@ def test_the_network_that_b_is_compared_with_trains_goes_on_and_is_measured(
     assert "| perez | 0.626 (0.09) | 0.569 |" in outcome.output
 
 
+def test_the_fine_variant_sees_as_much_of_the_head_as_the_shipped_network_on_voxels_an_eighth_as_large() -> None:
+    shipped, fine = PLANS["expansion"].system, PLANS["expansion"].variants["fine"].system
+    assert fine.spacing_mm == (2.5, 1.0, 1.0)
+    assert [2 * size for size in shipped.shape] == list(fine.shape)
+    assert fine.config == shipped.config
+
+
 def test_a_variant_trains_from_another_and_is_measured_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

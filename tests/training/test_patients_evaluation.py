@@ -3,6 +3,7 @@
 from dataclasses import replace
 from math import log10, nan
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,13 +11,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ichnode.imaging.volume import Volume
 from ichnode.inference.manifest import Calibration
 from models import followup, prognosis, volume_survival
 from tests.training.patients_factory import patients
 from tests.unit.test_forecasters import manifest_of
+from training.data.manifest import UNKNOWN
 from training.fit.system import System
 from training.followup import evaluate as of_followup
-from training.followup.system import FollowupSystem
+from training.followup.system import FollowupSystem, seen_of
 from training.patients.batch import KNOWN, Patients
 from training.patients.comparison import compared
 from training.patients.evaluation import (
@@ -136,33 +139,55 @@ def test_a_volume_is_measured_in_ml_and_death_by_its_risk() -> None:
     assert rows[FROM_NUMBERS]["MAE mL"].value is None
 
 
-def test_the_next_ct_is_measured_beside_a_copy_and_hemorrhage_by_its_use() -> None:
+class FindsBright:
+    """A segmenter of what has 70 HU and more in the brain, and that sees whether there is a skull."""
+
+    def predict(self, volume: Volume) -> Any:
+        assert float(volume.hu[:, :, -1].min()) == SKULL_HU
+        return SimpleNamespace(hematoma=(volume.hu >= 70) & (volume.hu < SKULL_HU))
+
+
+SKULL_HU = 900.0
+
+
+def in_a_skull(late: float) -> Patients:
+    """A brain of 8 x 16 x 12 voxels with blood, which is 10 HU brighter everywhere on the next CT."""
+    batch = alone(0)
+    brain = torch.zeros((1, 8, 16, 16), dtype=torch.bool)
+    brain[..., :12] = True
+    labels = batch.labels_bdhw.repeat(1, 2, 2, 2) * brain
+    hu = (30.0 + 35.0 * (labels > 0)).where(brain, SKULL_HU)
+    batch = replace(
+        batch, hu_bdhw=hu, labels_bdhw=labels, later_hu_bdhw=hu + 10, later_labels_bdhw=labels, brain_bdhw=brain
+    )
+    batch.became_bn[0, of_followup.LATE] = late
+    return batch
+
+
+def says_ct(ct: Tensor, logits: Tensor) -> followup.Prediction:
+    return followup.Prediction(ct, logits, ct[:, 0], torch.zeros(1, 1))
+
+
+def test_the_next_ct_is_measured_beside_a_copy_and_hemorrhage_by_its_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_followup, "_segmenter", lambda spacing_mm: FindsBright())
     batches, answers = [], []
-    for number, (said, true) in enumerate(OUTCOMES):
-        batch = alone(0)
-        batch = replace(
-            batch, hu_bdhw=batch.hu_bdhw.repeat(1, 2, 2, 2), labels_bdhw=batch.labels_bdhw.repeat(1, 2, 2, 2)
-        )
-        later_hu = batch.hu_bdhw + 10 * (batch.labels_bdhw > 0)
-        batch = replace(
-            batch,
-            later_hu_bdhw=later_hu,
-            later_labels_bdhw=batch.labels_bdhw,
-            brain_bdhw=torch.ones_like(batch.labels_bdhw, dtype=torch.bool),
-        )
-        batch.became_bn[0, of_followup.LATE] = float(true)
-        x = batch.hu_bdhw[:, None] / 100
-        better = x + 0.05 * (batch.labels_bdhw > 0)[:, None]
-        logits = torch.tensor([[0.0, 2.0 * said - 1]])
-        answers.append(followup.Prediction(better, logits, x[:, 0] * number, torch.zeros(1, 1)))
+    for said, true in OUTCOMES:
+        batch = in_a_skull(true)
+        better = (batch.hu_bdhw / 100 + 0.05).where(batch.brain_bdhw, 0)[:, None]
+        answers.append(says_ct(better, torch.tensor([[0.0, 2.0 * said - 1]])))
         batches.append(batch)
     system = FollowupSystem()
     rows = of_followup.rows({"it": contender(answers, system)}, batches, system)
     found, copied = (
         {name: figure.value for name, figure in rows[contender].items()} for contender in ("it", of_followup.AS_IT_WAS)
     )
-    assert (found["PSNR at blood"] or 0) - (copied["PSNR at blood"] or 0) == pytest.approx(10 * log10(4))  # half as far
-    assert (found["SSIM"] or 0) > (copied["SSIM"] or 0)
+    for where in ("", " around blood"):  # what lies outside the brain is right in both, and does not count
+        assert copied[f"PSNR{where}"] == pytest.approx(20, abs=1e-3)
+        assert found[f"PSNR{where}"] == pytest.approx(20 + 10 * log10(4), abs=1e-3)  # half as far
+        assert (copied[f"SSIM{where}"] or 0) < (found[f"SSIM{where}"] or 0) < 1
+    voxels = int((batches[0].labels_bdhw > 0).sum())
+    assert (found["segmented mL MAE"], copied["segmented mL MAE"]) == pytest.approx((0, voxels * 0.02))
+    assert found["segmented mL r"] is None  # all alike
     assert (found["accuracy"], found["sensitivity"], found["specificity"]) == pytest.approx((0.8, 0.8, 0.8))
     assert (copied["sensitivity"], copied["specificity"]) == (0, 1)
     assert found["AUC growth, spontaneous"] is None  # all alike
@@ -172,6 +197,46 @@ def test_the_next_ct_is_measured_beside_a_copy_and_hemorrhage_by_its_use() -> No
     row = of_followup.rows({"it": replace(alone_spontaneous, manifest=manifest)}, batches, system)["it"]
     assert (row["AUC after thrombectomy"].value, row["accuracy"].value) == (None, None)
     assert row["SSIM"].value is not None
+
+
+def test_who_has_no_blood_at_first_has_no_shell_around_it_and_where_nobody_said_what_is_dense_counts() -> None:
+    batch = in_a_skull(0)
+    batch.labels_bdhw[:] = 0
+    none = of_followup._shell(batch, seen_of(batch), (5.0, 2.0, 2.0))
+    assert not none.any()
+    batch.labels_bdhw[:] = UNKNOWN
+    shell = of_followup._shell(batch, seen_of(batch), (5.0, 2.0, 2.0))
+    dense = batch.hu_bdhw[0].numpy() > 50
+    assert shell.any()
+    assert not (shell & dense).any()
+
+
+def test_the_blood_of_the_next_ct_is_that_which_one_segmenter_finds_in_it_and_in_the_true_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batches, answers = [], []
+    for number, (_, true) in enumerate(OUTCOMES):
+        batch, bright = in_a_skull(true), torch.zeros((1, 8, 16, 16), dtype=torch.bool)
+        bright[:, :, :4, : 2 + number % 5] = True
+        batches.append(replace(batch, later_hu_bdhw=batch.hu_bdhw.where(~bright, 80.0)))
+        bright[:, ::2] = False
+        says = torch.full((1, 8, 16, 16), 0.3).where(~bright, 0.8).where(batch.brain_bdhw, 0)
+        answers.append(says_ct(says[:, None], torch.zeros(1, 2)))
+    system = FollowupSystem()
+    for segmenter, all_ml in ((FindsBright(), [8 * 4 * (2 + n % 5) * 0.02 for n in range(10)]), (None, [])):
+        monkeypatch.setattr(of_followup, "_segmenter", lambda spacing_mm, found=segmenter: found)
+        row = of_followup.rows({"it": contender(list(answers), system)}, batches, system)["it"]
+        assert row["PSNR"].value is not None
+        if all_ml:
+            assert row["segmented mL MAE"].value == pytest.approx(sum(all_ml) / 2 / 10)  # every other plane is missed
+            assert row["segmented mL r"].value == pytest.approx(1)
+        else:
+            assert (row["segmented mL MAE"].value, row["segmented mL r"].value) == (None, None)
+
+
+def test_the_shipped_segmenter_reads_the_voxels_of_the_shipped_network_and_no_coarse_ones() -> None:
+    assert of_followup._segmenter(FollowupSystem().spacing_mm) is not None
+    assert of_followup._segmenter((5.0, 4.0, 4.0)) is None
 
 
 def test_what_an_ablation_does_not_learn_has_no_figure() -> None:

@@ -1,7 +1,7 @@
 """System D measured beside trivial ways, on patients that no training saw.
 
-Growth is what is blood on the next CT and was none on the first, parenchymal and ventricular. Its Dice is that of
-patients who expand; in the others what is predicted to grow is false.
+Growth is what is blood on the next CT and was none on the first, parenchymal and ventricular, be it an expansion or
+not. Its Dice is that of all in whom anything grew; in the others, who are counted, what is predicted to grow is false.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,13 +19,13 @@ from training.evaluate.bootstrap import Figure
 from training.expansion.system import Seen, seen_of
 from training.fit.system import System
 from training.patients.batch import BECAME, Patients
-from training.patients.evaluation import FROM_NUMBERS, Contender, Evaluate, Rows, auc, from_numbers, mean
+from training.patients.evaluation import FROM_NUMBERS, Contender, Evaluate, Rows, auc, count, from_numbers, mean
 
 CONVENTIONAL, SMALL = BECAME.index("conventional expansion"), BECAME.index("3 mL expansion")
 _PUBLISHED = (
     "published, real data: growth Dice 0.506, mean volume error -3.44 mL (Abramova 2024, 30 patients, leave one out)"
 )
-AS_IT_WAS, ORACLE = "as it was", "oracle dilation"
+AS_IT_WAS, ORACLE, MAJORITY = "as it was", "oracle dilation", "the more frequent outcome"
 
 Mask = NDArray[np.bool_]
 
@@ -43,7 +43,7 @@ class Answer:
 class Picture:
     """How well a predicted mask is the true one."""
 
-    growth_dice: float
+    growth_dice: float | None  # None: nothing grew
     said_ml: float
     true_ml: float
     false_growth_ml: float
@@ -107,7 +107,7 @@ def dilated_to(spacing_mm: tuple[float, float, float]) -> Way:
 
 
 def rows(contenders: Mapping[str, Contender], batches: Iterable[Patients], system: System) -> Rows:
-    """Of networks, trivial pictures, and `FROM_NUMBERS`, which says no picture."""
+    """Of networks, trivial pictures, and `FROM_NUMBERS` and `MAJORITY`, which say no picture."""
     ways = {name: of_network(contender) for name, contender in contenders.items()}
     ways |= {AS_IT_WAS: as_it_was, ORACLE: dilated_to(system.spacing_mm)}
     return {name: figures(cases) for name, cases in cases_of(ways, batches, system.spacing_mm).items()}
@@ -116,7 +116,7 @@ def rows(contenders: Mapping[str, Contender], batches: Iterable[Patients], syste
 def cases_of(
     ways: Mapping[str, Way], batches: Iterable[Patients], spacing_mm: tuple[float, float, float]
 ) -> dict[str, list[Case]]:
-    """Each of the ways on each patient (batches of one), and `FROM_NUMBERS` where there are patients enough for it.
+    """Each of the ways on each patient (batches of one), `MAJORITY`, and `FROM_NUMBERS` where they are enough for it.
 
     Whoever has no parenchymal hemorrhage that could expand is left out.
     """
@@ -131,14 +131,17 @@ def cases_of(
             answer = way(seen, first, later)
             picture = _picture(answer.later, first, later, prod(spacing_mm) / 1000)
             found[name].append(_case(truths[-1], answer.conventional, answer.small, picture=picture))
-    conventional, small = (from_numbers(patients, truth) for truth in zip(*truths, strict=True))
-    if conventional is None or small is None:
-        return found
-    by_numbers = [
-        _case(truth, first, second, picture=None)
-        for truth, first, second in zip(truths, conventional, small, strict=True)
-    ]
-    return found | {FROM_NUMBERS: by_numbers}
+    by_definition = list(zip(*truths, strict=True))
+    conventional, small = (from_numbers(patients, truth) for truth in by_definition)
+    if conventional and small:
+        found[FROM_NUMBERS] = _without_picture(truths, conventional, small)
+    frequent = ([float(np.mean(truth) > 0.5)] * len(truth) for truth in by_definition)
+    return found | {MAJORITY: _without_picture(truths, *frequent)}
+
+
+def _without_picture(truths: Sequence[Sequence[float]], *said: Sequence[float]) -> list[Case]:
+    """By the two definitions, a patient after another."""
+    return [_case(truth, *each, picture=None) for truth, each in zip(truths, zip(*said, strict=True), strict=True)]
 
 
 def _case(truth: Sequence[float], conventional: float | None, small: float | None, *, picture: Picture | None) -> Case:
@@ -151,7 +154,7 @@ def _picture(said: Mask, first: Mask, later: Mask, voxel_ml: float) -> Picture:
     grown, predicted = later & ~first, said & ~first
     total = int(grown.sum() + predicted.sum())
     return Picture(
-        growth_dice=2 * int((grown & predicted).sum()) / total if total else 1.0,
+        growth_dice=2 * int((grown & predicted).sum()) / total if grown.any() else None,
         said_ml=int(said.sum()) * voxel_ml,
         true_ml=int(later.sum()) * voxel_ml,
         false_growth_ml=int((predicted & ~grown).sum()) * voxel_ml,
@@ -160,17 +163,18 @@ def _picture(said: Mask, first: Mask, later: Mask, voxel_ml: float) -> Picture:
 
 def figures(cases: Sequence[Case]) -> dict[str, Figure]:
     """Of one contender, by name."""
-    pictured = [(case.expands, case.picture) for case in cases if case.picture]
+    pictures = [case.picture for case in cases if case.picture]
     said = [(case.conventional, case.expands) for case in cases if case.conventional is not None]
     small = [(case.small, case.expands_3_ml) for case in cases if case.small is not None]
     return {
-        "growth Dice": mean([picture.growth_dice for expands, picture in pictured if expands]),
+        "growth Dice": mean([picture.growth_dice for picture in pictures if picture.growth_dice is not None]),
+        "no true growth": count([picture.growth_dice is None for picture in pictures]),
+        "false growth mL": mean([picture.false_growth_ml for picture in pictures if picture.growth_dice is None]),
         "volume error mL": mean(
-            [picture.volume_error_ml for _, picture in pictured],
-            tuple((picture.said_ml, picture.true_ml) for _, picture in pictured),
+            [picture.volume_error_ml for picture in pictures],
+            tuple((picture.said_ml, picture.true_ml) for picture in pictures),
         ),
-        "absolute error mL": mean([abs(picture.volume_error_ml) for _, picture in pictured]),
-        "false growth mL": mean([picture.false_growth_ml for expands, picture in pictured if not expands]),
+        "absolute error mL": mean([abs(picture.volume_error_ml) for picture in pictures]),
         "AUC 6 mL or 33 %": auc([probability for probability, _ in said], [expands for _, expands in said]),
         "AUC 3 mL": auc([probability for probability, _ in small], [expands for _, expands in small]),
         "Brier": mean([(probability - expands) ** 2 for probability, expands in said]),
@@ -184,8 +188,8 @@ EVALUATE = Evaluate(
     labels=("expansion",),
     more_is_better={
         "growth Dice": True,
-        "absolute error mL": False,
         "false growth mL": False,
+        "absolute error mL": False,
         "AUC 6 mL or 33 %": True,
         "AUC 3 mL": True,
     },

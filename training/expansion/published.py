@@ -43,7 +43,7 @@ class PublishedExpansionSystem(System):
         return PublishedExpansion(self.config)
 
     def answer(self, network: PublishedExpansion, batch: Patients) -> Patches:
-        """Of patches, drawn by torch's generator."""
+        """Of patches, those of brain drawn by torch's generator."""
         seen = seen_of(batch)
         cut = [(patient, centre) for patient in range(len(batch.hu_bdhw)) for centre in _centres(seen, patient)]
         read, later_ct, later_hematoma = (
@@ -90,7 +90,10 @@ def _scaled(seen: Seen) -> tuple[Tensor, Tensor]:
 
 
 def _centres(seen: Seen, patient: int) -> list[tuple[int, ...]]:
-    """One in brain that does not grow, the others evenly through what grows, or in brain where nothing does."""
+    """One drawn in brain that does not grow, the others at even steps through what grows, the same at each showing.
+
+    Where nothing grows all are drawn in brain.
+    """
     grown = (seen.later_hematoma_bcdhw - seen.baseline_bcdhw)[patient, 0] > 0
     brain = (seen.x_bcdhw[patient, 0] > 0) & ~grown
     growth, still = grown.nonzero(), (brain if bool(brain.any()) else ~grown).nonzero()
@@ -98,7 +101,7 @@ def _centres(seen: Seen, patient: int) -> list[tuple[int, ...]]:
     chosen = [still[int(torch.randint(len(still), ()))] for _ in range(of_brain)]
     if len(growth):
         step = len(growth) / _OF_GROWTH
-        chosen += [growth[int((index + float(torch.rand(()))) * step)] for index in range(_OF_GROWTH)]
+        chosen += [growth[int((index + 0.5) * step)] for index in range(_OF_GROWTH)]
     return [tuple(place.tolist()) for place in chosen]
 
 

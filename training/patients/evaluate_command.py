@@ -12,7 +12,7 @@ from rich.progress import track
 from rich.table import Table
 
 from ichnode.errors import BundleError, RefusedSeries
-from ichnode.inference.bundle import bundle_named
+from ichnode.inference.bundle import bundle_named, shipped_bundles
 from training.data.manifest import DataError, Split, read_manifest
 from training.evaluate.bootstrap import Figure
 from training.fit.checkpoint import LAST
@@ -85,10 +85,15 @@ class _Whom:
 
 
 def evaluate_of(name: str, whole: Plan) -> Callable[..., None]:
-    """The command that measures bundles and trainings of that system."""
+    """The command that measures bundles and trainings of that system: unless told otherwise the shipped bundle."""
 
     def command(
-        bundle: Annotated[list[str] | None, typer.Option(help="Bundle by name or folder; may be repeated.")] = None,
+        bundle: Annotated[
+            list[str] | None,
+            typer.Option(
+                help="Bundle by name or folder; may be repeated. Without this, --run and --data the shipped one."
+            ),
+        ] = None,
         run: Annotated[
             list[str] | None,
             typer.Option(
@@ -114,7 +119,8 @@ def evaluate_of(name: str, whole: Plan) -> Callable[..., None]:
         try:
             if folds and (bundle or not data):
                 raise DataError("--folds needs --data, and measures trainings: no fold is new to a bundle")
-            measured = _distinct([*_bundles(whole, bundle or []), *_runs(whole, run or [], whom)])
+            asked = bundle or ([] if run or data else [str(shipped_bundles() / name)])
+            measured = _distinct([*_bundles(whole, asked), *_runs(whole, run or [], whom)])
             rows = _rows(whole, measured, whom, errors)
         except (BundleError, DataError, RefusedSeries, OSError) as problem:
             errors.print(str(problem), style="red", markup=False)

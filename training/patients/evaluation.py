@@ -94,7 +94,9 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def shown(found: Figure) -> str:
-    """With a sign where it may have either."""
+    """With a sign where it may have either; a count as it is."""
+    if isinstance(found.value, int):
+        return str(found.value)
     return found.text("+.2f" if found.value is not None and min(found.value, found.low or 0) < 0 else ".2f")
 
 
@@ -143,6 +145,11 @@ def mean(values: Sequence[float], pairs: Pairs = ()) -> Figure:
     """With its interval over patients; `pairs` of said and true where the values are their errors."""
     found = figure([np.array([value], np.float64) for value in values], lambda every: float(every.mean()))
     return replace(found, pairs=pairs)
+
+
+def count(of_patients: Sequence[bool]) -> Figure:
+    """How many are so; not known of nobody."""
+    return Figure(value=sum(of_patients) if of_patients else None, low=None, high=None, patients=len(of_patients))
 
 
 def auc(said: Sequence[float], true: Sequence[float]) -> Figure:

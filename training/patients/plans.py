@@ -1,9 +1,10 @@
 """The plans of the published systems, as `fit` trains them for the bundles, and their variants.
 
-`paper` is a network of the paper's size and sight, trained as it says, for a GPU, and `improved` one of its size that
-is trained as the shipped one. The others are the rows of its ablations, of the shipped network's size, and `perez`, the
-small network that B's table begins with. `coarse` is the shipped network on voxels four times as large, `coarse-NAME` a
-row of the ablations there: so a CPU trains all rows of a table, each as long as the others, in a few hours.
+`paper` is a network of the paper's size and sight, trained as it says, for a GPU. `improved` is one of its size, and
+`fine` the dense D on voxels an eighth as large, both trained as the shipped one, for a GPU too. The others are the rows of
+its ablations, of the shipped network's size, and `perez`, the small network that B's table begins with. `coarse` is the
+shipped network on voxels four times as large, `coarse-NAME` a row of the ablations there: so a CPU trains all rows of a
+table, each as long as the others, in a few hours.
 """
 
 from collections.abc import Mapping
@@ -161,6 +162,7 @@ _ON_THEIR_GRIDS = {
         _EXPANSION,
         variants={
             "synthetic": replace(_EXPANSION, synthetic=_SYNTHETIC),
+            "fine": replace(_EXPANSION, system=ExpansionSystem().regridded((64, 224, 192), (2.5, 1.0, 1.0))),
             "paper": replace(_PUBLISHED_EXPANSION, system=PublishedExpansionSystem(), recipe=recipes.expansion),
             "published": _PUBLISHED_EXPANSION,
             "published-synthetic": replace(_PUBLISHED_EXPANSION, synthetic=_SYNTHETIC),
