@@ -1,10 +1,10 @@
 """The plans of the published systems, as `fit` trains them for the bundles, and their variants.
 
 `paper` is a network of the paper's size and sight, trained as it says, for a GPU. `improved` is one of its size, and
-`fine` the dense D on voxels an eighth as large, both trained as the shipped one, for a GPU too. The others are the rows of
-its ablations, of the shipped network's size, and `perez`, the small network that B's table begins with. `coarse` is the
-shipped network on voxels four times as large, `coarse-NAME` a row of the ablations there: so a CPU trains all rows of a
-table, each as long as the others, in a few hours.
+`fine` the dense D on voxels an eighth as large, both trained as the shipped one, for a GPU too. The others are the rows
+of its ablations, of the shipped network's size, and `perez`, the small network that B's table begins with. `coarse` is
+the shipped network on voxels four times as large, `coarse-NAME` a row of the ablations there: so a CPU trains all rows
+of a table, each as long as the others, in a few hours.
 """
 
 from collections.abc import Mapping
