@@ -115,8 +115,8 @@ class AnalyseStage:
             self._metrics.series_decisions.labels("refuse", refusal.reason).inc()
             log.info("series_refused", extra={"job_id": job.id, "reason": refusal.reason, "detail": refusal.detail})
         except InferenceError as failure:
-            if self._stopping():
-                self._ledger.give_back(job, detail="parked: the node stops", at=self._clock())
+            if self._stopping():  # maybe because the child died: counted, or it might do so for ever
+                self._interrupted(job, failure.reason, "parked: the node stops")
             elif failure.errno is not None and failure.errno in _DISK:
                 return self._wait_for_the_disk(job, failure.errno)
             else:
@@ -203,13 +203,16 @@ class AnalyseStage:
         self._wake()
 
     def _interrupted(self, job: Job, reason: str, detail: str) -> None:
-        self._tell(job, self._ledger.interrupt(job, reason=reason, detail=detail, at=self._clock()), reason)
+        state = self._ledger.interrupt(job, reason=reason, detail=detail, at=self._clock())
+        log.warning("interrupted", extra={"job_id": job.id, "reason": reason, "detail": detail, "state": state})
+        self._count_failed(state, reason)
 
     def _failed(self, job: Job, reason: str, detail: str) -> None:
-        self._tell(job, self._ledger.fail_attempt(job, reason=reason, detail=detail, at=self._clock()), reason)
-
-    def _tell(self, job: Job, state: JobState, reason: str) -> None:
+        state = self._ledger.fail_attempt(job, reason=reason, detail=detail, at=self._clock())
         log.error("attempt_failed", extra={"job_id": job.id, "reason": reason, "state": state})
+        self._count_failed(state, reason)
+
+    def _count_failed(self, state: JobState, reason: str) -> None:
         if state is JobState.FAILED:
             self._metrics.series_decisions.labels("fail", reason).inc()
 

@@ -149,8 +149,8 @@ def test_a_bundle_that_was_altered_since_the_start_fails_the_attempt(take_turn):
     assert (said, worked) == ([("failed", "bundle")], True)
 
 
-def test_a_child_killed_because_the_node_stops_costs_no_attempt(take_turn):
-    assert take_turn(InferenceError("crash", "SIGKILL"), stopping=True)[0] == [("given back", "parked: the node stops")]
+def test_a_child_killed_because_the_node_stops_costs_no_attempt_but_is_counted(take_turn):
+    assert take_turn(InferenceError("crash", "SIGKILL"), stopping=True)[0] == [("interrupted", "crash")]
 
 
 def test_a_refused_series_is_no_failure(take_turn):
