@@ -57,12 +57,16 @@ class RefusedSeries(IchnodeError):
 
 
 class InferenceError(IchnodeError):
-    """A model, or the process it runs in, failed. `reason` is one word: crash, deadline, memory, error, bundle."""
+    """A model, or the process it runs in, failed. `reason` is one word: crash, deadline, memory, error, bundle.
 
-    def __init__(self, reason: str, detail: str) -> None:
+    `errno` is that of the OSError, where it was one.
+    """
+
+    def __init__(self, reason: str, detail: str, *, errno: int | None = None) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+        self.errno = errno
 
 
 class BundleError(InferenceError):

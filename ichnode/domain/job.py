@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 MAX_ATTEMPTS = 3  # a job that fails, or kills its worker, this often is parked
-MAX_INTERRUPTIONS = 20  # a job during which the whole node died this often is parked, too
+MAX_INTERRUPTIONS = 20  # a job that is interrupted this often, as the node ended or its disk failed, is parked, too
 
 
 class JobState(StrEnum):

@@ -6,6 +6,8 @@ the header says: a decoder believes the codestream, and 2 KB can ask it for GB. 
 found among stored values, not among HU (PS3.3 C.7.5.1.1.2). What the bytes do not honestly hold raises RefusedSeries.
 """
 
+import errno
+import os
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -68,6 +70,8 @@ def _native_frames(group: list[Slice]) -> Iterator[Stored]:
         offset = start + (one.frame_number - 1) * rows * columns * dtype.itemsize
         values = np.fromfile(instance.file, dtype, rows * columns, offset=offset)
         if len(values) < rows * columns:
+            if Path(instance.file).stat().st_size >= offset + rows * columns * dtype.itemsize:
+                raise OSError(errno.EIO, os.strerror(errno.EIO), instance.file)  # of which NumPy says nothing
             raise RefusedSeries(Reason.BAD_PIXELS, f"the file ends inside {one.name}")
         yield values.reshape(rows, columns)
 

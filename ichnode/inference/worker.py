@@ -147,7 +147,8 @@ def _opened(kind: str, payload: Any) -> object:
         error.__dict__.update(attributes)
         error.add_note(trace)
         raise error
-    raise InferenceError(kind, payload)
+    detail, errno = payload
+    raise InferenceError(kind, detail, errno=errno)
 
 
 def _ending(exit_code: int | None) -> str:
@@ -202,8 +203,9 @@ def _packed(error: Exception) -> tuple[str, object]:
     if isinstance(error, IchnodeError):
         return "raised", (type(error), error.args, error.__dict__, trace)
     if _is_out_of_memory(error):
-        return "memory", f"{type(error).__name__}: {error}"
-    return "error", f"{type(error).__name__}: {error}\n{trace}"
+        return "memory", (f"{type(error).__name__}: {error}", None)
+    errno = error.errno if isinstance(error, OSError) else None
+    return "error", (f"{type(error).__name__}: {error}\n{trace}", errno)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

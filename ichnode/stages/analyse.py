@@ -6,12 +6,14 @@ does with the series is `analysis.py`.
 
 import errno
 import logging
+import os
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
 
-from ichnode.domain.job import Job, JobState
+from ichnode.domain.job import Job, JobState, retry_delay_s
 from ichnode.domain.reasons import Reason
 from ichnode.errors import ConfigError, InferenceError, RefusedSeries, StaleClaim
 from ichnode.faults import point
@@ -26,6 +28,10 @@ from ichnode.storage.intake import Intake
 from ichnode.storage.ledger import Ledger
 
 log = logging.getLogger(__name__)
+
+_FULL = errno.ENOSPC, errno.EDQUOT  # never the job's fault
+_DISK = *_FULL, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE  # passes, unless one file of the job has it
+_FIRST_REST_S, _LONGEST_REST_S = 2.0, 30.0
 
 
 class AnalyseStage:
@@ -45,6 +51,7 @@ class AnalyseStage:
         clock: Callable[[], float],
         stopping: Callable[[], bool],
         wake: Callable[[], None],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._worker = worker
         self._ledger = ledger
@@ -57,12 +64,15 @@ class AnalyseStage:
         self._clock = clock
         self._stopping = stopping
         self._wake = wake  # the delivering loops
+        self._monotonic = monotonic
+        self._troubles, self._rests_until = 0, 0.0  # of the disk, one after the other; of the monotonic clock
         self._claimed: Job | None = None  # while a turn works on it
         self._turning = Lock()
 
     def turn(self, job_id: int | None = None) -> bool:
         """Analyse one job; whether there was one. No job is taken while there is no room for its results.
 
+        Nor is it for some seconds after the disk was in trouble, longer each time: the next job would meet the same.
         With `job_id` it is that job, where it is still to be had.
         """
         with self._turning:
@@ -84,7 +94,8 @@ class AnalyseStage:
 
     def _take_turn(self, job_id: int | None) -> bool:
         self._settle_unsettled()
-        self._claimed = self._ledger.claim(at=self._clock(), job_id=job_id) if self._store.has_room() else None
+        may_claim = self._monotonic() >= self._rests_until and self._store.has_room()
+        self._claimed = self._ledger.claim(at=self._clock(), job_id=job_id) if may_claim else None
         if self._claimed is None:
             return False
         try:
@@ -104,18 +115,31 @@ class AnalyseStage:
             self._metrics.series_decisions.labels("refuse", refusal.reason).inc()
             log.info("series_refused", extra={"job_id": job.id, "reason": refusal.reason, "detail": refusal.detail})
         except InferenceError as failure:
-            if self._stopping():
-                self._ledger.give_back(job, detail="parked: the node stops", at=self._clock())
+            if self._stopping():  # maybe because the child died: counted, or it might do so for ever
+                self._interrupted(job, failure.reason, "parked: the node stops")
+            elif failure.errno is not None and failure.errno in _DISK:
+                return self._wait_for_the_disk(job, failure.errno)
             else:
                 self._failed(job, failure.reason, failure.detail)
         except ConfigError as problem:  # a bundle was altered since the start
             self._failed(job, "bundle", str(problem))
         except OSError as problem:
-            if problem.errno != errno.ENOSPC:
+            if problem.errno is None or problem.errno not in _DISK:
                 raise
-            self._ledger.give_back(job, detail="no room for the results", at=self._clock())
-            return False
+            return self._wait_for_the_disk(job, problem.errno)
+        self._troubles = 0
         return True
+
+    def _wait_for_the_disk(self, job: Job, problem: int) -> bool:
+        """Give the job back, and rest: there is no more to do for now. What never passes ends the job at last."""
+        rest_s = retry_delay_s(self._troubles + 1, first_s=_FIRST_REST_S, cap_s=_LONGEST_REST_S, jitter=0)
+        self._rests_until = self._monotonic() + rest_s
+        if problem in _FULL:  # noticed soon when there is room again
+            self._ledger.give_back(job, detail="no room for the results", at=self._clock())
+        else:
+            self._troubles += 1
+            self._interrupted(job, "disk", f"the disk is in trouble: {os.strerror(problem)}")
+        return False
 
     def _settle_unsettled(self) -> None:
         """A job that the turn before left claimed, by an error that nobody foresaw, must not stay so."""
@@ -178,9 +202,17 @@ class AnalyseStage:
         log.info("analysed", extra={"job_id": job.id, "state": state, "count": len(files)})
         self._wake()
 
+    def _interrupted(self, job: Job, reason: str, detail: str) -> None:
+        state = self._ledger.interrupt(job, reason=reason, detail=detail, at=self._clock())
+        log.warning("interrupted", extra={"job_id": job.id, "reason": reason, "detail": detail, "state": state})
+        self._count_failed(state, reason)
+
     def _failed(self, job: Job, reason: str, detail: str) -> None:
         state = self._ledger.fail_attempt(job, reason=reason, detail=detail, at=self._clock())
         log.error("attempt_failed", extra={"job_id": job.id, "reason": reason, "state": state})
+        self._count_failed(state, reason)
+
+    def _count_failed(self, state: JobState, reason: str) -> None:
         if state is JobState.FAILED:
             self._metrics.series_decisions.labels("fail", reason).inc()
 

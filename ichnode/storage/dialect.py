@@ -3,7 +3,8 @@
 SQLite (one machine): WAL, synchronous=FULL, foreign keys on; transactions for writing begin IMMEDIATE, so that there
 is one at a time. PostgreSQL (several machines): synchronous_commit=on; transactions for writing begin with an advisory
 lock, so that there is one at a time, too, and what holds on SQLite holds there. `Intake.keep` goes beside it, with
-a lock for each study. A node that is frozen, or whose machine is gone, soon holds no lock any more (`_LOST_AFTER_S`).
+a lock for each study. A node that is frozen, or whose machine is gone, soon holds no lock any more (`_LOST_AFTER_S`),
+and no node waits for a PostgreSQL whose machine is gone (`with_limits`).
 """
 
 import json
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    URL,
     BigInteger,
     Connection,
     Dialect,
@@ -53,6 +55,13 @@ _SESSION = {  # of PostgreSQL
     "tcp_keepalives_interval": 2,
     "tcp_keepalives_count": 3,
 }
+_LIMITS = {  # of libpq; TCP alone asks a machine that lost its power or network for a quarter of an hour, or for ever
+    "connect_timeout": f"{LOCK_TIMEOUT_S:.0f}",
+    "tcp_user_timeout": f"{LOCK_TIMEOUT_S * 1000:.0f}",  # for what was sent, and was not acknowledged
+    "keepalives_idle": f"{_LOST_AFTER_S}",  # for an answer
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+}
 
 Whole = BigInteger().with_variant(Integer(), "sqlite")  # 64 bits on both; SQLite counts rows up in INTEGER alone
 
@@ -85,6 +94,12 @@ def without_password(url: str) -> str:
     return make_url(url).render_as_string() if is_shared(url) else url
 
 
+def with_limits(url: str) -> URL:
+    """The URL of a PostgreSQL with how long its machine may be silent; limits that the URL has itself stay."""
+    address = make_url(url)
+    return address.update_query_dict({**_LIMITS, **address.query})
+
+
 def database_file(url: str) -> Path:
     """Where the database of a sqlite:/// URL lies."""
     return Path(url.removeprefix("sqlite:///"))
@@ -95,8 +110,8 @@ def new_engine(url: str) -> Engine:
     if is_shared(url):
         options = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
         engine = create_engine(
-            make_url(url),
-            connect_args={"options": options, "connect_timeout": int(LOCK_TIMEOUT_S)},
+            with_limits(url),
+            connect_args={"options": options},
             pool_size=8,
             max_overflow=24,
             pool_timeout=LOCK_TIMEOUT_S,

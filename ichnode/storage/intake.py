@@ -31,7 +31,7 @@ class Kept(Enum):
 
     NEW = auto()
     DUPLICATE = auto()  # the same bytes were here already
-    MENDED = auto()  # they were, and their file was lost: the new one takes its place
+    MENDED = auto()  # they were, and their file was lost or damaged: the new one takes its place
     CONFLICT = auto()  # other bytes are here under the same SOP Instance UID; the first are kept and used
     KNOWN_CONFLICT = auto()  # the same, and these bytes were put aside before
 
@@ -246,9 +246,11 @@ def stored_bytes(engine: Engine) -> int:
 
 
 _KEEP = upsert(instances).on_conflict_do_nothing().returning(instances.c.id)
-_FIRST = select(instances.c.sha256, instances.c.file).where(
-    instances.c.sop_instance_uid == bindparam("sop_instance_uid")
-)
+_FIRST = select(
+    instances.c.sha256,
+    instances.c.file,
+    (instances.c.size_bytes + instances.c.header["DataSetOffset"].as_integer()).label("file_bytes"),
+).where(instances.c.sop_instance_uid == bindparam("sop_instance_uid"))
 _MEND = update(instances).where(instances.c.sop_instance_uid == bindparam("uid")).values(file=bindparam("new_file"))
 _STUDY_WAITS = (  # the study has an instance that no snapshot has; the wait starts with the first such one
     upsert(studies)
@@ -279,7 +281,7 @@ def _keep(db: Connection, row: Mapping[str, Any]) -> Kept:
         return Kept.NEW
     first = db.execute(_FIRST, {"sop_instance_uid": row["sop_instance_uid"]}).one()
     if first.sha256 == row["sha256"]:
-        if not _is_lost(Path(first.file)):
+        if not _is_lost(Path(first.file), first.file_bytes):
             return Kept.DUPLICATE
         db.execute(_MEND, {"uid": row["sop_instance_uid"], "new_file": row["file"]})
         return Kept.MENDED
@@ -289,13 +291,13 @@ def _keep(db: Connection, row: Mapping[str, Any]) -> Kept:
     return Kept.CONFLICT if new is not None else Kept.KNOWN_CONFLICT
 
 
-def _is_lost(file: Path) -> bool:
-    """Whether it is not there; what cannot be looked at may be."""
+def _is_lost(file: Path, size_bytes: int | None) -> bool:
+    """Whether it is not there, or has another size; what cannot be looked at may be as it was."""
     try:
-        file.stat()
+        found = file.stat().st_size
     except OSError as problem:
         return isinstance(problem, FileNotFoundError)
-    return False
+    return size_bytes not in (None, found)
 
 
 def _close(db: Connection, association_id: int, ending: str, at: float) -> None:

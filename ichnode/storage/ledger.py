@@ -196,14 +196,19 @@ class Ledger:
         with self._engine.begin() as db:
             rows = db.execute(claimed).all()
             for row in rows:
-                count = {"interruptions": row.interruptions + 1, "attempts": jobs.c.attempts - 1}
-                if row.interruptions + 1 >= MAX_INTERRUPTIONS:
-                    why = f"{MAX_INTERRUPTIONS} times the node died during this job, or lost its database"
-                    move_job(db, row.id, JobState.FAILED, at=at, detail=why, reason="node_died", **count)
-                else:
-                    why = "the node died during the attempt, or lost its database"
-                    move_job(db, row.id, JobState.READY, at=at, detail=why, **count)
+                why = "the node died during the attempt, or lost its database"
+                _interrupt(db, row.id, row.interruptions, reason="node_died", detail=why, at=at)
             return len(rows)
+
+    def interrupt(self, job: Job, *, reason: str, detail: str, at: float) -> JobState:
+        """The attempt ended for a reason that is hardly the job's; its state now.
+
+        It is not held against the job, unless it happens suspiciously often.
+        """
+        with self._engine.begin() as db:
+            _expect_claim(db, job)
+            before = db.execute(select(jobs.c.interruptions).where(jobs.c.id == job.id)).scalar_one()
+            return _interrupt(db, job.id, before, reason=reason, detail=detail, at=at)
 
     def give_back(self, job: Job, *, detail: str, at: float) -> None:
         """The attempt ended for a reason that is not the job's, and does not count."""
@@ -362,6 +367,17 @@ def move_job(
         outcome = AuditOutcome.FAILURE if to is JobState.FAILED else AuditOutcome.SUCCESS
         what = {"job": job_id, "state": to.value, "reason": reason}
         append_audit(db, AuditEvent.JOB_ENDED, who=who, what=what, at=at, outcome=outcome)
+
+
+def _interrupt(db: Connection, job_id: int, before: int, *, reason: str, detail: str, at: float) -> JobState:
+    """Ready again instead of an attempt; parked after too many. `before`: interruptions until now."""
+    count: dict[str, Any] = {"interruptions": before + 1, "attempts": jobs.c.attempts - 1}
+    if before + 1 < MAX_INTERRUPTIONS:
+        move_job(db, job_id, JobState.READY, at=at, detail=detail, **count)
+        return JobState.READY
+    why = f"interrupted {MAX_INTERRUPTIONS} times, at last: {detail}"
+    move_job(db, job_id, JobState.FAILED, at=at, detail=why, reason=reason, **count)
+    return JobState.FAILED
 
 
 def stop_delivering(db: Connection, job: Job, *, at: float, detail: str, who: str) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 from procrastinate import App, PsycopgConnector
 from procrastinate.exceptions import AlreadyEnqueued, ProcrastinateException
 from procrastinate.jobs import Status
-from sqlalchemy import Engine, make_url
+from sqlalchemy import Engine
 
+from ichnode.storage.dialect import with_limits
 from ichnode.storage.nodes import BEAT_S, DEAD_AFTER_S
 from ichnode.storage.work_queue import Offer
 
@@ -63,7 +64,7 @@ class PlacedTurns:
     ) -> None:
         """`may_judge`: whether workers that do not beat are dead, or PostgreSQL may have been away."""
         self.name = name
-        self._conninfo = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        self._conninfo = with_limits(url).set(drivername="postgresql").render_as_string(hide_password=False)
         self._node = node
         self._ready = ready
         self._turn = turn

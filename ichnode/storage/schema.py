@@ -120,7 +120,7 @@ jobs = Table(
     Column("input_sha256", Words, nullable=False),  # instances, rule and result settings: same input, same job
     Column("supersedes", ForeignKey("jobs.id")),
     Column("attempts", Whole, nullable=False),  # counted before the work starts
-    Column("interruptions", Whole, nullable=False),  # attempts that ended because the whole node did
+    Column("interruptions", Whole, nullable=False),  # attempts that ended with the node, or by its disk
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     Column("findings", JSON),

@@ -87,6 +87,19 @@ def test_a_resend_brings_back_a_file_that_was_lost(receiving, associate, ct):
     assert receiving.files() == [Path(instance.file)]
 
 
+@pytest.mark.parametrize("left", [0, 100, -1])
+def test_a_resend_takes_the_place_of_a_file_that_was_cut_off(receiving, associate, ct, left):
+    association = associate(receiving.port, CTImageStorage)
+    association.send_c_store(ct)
+    (first,) = receiving.files()
+    content = first.read_bytes()
+    first.write_bytes(content[:left])
+    assert [association.send_c_store(ct).Status for _ in range(2)] == [0x0000, 0x0000]
+    (instance,) = receiving.received(ct.StudyInstanceUID)
+    assert Path(instance.file).read_bytes() == content
+    assert sorted(receiving.files()) == sorted([first, Path(instance.file)])  # nobody knows what the damaged one holds
+
+
 def test_a_commit_whose_answer_was_lost_costs_no_file(receiving, associate, ct, engine, monkeypatch):
     commit = engine.dialect.do_commit
 

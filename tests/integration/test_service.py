@@ -79,6 +79,10 @@ def test_only_a_port_below_1024_brings_a_capability(install):
     assert "CapabilityBoundingSet=CAP_NET_BIND_SERVICE\nAmbientCapabilities=CAP_NET_BIND_SERVICE\n" in low
 
 
+def test_a_child_that_runs_out_of_memory_does_not_end_the_service(install):
+    assert "OOMPolicy=continue\n" in install("--print").stdout
+
+
 def test_only_the_data_can_be_written(install):
     assert "ReadWritePaths=/var/lib/ichnode\n" in install("--print").stdout
     elsewhere = '[node]\ndata_dir = "/srv/ct"\n[database]\nurl = "sqlite:////srv/ledger/ichnode.db"'

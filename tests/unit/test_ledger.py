@@ -369,6 +369,18 @@ def test_a_job_during_which_the_node_dies_again_and_again_is_parked(history, led
     assert (job.state, job.reason) == (JobState.FAILED, "node_died")
 
 
+def test_a_job_that_meets_a_bad_disk_again_and_again_is_parked_without_an_attempt(history, ledger, receive, decide):
+    receive()
+    decide()
+    states = []
+    for _ in range(MAX_INTERRUPTIONS):
+        states.append(ledger.interrupt(ledger.claim(at=NOW), reason="disk", detail="bad sector", at=NOW))
+    assert states == [JobState.READY] * (MAX_INTERRUPTIONS - 1) + [JobState.FAILED]
+    job = history.job(1)
+    assert (job.state, job.reason, job.attempts) == (JobState.FAILED, "disk", 0)
+    assert "bad sector" in job.detail
+
+
 def test_a_job_given_back_at_stop_has_not_used_an_attempt(history, ledger, receive, decide):
     receive()
     decide()

@@ -1,5 +1,7 @@
 """Stored pixels become the right HU under every transfer syntax, or the series is refused."""
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -140,3 +142,12 @@ def test_a_file_cut_off_since_its_receipt_is_refused(syntax: str, datasets: Data
     path.write_bytes(path.read_bytes()[:-100])
 
     assert refusal_of(read_volume, series).reason == Reason.BAD_PIXELS
+
+
+def test_a_disk_that_fails_inside_a_slice_is_no_fault_of_the_series(
+    datasets: Datasets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series = stored_series(datasets, tmp_path)
+    monkeypatch.setattr(np, "fromfile", lambda *_, **__: np.empty(0, np.int16))  # what NumPy makes of EIO
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        read_volume(series)

@@ -1,5 +1,7 @@
 """What the analysing and delivering stages make of failures; the child process and the network are stand-ins."""
 
+import errno
+
 import pytest
 
 from ichnode.domain.job import Job, JobState
@@ -75,6 +77,10 @@ class RecordingLedger:
     def give_back(self, job, *, detail, at):
         self.said.append(("given back", detail))
 
+    def interrupt(self, job, *, reason, detail, at):
+        self.said.append(("interrupted", reason))
+        return JobState.READY
+
     def recover(self, *, at):
         self.said.append(("recovered", at))
         return 1
@@ -94,7 +100,7 @@ class StubWorker:
 
 @pytest.fixture
 def make_stage(tmp_path, monkeypatch):
-    def make_stage(outcome, *, stopping=False, stale=False, store=None):
+    def make_stage(outcome, *, stopping=False, stale=False, store=None, monotonic=lambda: 0.0):
         ledger = RecordingLedger(stale=stale)
         store = store or FileStore(tmp_path / "results")
         stage = AnalyseStage(
@@ -109,6 +115,7 @@ def make_stage(tmp_path, monkeypatch):
             clock=lambda: 0.0,
             stopping=lambda: stopping,
             wake=lambda: None,
+            monotonic=monotonic,
         )
         monkeypatch.setattr(stage, "_request", lambda job: None)
         return stage, ledger
@@ -142,8 +149,8 @@ def test_a_bundle_that_was_altered_since_the_start_fails_the_attempt(take_turn):
     assert (said, worked) == ([("failed", "bundle")], True)
 
 
-def test_a_child_killed_because_the_node_stops_costs_no_attempt(take_turn):
-    assert take_turn(InferenceError("crash", "SIGKILL"), stopping=True)[0] == [("given back", "parked: the node stops")]
+def test_a_child_killed_because_the_node_stops_costs_no_attempt_but_is_counted(take_turn):
+    assert take_turn(InferenceError("crash", "SIGKILL"), stopping=True)[0] == [("interrupted", "crash")]
 
 
 def test_a_refused_series_is_no_failure(take_turn):
@@ -188,6 +195,44 @@ def test_a_full_disk_gives_the_job_back_and_waits(take_turn, tmp_path):
 
     said, worked, files = take_turn(ANALYSIS, store=FullStore(tmp_path / "results"))
     assert (said, worked, files) == ([("given back", "no room for the results")], False, [])
+
+
+TROUBLE = [errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE]
+
+
+@pytest.mark.parametrize("number", TROUBLE)
+@pytest.mark.parametrize("of", ["the node", "its child"])
+def test_a_disk_in_trouble_costs_no_attempt(take_turn, number, of):
+    trouble = OSError(number, "") if of == "the node" else InferenceError("error", "", errno=number)
+    said, worked, _ = take_turn(trouble)
+    assert (said, worked) == ([("interrupted", "disk")], False)
+
+
+def test_a_quota_that_is_used_up_gives_the_job_back_as_a_full_disk_does(take_turn):
+    said, worked, _ = take_turn(InferenceError("error", "", errno=errno.EDQUOT))
+    assert (said, worked) == ([("given back", "no room for the results")], False)
+
+
+def test_an_error_of_the_child_that_does_not_pass_fails_the_attempt(take_turn):
+    assert take_turn(InferenceError("error", "", errno=errno.ENOENT))[0] == [("failed", "error")]
+
+
+def test_after_trouble_with_the_disk_the_stage_rests_longer_each_time_until_a_job_succeeds(make_stage):
+    now, tried = [0.0], []
+    stage, ledger = make_stage(ANALYSIS, monotonic=lambda: now[0])
+
+    def outcome(request, deadline_s):
+        tried.append(now[0])
+        if len(tried) == 6:
+            return ANALYSIS
+        raise OSError(errno.EIO, "")
+
+    stage._worker.run = outcome
+    while len(tried) < 8:
+        if not stage.turn():
+            now[0] += 1.0
+    assert tried == [0, 2, 6, 14, 30, 60, 60, 62]
+    assert [what for what, _ in ledger.said] == ["interrupted"] * 5 + ["finished"] + ["interrupted"] * 2
 
 
 def test_no_job_is_taken_while_there_is_no_room_for_results(take_turn, tmp_path):

@@ -13,6 +13,7 @@ from ichnode.storage.ledger import Ledger
 from ichnode.storage.nodes import Nodes
 from ichnode.storage.placed import PlacedTurns, prepare
 from tests.finished_study import Clinic
+from tests.vanishing_host import BRIEFLY, vanishing_host
 
 SOON_S = 30
 
@@ -60,13 +61,13 @@ def work(engine, clinic):
         prepare(engine)
         prepare(engine)  # by the next node: changes nothing
 
-    def work(node="a", *, takes=True, may_judge=lambda: True):
+    def work(node="a", *, takes=True, may_judge=lambda: True, url=None):
         if shared:
             Nodes(engine, name=node, roles=["analyse"]).beat()
         ledger = Ledger(engine, node=node if shared else None)
         worked = Worked(ledger)
         if shared:
-            url = engine.url.render_as_string(hide_password=False)
+            url = url or engine.url.render_as_string(hide_password=False)
             turn = worked.turn if takes else None
             turns = PlacedTurns("analyse", url=url, node=node, ready=ledger.ready, turn=turn, may_judge=may_judge)
         else:
@@ -216,6 +217,27 @@ def test_the_entry_of_a_worker_that_died_is_taken_away_and_its_job_offered_again
     turns.wake()
     worked.wait_for(1)
     assert worked.jobs == [1]
+
+
+@pytest.fixture
+def host(engine):
+    with vanishing_host(engine.url.port) as host:
+        yield host
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+def test_turns_go_on_where_another_machine_took_the_place_of_a_postgresql_that_vanished(host, clinic, engine, work):
+    url = engine.url.set(port=host.port).update_query_dict(BRIEFLY)
+    turns, worked = work(url=url.render_as_string(hide_password=False))
+    ready(clinic, "1")
+    turns.wake()
+    worked.wait_for(1)
+    host.vanish()
+    host.be_replaced()
+    ready(clinic, "2")
+    turns.wake()
+    worked.wait_for(1)
+    assert worked.jobs == [1, 2]
 
 
 def test_no_message_shows_the_password_of_the_database():

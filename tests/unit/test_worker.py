@@ -1,3 +1,4 @@
+import errno
 import os
 import re
 import select
@@ -59,6 +60,10 @@ def divide() -> float:
     return 1 / 0
 
 
+def read_badly() -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
 def refuse() -> None:
     raise RefusedSeries(Reason.NO_BRAIN, "12 mL")
 
@@ -81,6 +86,7 @@ DISASTERS: dict[str, Callable[[], object]] = {
         allocate,
         torch_out_of_memory,
         divide,
+        read_badly,
         refuse,
         fail_delivery,
         speak,
@@ -169,6 +175,11 @@ def test_an_unexpected_error_comes_with_its_type_and_the_childs_traceback(worker
     assert error.detail.startswith("ZeroDivisionError: division by zero")
     assert "in divide" in error.detail
     assert worker.run("calls", PATIENT_S) == 2
+
+
+def test_an_error_of_the_disk_keeps_its_number(worker: Worker[str, object]) -> None:
+    assert refused(worker, "read_badly").errno == errno.EIO
+    assert refused(worker, "divide").errno is None
 
 
 def test_an_answer_that_cannot_travel_is_an_error_not_a_hang(worker: Worker[str, object]) -> None:
