@@ -54,6 +54,7 @@ PROFILE = ResultProfile(
 )
 ESTIMATES = (
     Estimate(name=EstimateName.EXPANSION_PROBABILITY, value=23.0, low=12.0, high=40.0, category=RiskClass.MODERATE),
+    Estimate(name=EstimateName.EXPANSION_3_ML_PROBABILITY, value=31.0, low=19.0, high=47.0),
     Estimate(name=EstimateName.PREDICTED_VOLUME, value=36.5, low=30.0, high=44.25),
 )
 PROGNOSIS_MODEL = replace(MODEL, name="prognosis-stand-in", weights_sha256="d" * 64, trained_on="simulated patients")

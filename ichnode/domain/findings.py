@@ -80,7 +80,8 @@ class Caveat(StrEnum):
 class EstimateName(StrEnum):
     """Patient-level quantities that a model may predict."""
 
-    EXPANSION_PROBABILITY = "expansion_probability"  # percent, within 24 h
+    EXPANSION_PROBABILITY = "expansion_probability"  # percent, within 24 h, of 6 mL or 33 % and more
+    EXPANSION_3_ML_PROBABILITY = "expansion_3_ml_probability"  # percent, within 24 h, of 3 mL and more
     PREDICTED_VOLUME = "predicted_volume"  # mL at 24 h
     VOLUME_CHANGE = "volume_change"  # mL, predicted minus now
     LATE_HEMORRHAGE_PROBABILITY = "late_hemorrhage_probability"  # percent, on the next CT; its note says what counts

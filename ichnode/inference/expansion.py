@@ -37,7 +37,12 @@ _LEAST_NEW = 0.05  # share of a voxel
 class ExpansionPredictor(Forecaster[ExpansionManifest]):
     """The next day's CT and hematoma, and how likely it is an expansion."""
 
-    estimates = (EstimateName.EXPANSION_PROBABILITY, EstimateName.PREDICTED_VOLUME, EstimateName.VOLUME_CHANGE)
+    estimates = (
+        EstimateName.EXPANSION_PROBABILITY,
+        EstimateName.EXPANSION_3_ML_PROBABILITY,
+        EstimateName.PREDICTED_VOLUME,
+        EstimateName.VOLUME_CHANGE,
+    )
 
     explained = "what speaks for expansion, Grad-CAM"
     saliency = "expansion_saliency"
@@ -90,7 +95,7 @@ class ExpansionPredictor(Forecaster[ExpansionManifest]):
         size = later_ml ** (1 / 3)
         least, most = (max(0.0, size + error) ** 3 for error in manifest.size_error_cm)
         probability, lower, upper = manifest.expands.percent(float(logits[0]))
-        small, _, _ = manifest.expands_3_ml.percent(float(logits[1]))
+        small, small_lower, small_upper = manifest.expands_3_ml.percent(float(logits[1]))
         return (
             Estimate(
                 name=EstimateName.EXPANSION_PROBABILITY,
@@ -98,8 +103,9 @@ class ExpansionPredictor(Forecaster[ExpansionManifest]):
                 low=lower,
                 high=upper,
                 category=_risk(probability, manifest.risk_percent),
-                note=f"growth of 6 mL or 33 % and more; of 3 mL and more: {small:.0f} %; {_told(head)}",
+                note=f"growth of 6 mL or 33 % and more; {_told(head)}",
             ),
+            Estimate(name=EstimateName.EXPANSION_3_ML_PROBABILITY, value=small, low=small_lower, high=small_upper),
             Estimate(
                 name=EstimateName.PREDICTED_VOLUME,
                 value=later_ml + staying_ml,

@@ -45,6 +45,7 @@ MAXIMUM = Code("56851009", "SCT", "Maximum")
 
 # what is predicted
 EXPANSION_PROBABILITY = _own("HEPROB", "Probability of hematoma expansion within 24 h")
+EXPANSION_3_ML_PROBABILITY = _own("HE3MLP", "Probability of hematoma expansion by 3 mL or more within 24 h")
 VOLUME_CHANGE = _own("VOLCHANGE", "Predicted change of hematoma volume within 24 h")
 PREDICTED_VOLUME = _own("VOL24H", "Predicted hematoma volume at 24 h")
 LATE_HEMORRHAGE_PROBABILITY = _own("NEXTCTP", "Probability of hemorrhage or growth on the next CT")

@@ -30,6 +30,7 @@ from ichnode.results.concepts import (
     ESTIMATED,
     ESTIMATED_LOWER,
     ESTIMATED_UPPER,
+    EXPANSION_3_ML_PROBABILITY,
     EXPANSION_CLASS,
     EXPANSION_PROBABILITY,
     GLASGOW_COMA_SCORE,
@@ -75,6 +76,9 @@ class Meaning:
 MEANINGS: dict[EstimateName, Meaning] = {
     EstimateName.EXPANSION_PROBABILITY: Meaning(
         concept=EXPANSION_PROBABILITY, unit=PERCENT, time_point="24 h predicted", category=EXPANSION_CLASS
+    ),
+    EstimateName.EXPANSION_3_ML_PROBABILITY: Meaning(
+        concept=EXPANSION_3_ML_PROBABILITY, unit=PERCENT, time_point="24 h predicted"
     ),
     EstimateName.PREDICTED_VOLUME: Meaning(concept=PREDICTED_VOLUME, unit=MILLILITER, time_point="24 h predicted"),
     EstimateName.VOLUME_CHANGE: Meaning(concept=VOLUME_CHANGE, unit=MILLILITER, time_point="24 h predicted"),

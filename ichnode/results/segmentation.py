@@ -81,7 +81,7 @@ def _description(number: int, segment: Segment, model: ModelIdentity) -> Segment
         version=model.version[:64],
         family=ALGORITHM_FAMILIES[model.family],
         source=MANUFACTURER,
-        parameters={"weights_sha256": model.weights_sha256},
+        parameters={"weights_sha256": model.weights_sha256, "trained_on": model.trained_on},
     )
     return SegmentDescription(
         segment_number=number,

@@ -29,6 +29,7 @@ TYPES = {
 }
 _ESTIMATES: dict[EstimateName, tuple[str, str, int]] = {  # label, unit, decimals
     EstimateName.EXPANSION_PROBABILITY: ("Expansion within 24 h", " %", 0),
+    EstimateName.EXPANSION_3_ML_PROBABILITY: ("Expansion by 3 mL in 24 h", " %", 0),
     EstimateName.PREDICTED_VOLUME: ("Volume at 24 h", " mL", 1),
     EstimateName.VOLUME_CHANGE: ("Volume change in 24 h", " mL", 1),
     EstimateName.LATE_HEMORRHAGE_PROBABILITY: ("Bleeding on the next CT", " %", 0),

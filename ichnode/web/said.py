@@ -9,6 +9,7 @@ from typing import Any
 
 _LINES: Mapping[str, tuple[str, str, str, int]] = {  # long and short label, unit, decimals
     "expansion_probability": ("Expansion within 24 h", "P(expansion)", "%", 0),
+    "expansion_3_ml_probability": ("Expansion by 3 mL in 24 h", "P(3 mL)", "%", 0),
     "predicted_volume": ("Volume at 24 h", "at 24 h", "mL", 1),
     "volume_change": ("Volume change in 24 h", "change", "mL", 1),
     "late_hemorrhage_probability": ("Bleeding on the next CT", "P(late bleeding)", "%", 0),

@@ -97,10 +97,11 @@ def test_the_next_day_is_in_the_results(folder: Path, series: Series) -> None:
     estimates = said["estimates"]
     assert [estimate["name"] for estimate in estimates] == [
         "expansion_probability",
+        "expansion_3_ml_probability",
         "predicted_volume",
         "volume_change",
     ]
-    assert estimates[1]["value"] == pytest.approx(hematoma_ml, rel=0.01)  # untrained: as it was
+    assert estimates[2]["value"] == pytest.approx(hematoma_ml, rel=0.01)  # untrained: as it was
     assert "Predicted hematoma volume at 24 h" in report.to_json()
     assert hd.seg.Segmentation.from_dataset(segmentation).number_of_segments == 1  # no growth
     assert len(predicted) == len(series.instances)

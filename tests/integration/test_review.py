@@ -138,6 +138,8 @@ def test_the_page_says_what_was_found_by_which_model_and_what_it_is_not_for(clin
         f"{job.findings['hematoma']['volume_ml']:.1f} mL",
         "23 %",
         "12 to 40",
+        "Expansion by 3 mL in 24 h",
+        "19 to 47",
         "moderate risk",
         "not estimated",
         "no cohort to calibrate on",

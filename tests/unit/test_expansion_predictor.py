@@ -182,9 +182,9 @@ def test_blood_that_does_not_grow_by_this_model_stays(head: tuple[Volume, Predic
 def test_the_numbers_have_intervals(head: tuple[Volume, Prediction]) -> None:
     volume, now = head
     estimates = predictor(Says(new=1.0, logit=0.0)).predict(head_of(volume, now)).estimates
-    probability, predicted, change = estimates
+    probability, small, predicted, change = estimates
     assert (probability.value, probability.low, probability.high) == pytest.approx((50, 26.9, 73.1), abs=0.1)
-    assert "3 mL and more: 73 %" in probability.note
+    assert (small.value, small.low, small.high) == pytest.approx((73.1, 50, 88.1), abs=0.1)
     assert predicted.value is not None
     assert predicted.low == pytest.approx((predicted.value ** (1 / 3) - 0.2) ** 3)
     assert predicted.high == pytest.approx((predicted.value ** (1 / 3) + 0.3) ** 3)
@@ -197,7 +197,7 @@ def test_blood_that_stays_is_in_the_volume_and_not_in_its_change(head: tuple[Vol
     mixed = replace(now, types=np.where(np.arange(16)[:, None, None] < 8, now.types, now.types * np.uint8(3)))
     forecast = predictor(Says()).predict(head_of(volume, mixed))
     assert forecast.followup is not None
-    _, predicted, change = forecast.estimates
+    *_, predicted, change = forecast.estimates
     assert predicted.value == pytest.approx(volume.grid.volume_ml(forecast.followup.hematoma))
     assert predicted.value == pytest.approx(volume.grid.volume_ml(now.hematoma))
     assert change.value == pytest.approx(0)
@@ -207,7 +207,7 @@ def test_beyond_what_it_was_trained_on_it_abstains_and_says_why(head: tuple[Volu
     volume, now = head
     forecast = predictor(Says(), hematoma_ml=(0.5, 10.0)).predict(head_of(volume, now))
     assert forecast.followup is None
-    assert [estimate.value for estimate in forecast.estimates] == [None] * 3
+    assert [estimate.value for estimate in forecast.estimates] == [None] * 4
     assert "13.8 mL; the model was trained on 0.5 to 10 mL" in forecast.estimates[0].note
 
 

@@ -43,6 +43,11 @@ def test_the_bounds_of_an_interval_and_an_abstention_say_what_they_are(lines):
         "12.0 %; Predicted, lower bound of the interval",
         "40.0 %; Predicted, upper bound of the interval",
     ]
+    assert values(said, "Probability of hematoma expansion by 3 mL or more within 24 h") == [
+        "31.0 %; Predicted",
+        "19.0 %; Predicted, lower bound of the interval",
+        "47.0 %; Predicted, upper bound of the interval",
+    ]
     assert values(said, "Probability of a poor outcome at 90 days") == [
         "no value: Measurement not attempted; Predicted; no cohort to calibrate on"
     ]

@@ -226,8 +226,10 @@ def test_no_hematoma_is_said_in_a_report_that_does_not_name_one_as_finding() -> 
 def test_an_interval_is_three_numbers_with_a_derivation_each(reports: dict[str, Dataset]) -> None:
     report = reports[Role.PREDICTION_REPORT]
     assert values(report, "HEPROB") == [(23, "%"), (12, "%"), (40, "%")]
-    derivations = [below(num, "121401")[0].ConceptCodeSequence[0].CodeValue for num in below(report, "HEPROB")]
-    assert derivations == ["PRED", "PREDLOWER", "PREDUPPER"]
+    assert values(report, "HE3MLP") == [(31, "%"), (19, "%"), (47, "%")]
+    for concept in ("HEPROB", "HE3MLP"):
+        derivations = [below(num, "121401")[0].ConceptCodeSequence[0].CodeValue for num in below(report, concept)]
+        assert derivations == ["PRED", "PREDLOWER", "PREDUPPER"]
 
 
 def test_the_glasgow_coma_score_is_a_category_that_is_marked_as_estimated_from_the_image(
@@ -263,7 +265,7 @@ def test_each_prediction_stands_under_its_own_point_in_time(reports: dict[str, D
         for group in groups(reports[Role.PREDICTION_REPORT])
     }
     assert time_points == {
-        "24 h predicted": {"HEPROB", "VOL24H"},
+        "24 h predicted": {"HEPROB", "HE3MLP", "VOL24H"},
         "time of the CT": {"GCS8P"},
         "90 d predicted": {"POOR90P"},
     }

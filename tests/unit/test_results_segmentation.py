@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from ichnode.imaging.volume import Mask
 from ichnode.phantom import IRREGULAR, REVERSED, TILTED, Geometry, head_ct
 from ichnode.results.provenance import OF_AN_ANALYSIS, Result, Role
-from tests.results_factory import SMALL, Case, phantom_case, save, shared_data
+from tests.results_factory import FOLLOWUP_MODEL, MODEL, SMALL, Case, phantom_case, save, shared_data
 
 
 def small(geometry: Geometry) -> Geometry:
@@ -92,6 +92,16 @@ def test_the_geometry_is_that_of_the_source() -> None:
         source = of_instance[frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID]
         position = frame.PlanePositionSequence[0].ImagePositionPatient
         np.testing.assert_allclose(position, source.ImagePositionPatient, atol=1e-6)
+
+
+def test_each_segment_says_what_its_model_was_trained_on() -> None:
+    case = phantom_case(30)
+    case.model = replace(MODEL, trained_on="simulated patients, nothing else")
+    for role, model in ((Role.SEGMENTATION, case.model), (Role.PREDICTED_SEGMENTATION, FOLLOWUP_MODEL)):
+        for segment in case.result(role).SegmentSequence:
+            (algorithm,) = segment.SegmentationAlgorithmIdentificationSequence
+            said = f"weights_sha256={model.weights_sha256},trained_on={model.trained_on}"
+            assert (algorithm.AlgorithmName, algorithm.AlgorithmParameters) == (model.name, said)
 
 
 def test_the_predicted_segmentation_holds_the_whole_and_the_growth() -> None:
