@@ -126,16 +126,20 @@ def site(running):
     return running
 
 
-def freeze_while_analysing(site):
-    """A node of the two, frozen in the middle of an analysis, and the job that it has claimed."""
+def freeze_while_analysing(site, names=("one", "other"), *, studies=1):
+    """One of these nodes, frozen in the middle of an analysis, its name, and the job that it has claimed."""
+
+    def claims():
+        return {name: job for name, job in site.claims().items() if name in names}
+
     for _ in range(10):
-        site.send(site.receiver)
-        (claims, _) = site.wait(site.claims)
-        name, job = next(iter(claims.items()))
-        site.nodes[name].signal(signal.SIGSTOP)
-        if site.claims().get(name) == job:
-            return site.nodes[name], name, job
-        site.nodes[name].signal(signal.SIGCONT)
+        site.send(site.receiver, studies)
+        site.wait(lambda: claims() or site.all_done(site.sent))
+        for name, job in claims().items():
+            site.nodes[name].signal(signal.SIGSTOP)
+            if claims().get(name) == job:
+                return site.nodes[name], name, job
+            site.nodes[name].signal(signal.SIGCONT)
     pytest.fail("no analysis was caught under way")
 
 
@@ -185,9 +189,15 @@ def test_nodes_go_on_by_themselves_after_postgresql_was_restarted(site):
 
 
 def test_a_rolling_upgrade_with_jobs_in_flight_loses_and_doubles_nothing(site):
-    for name in ("one", "other", "receiver"):
-        site.send(site.receiver, 2)
-        assert site.nodes[name].stop() == 0
-        site.nodes[name].start()
+    for name in ("one", "other"):
+        node, *_ = freeze_while_analysing(site, [name], studies=2)  # so that it has the claim when it is told to stop
+        node.signal(signal.SIGTERM)
+        node.signal(signal.SIGCONT)
+        assert node.wait_for_its_death(timeout_s=30) == 0
+        node.start()
+    site.send(site.receiver, 2)
+    site.wait(site.claims)
+    assert site.receiver.stop() == 0
+    site.receiver.start()
     site.send(site.receiver)
     site.expect_each_delivered_once()
