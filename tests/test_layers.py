@@ -12,7 +12,7 @@ COMMANDS = {"terminal", "cli_look", "cli_judgements", "cli_jobs", "cli_destinati
 MAY_IMPORT = {
     "domain": {"domain"},
     "imaging": {"imaging", "domain"},
-    "inference": {"inference", "imaging", "domain", "models"},
+    "inference": {"inference", "imaging", "domain", "models", "logs"},
     "results": {"results", "imaging", "domain", "__init__"},
     "dicom": {"dicom", "domain", "secret_files", "__init__"},
     "storage": {"storage", "domain", "faults"},

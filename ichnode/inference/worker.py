@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, TypeVar, cast
 
+from ichnode import logs
 from ichnode.errors import IchnodeError, InferenceError
 
 Request = TypeVar("Request")
@@ -173,6 +174,7 @@ def _serve(pipe: Connection, pickled_setup: bytes, memory_limit_bytes: int | Non
     """The child's life: the first message asks for `setup`, each later one is a request, a closed pipe is the end."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    logs.set_up()  # its standard error is the parent's log
     if memory_limit_bytes is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (memory_limit_bytes, memory_limit_bytes))
     answer: Callable[[Any], Any] | None = None

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests.soak.fuzz import READERS
+
 pytest.importorskip("atheris")
 RUNS = {"associate": 20_000, "command": 20_000, "data-set": 20_000, "conversation": 2_000}
 
@@ -18,7 +20,7 @@ def test_nothing_that_is_received_breaks_a_reader(target, tmp_path):
     assert f"Done {RUNS[target]} runs" in done.stderr
 
 
-def test_the_targets_of_the_command_line_are_those_that_are_tried_here():
+def test_the_targets_of_the_command_line_are_those_that_are_tried_here_and_in_the_soak():
     from tests.fuzz.targets import TARGETS
 
-    assert set(RUNS) == set(TARGETS)
+    assert set(RUNS) == set(READERS) == set(TARGETS)

@@ -79,12 +79,16 @@ class AttackedNode(Serve):
         pid = self.process.pid
         resource.prlimit(pid, what, (soft, resource.prlimit(pid, what)[1]))
 
-    def stored(self, sop_instance_uid: bytes) -> bytes:
-        """The data set in the file of a stored instance."""
+    def file(self, sop_instance_uid: bytes) -> Path:
+        """The file of a stored instance."""
         with closing(self._ledger()) as ledger:
             query = "SELECT file FROM instances WHERE sop_instance_uid = ?"
             (file,) = ledger.execute(query, (sop_instance_uid.decode(),)).fetchone()
-        content = Path(file).read_bytes()
+        return Path(file)
+
+    def stored(self, sop_instance_uid: bytes) -> bytes:
+        """The data set in the file of a stored instance."""
+        content = self.file(sop_instance_uid).read_bytes()
         assert content[:132] == bytes(128) + b"DICM"
         return content[144 + int.from_bytes(content[140:144], "little") :]
 

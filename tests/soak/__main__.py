@@ -1,7 +1,7 @@
 """`python -m tests.soak [NAME ...]`, of `RUNS`: the long forms. Prints a table each; fails where a goal is missed.
 
 SOAK_KILLS=200 SOAK_OBJECTS=20000 SOAK_SENDERS=64 SOAK_EACH=300 SOAK_CONNECTIONS=200 SOAK_MINUTES=10 SOAK_TIMES=20
-SOAK_HOURS=24 are what can be set, and what holds where nothing is.
+SOAK_HOURS=24 SOAK_INPUTS=100000 SOAK_TAKEOVERS=5 are what can be set, and what holds where nothing is.
 """
 
 import os
@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.soak import day, kills, senders, slow, trouble
+from tests.soak import day, fuzz, kills, senders, slow, takeover, trouble
 from tests.soak.figures import Figure, missed, show
 
 
@@ -33,6 +33,8 @@ RUNS: dict[str, tuple[str, Callable[[Path], list[Figure]]]] = {
         kills.TITLE,
         lambda folder: kills.measure(folder, kills=int(_set("KILLS", 200)), objects=int(_set("OBJECTS", 20_000))),
     ),
+    "takeover": (takeover.TITLE, lambda folder: takeover.measure(folder, times=int(_set("TAKEOVERS", 5)))),
+    "fuzz": (fuzz.TITLE, lambda folder: fuzz.measure(folder, inputs=int(_set("INPUTS", 100_000)))),
     "day": (day.TITLE, lambda folder: day.measure(folder, hours=_set("HOURS", 24))),
 }
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.soak import day, kills, senders, slow, trouble
+from tests.soak import day, fuzz, kills, senders, slow, trouble
 from tests.soak.figures import Figure, missed, show
 
 pytestmark = pytest.mark.acceptance
@@ -31,6 +31,11 @@ def test_a_full_disk_a_locked_ledger_and_a_set_clock_are_got_over(tmp_path):
 
 def test_a_little_while_in_bad_company(tmp_path):
     assert_all_met(day.TITLE, day.measure(tmp_path, hours=15 / 3600))
+
+
+def test_a_fuzzed_reader_is_counted(tmp_path):
+    pytest.importorskip("atheris")
+    assert_all_met(fuzz.TITLE, fuzz.measure(tmp_path, inputs=2_000, readers=["command"]))
 
 
 def test_a_goal_that_is_missed_is_named():

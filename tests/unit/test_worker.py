@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -76,6 +77,10 @@ def speak() -> None:
     print("said by the child")
 
 
+def warn() -> None:
+    warnings.warn("Unknown encoding 'DOE^JANE'", stacklevel=1)
+
+
 DISASTERS: dict[str, Callable[[], object]] = {
     f.__name__: f
     for f in (
@@ -90,6 +95,7 @@ DISASTERS: dict[str, Callable[[], object]] = {
         refuse,
         fail_delivery,
         speak,
+        warn,
     )
 }
 
@@ -244,6 +250,14 @@ def test_what_the_child_prints_is_no_output_of_the_parent(
     captured = capfd.readouterr()
     assert captured.out == ""
     assert "said by the child" in captured.err
+
+
+def test_warnings_of_the_child_which_quote_what_was_received_are_not_written(
+    worker: Worker[str, object], capfd: pytest.CaptureFixture[str]
+) -> None:
+    worker.run("warn", PATIENT_S)
+    worker.stop()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_stop_leaves_no_process_and_may_be_repeated(worker: Worker[str, object]) -> None:
