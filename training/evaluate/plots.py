@@ -16,7 +16,8 @@ from training.evaluate.metrics import VOLUME_BINS_ML
 from training.evaluate.report import Report, provenance
 from training.evaluate.summary import ALL
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")  # Okabe and Ito 2008: told apart by all
+# Okabe and Ito 2008: told apart by all
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#f0e442")
 _GREY = "#555555"
 _PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 

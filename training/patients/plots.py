@@ -1,9 +1,10 @@
 """Plots of an evaluation: ROC curves, and what was said beside what came true; one picture for each section."""
 
 from collections.abc import Sequence
-from itertools import cycle
+from itertools import product
 from math import ceil
 from pathlib import Path
+from textwrap import fill
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,10 @@ from training.evaluate.plots import COLOURS
 from training.patients.evaluation import AUC, OWN, SIMULATED, Evaluation
 
 _WIDTH, _HEIGHT, _COLUMNS = 4.2, 4.0, 3  # inches of a panel; panels in a row
+_NOTE_LETTERS = 60  # of the note below, a panel
 _GREY = "#999999"
+_LINES = ("-", "--", ":")  # where there are more rows than colours
+Look = tuple[str, str]  # line and colour of a row
 
 
 def write_picture(found: Evaluation, path: Path) -> bool:
@@ -32,37 +36,37 @@ def write_picture(found: Evaluation, path: Path) -> bool:
     rows = ceil(len(panels) / columns)
     figure = Figure(figsize=(columns * _WIDTH, rows * _HEIGHT), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    colours = dict(zip(found.rows, cycle(COLOURS), strict=False))
+    looks = dict(zip(found.rows, product(_LINES, COLOURS), strict=False))
     for ax, (heading, drawn) in zip(axes, panels.items(), strict=False):
-        (_roc if heading.startswith(AUC) else _scatter)(ax, heading, drawn, colours)
+        (_roc if heading.startswith(AUC) else _scatter)(ax, heading, drawn, looks)
     for ax in axes[len(panels) :]:
         ax.set_visible(False)
     note = f"{SIMULATED if found.is_simulated else OWN}; {found.title}"
-    figure.supxlabel(note, fontsize=8, color="#b00020")
+    figure.supxlabel(fill(note, width=columns * _NOTE_LETTERS), fontsize=8, color="#b00020")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, facecolor="white")
     return True
 
 
-def _roc(ax: Axes, heading: str, drawn: dict[str, Pairs], colours: dict[str, str]) -> None:
+def _roc(ax: Axes, heading: str, drawn: dict[str, Pairs], looks: dict[str, Look]) -> None:
     ax.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle="--")
     for name, pairs in drawn.items():
         said, true = np.array(pairs).T
         if 0 < (true > 0.5).sum() < len(true):
             false_rate, true_rate, _ = roc_curve(true > 0.5, said)
-            ax.plot(false_rate, true_rate, color=colours[name], label=name)
+            ax.plot(false_rate, true_rate, linestyle=looks[name][0], color=looks[name][1], label=name)
     ax.set(title=heading, xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
     _legend(ax, "lower right")
 
 
-def _scatter(ax: Axes, heading: str, drawn: dict[str, Pairs], colours: dict[str, str]) -> None:
+def _scatter(ax: Axes, heading: str, drawn: dict[str, Pairs], looks: dict[str, Look]) -> None:
     """Both axes alike, the line is where they agree."""
     both = np.concatenate([np.array(pairs) for pairs in drawn.values()])
     ends: Sequence[float] = (float(both.min()), float(both.max()))
     ax.plot(ends, ends, color=_GREY, linewidth=0.8, linestyle="--")
     for name, pairs in drawn.items():
         said, true = np.array(pairs).T
-        ax.scatter(true, said, s=9, color=colours[name], alpha=0.7, label=name)
+        ax.scatter(true, said, s=9, color=looks[name][1], alpha=0.7, label=name)
     ax.set(title=f"What {heading} is of", xlabel="came true, mL", ylabel="said, mL")
     _legend(ax, "upper left")
 
