@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from training.data.manifest import TYPES
+from training.evaluate.bootstrap import Figure
 from training.evaluate.calibration import choose_thresholds, reliability
 from training.evaluate.report import Report, provenance
 from training.evaluate.score import Score
@@ -44,7 +45,7 @@ def _as_json(report: Report) -> dict[str, Any]:
     worst = {m.key: worst_style(report.styles, m) for m in MEASURES}
     return {
         "styles": {style: _figures(summary) for style, summary in report.styles.items()},
-        "worst_style": {key: {"style": w[0], **asdict(w[1])} for key, w in worst.items() if w},
+        "worst_style": {key: {"style": w[0], **_figure(w[1])} for key, w in worst.items() if w},
         "dice_by_type": _figures(report.dice_by_type),
         "lesions_found_by_type": _figures(report.lesions_by_type),
         "patients_found_by_volume": _figures(report.patients_by_volume),
@@ -54,8 +55,13 @@ def _as_json(report: Report) -> dict[str, Any]:
     }
 
 
-def _figures(summary: Summary) -> dict[str, dict[str, float | None]]:
-    return {key: asdict(figure) for key, figure in summary.items()}
+def _figures(summary: Summary) -> dict[str, dict[str, Any]]:
+    return {key: _figure(figure) for key, figure in summary.items()}
+
+
+def _figure(found: Figure) -> dict[str, Any]:
+    """Without the thousand draws that its interval is of."""
+    return {name: value for name, value in asdict(found).items() if name != "draws"}
 
 
 def _calibration(scores: Sequence[Score]) -> dict[str, Any] | None:
