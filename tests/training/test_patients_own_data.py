@@ -270,7 +270,7 @@ def manifest_row(number: int, **known: object) -> Row:
     return Row.model_validate(fields | known)
 
 
-def tested_in(rows: list[Row], folds: int, alike_in: AlikeIn) -> list[list[int]]:
+def patients_tested(rows: list[Row], folds: int, alike_in: AlikeIn) -> list[list[int]]:
     """The numbers of the patients that each fold tests."""
     return [
         sorted({int(row.patient[1:]) for row in in_folds(rows, folds, fold, alike_in) if row.split == "test"})
@@ -282,7 +282,7 @@ def test_folds_of_system_b_are_alike_in_prognosis_however_it_was_scored() -> Non
     outcomes = [("mrs_90d", n % 7) for n in range(70)] + [("poor_prognosis", n % 2) for n in range(20)]
     outcomes += [("death_30d", 1)] * 10  # says nothing of 90 days
     rows = [manifest_row(n, outcome={"type": type_, "value": value}) for n, (type_, value) in enumerate(outcomes)]
-    for tested in tested_in(rows, 10, "prognosis"):
+    for tested in patients_tested(rows, 10, "prognosis"):
         poor = [outcome_of(rows[n])[1] for n in tested]
         assert (poor.count(1.0), poor.count(0.0), len(poor)) == (4, 5, 10)
 
@@ -290,7 +290,7 @@ def test_folds_of_system_b_are_alike_in_prognosis_however_it_was_scored() -> Non
 def test_folds_of_system_c_are_alike_in_death_and_in_thirds_of_the_volume() -> None:
     rows = [manifest_row(n, volume_ml=n, outcome={"type": "death_30d", "value": n % 3 == 0}) for n in range(90)]
     rows.append(manifest_row(3, study="later", paired_with="P003", volume_ml=500))  # the first CT counts
-    for tested in tested_in(rows, 5, "death and volume"):
+    for tested in patients_tested(rows, 5, "death and volume"):
         assert sum(n % 3 == 0 for n in tested) == 6
         assert [sum(n // 30 == third for n in tested) for third in range(3)] == [6, 6, 6]
         assert [sum(n // 30 == third and n % 3 == 0 for n in tested) for third in range(3)] == [2, 2, 2]
@@ -303,9 +303,9 @@ def test_the_rare_keep_the_kind_that_says_most() -> None:
         manifest_row(n, volume_ml=ml, outcome={"type": "death_30d", "value": n >= 30})
         for n, ml in enumerate(volumes_ml)
     ]
-    assert [sum(n >= 30 for n in tested) for tested in tested_in(rows, 5, "death and volume")] == [2] * 5
+    assert [sum(n >= 30 for n in tested) for tested in patients_tested(rows, 5, "death and volume")] == [2] * 5
     alone = [manifest_row(n) for n in range(10)] + [manifest_row(10, outcome={"type": "mrs_90d", "value": 6})]
-    assert sum(map(len, tested_in(alone, 5, "prognosis"))) == 11
+    assert sum(map(len, patients_tested(alone, 5, "prognosis"))) == 11
 
 
 def test_folds_of_systems_a_and_d_are_alike_in_hemorrhage() -> None:
@@ -317,7 +317,7 @@ def test_folds_of_systems_a_and_d_are_alike_in_hemorrhage() -> None:
             later_ml = (20 if treated else 40) if bleeds else (0 if treated else 21)
             known = {"types": ["IPH"] if later_ml else [], "volume_ml": later_ml, "thrombectomy": treated}
             rows.append(manifest_row(n, study=f"later {n}", paired_with=f"P{n:03}", t_hours=24, **known))
-    for tested in tested_in(rows, 3, "hemorrhage"):
+    for tested in patients_tested(rows, 3, "hemorrhage"):
         for of_use in (range(30), range(30, 60)):
             followed = [n for n in tested if n in of_use and n % 10 != 9]
             assert len(followed) == 9
