@@ -8,9 +8,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from ctypes import addressof, create_string_buffer
 
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # Linux; Python does not name them
-_DROP = create_string_buffer(
-    struct.pack("HBBI", 0x06, 0, 0, 0)
-)  # BPF: return 0, so that the kernel acknowledges nothing
+# BPF: return 0, so that the kernel acknowledges nothing
+_DROP = create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
 _FILTER = struct.pack("HP", 1, addressof(_DROP))
 
 BRIEFLY = {  # what the URL of a PostgreSQL may say, so that a test does not wait for as long as a node

@@ -28,9 +28,7 @@ log = logging.getLogger(__name__)
 
 _LOOK_EVERY_BYTES = 8 * 1024**2  # at what is free, while a long data set comes in
 _PIECES_A_LOOK = 32  # ... or is inflated
-_SALVAGED_BYTES = (
-    1024**2
-)  # looked at of a data set that does not parse: pydicom makes 50 times as much of tiny elements
+_SALVAGED_BYTES = 1024**2  # are looked at of what does not parse: pydicom makes 50 times as much of tiny elements
 
 
 class ReceiveStage:

@@ -30,6 +30,7 @@ from training.simulate.bayes import Limit, bayes_limits
 # Who lacks a number has the median of the others, and that it was lacking is a number too: it is measured on the same
 # patients as a network, and those alone of whom all is known may be others.
 FROM_NUMBERS = "volume, age, GCS as told"
+MAJORITY = "the more frequent outcome"  # said of everybody
 SIMULATED = "SIMULATED PATIENTS - RESEARCH USE ONLY"
 OWN = "RESEARCH USE ONLY"
 COMPARED = "The first training less each other, 95 % interval over the same patients:"

@@ -12,6 +12,7 @@ from training.evaluate.bootstrap import Figure, Values
 from training.patients.batch import Patients
 from training.patients.evaluation import (
     FROM_NUMBERS,
+    MAJORITY,
     Contender,
     Evaluate,
     Rows,
@@ -24,7 +25,6 @@ from training.patients.evaluation import (
 from training.prognosis.export import columns
 from training.prognosis.system import PrognosisSystem, truth_of
 
-MAJORITY = "the more frequent outcome"
 _PUBLISHED = (  # AUC and its deviation, then the measures in the order of `_STATISTICS`
     ("perez", 0.626, 0.09, 0.569, 0.569, 0.560, 0.503, 0.685, 0.579, 0.600),
     ("outcome-alone", 0.687, 0.07, 0.611, 0.592, 0.531, 0.516, 0.687, 0.651, 0.642),
