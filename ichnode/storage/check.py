@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ichnode.domain.progress import Tell, silently
 from ichnode.storage.dialect import reading
-from ichnode.storage.schema import conflicts, discards, form_of, instances, newest_form, results
+from ichnode.storage.schema import FILE_BYTES, conflicts, discards, form_of, instances, newest_form, results
 
 SETTLED_S = 60.0
 _TOLD_EVERY = 1000  # rows
@@ -93,9 +93,8 @@ def _of_database(db: Connection) -> list[Problem]:
 
 
 def _expected(db: Connection) -> Iterator[_Expected]:
-    offset = instances.c.header["DataSetOffset"].as_integer()
-    for file, size, before in db.execute(select(instances.c.file, instances.c.size_bytes, offset)):
-        yield _Expected(file, size + before if before is not None else None)
+    for file, size in db.execute(select(instances.c.file, FILE_BYTES)):
+        yield _Expected(file, size)
     for file in db.execute(select(conflicts.c.file)).scalars():
         yield _Expected(file, None)
     here = select(results.c.file, results.c.size_bytes).where(results.c.purged_at.is_(None))

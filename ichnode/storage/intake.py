@@ -21,7 +21,7 @@ from ichnode.errors import Undecided
 from ichnode.storage.audit import append_audit
 from ichnode.storage.dialect import begin_within, hold_study, reading, upsert
 from ichnode.storage.nodes import living_names
-from ichnode.storage.schema import associations, conflicts, instances, purged_instances, studies
+from ichnode.storage.schema import FILE_BYTES, associations, conflicts, instances, purged_instances, studies
 
 LOCK_TIMEOUT_S = 10.0
 
@@ -249,7 +249,7 @@ _KEEP = upsert(instances).on_conflict_do_nothing().returning(instances.c.id)
 _FIRST = select(
     instances.c.sha256,
     instances.c.file,
-    (instances.c.size_bytes + instances.c.header["DataSetOffset"].as_integer()).label("file_bytes"),
+    FILE_BYTES.label("file_bytes"),
 ).where(instances.c.sop_instance_uid == bindparam("sop_instance_uid"))
 _MEND = update(instances).where(instances.c.sop_instance_uid == bindparam("uid")).values(file=bindparam("new_file"))
 _STUDY_WAITS = (  # the study has an instance that no snapshot has; the wait starts with the first such one

@@ -63,6 +63,9 @@ instances = Table(
     sqlite_autoincrement=True,  # the ids of purged rows never come again: snapshots name them
 )
 
+# of an instance's file, file meta and data set; NULL where the row does not say where the data set begins
+FILE_BYTES = instances.c.size_bytes + instances.c.header["DataSetOffset"].as_integer()
+
 conflicts = Table(  # same SOP Instance UID, other bytes: kept aside, never used
     "conflicts",
     metadata,
