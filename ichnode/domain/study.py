@@ -88,37 +88,23 @@ class Arrival:
     unreleased: bool  # an association that carried the study is open, was aborted or was lost
 
 
-def evidence_of_completeness(
-    snapshot: StudySnapshot, arrival: Arrival, *, now: float, quiet_s: float, max_wait_s: float
-) -> Evidence | None:
-    """Why the study counts as complete at `now` (seconds since the epoch), or None while it does not."""
-    quiet_for = now - arrival.last_received_at
-    declared = _declared_counts(snapshot)
-    settled = quiet_for >= min(SETTLE_S, quiet_s) and not arrival.unreleased
-    if declared.study_met or (declared.every_series_met and settled):
-        return Evidence.EXPECTED_COUNT
-    if now - arrival.first_received_at >= max_wait_s:
-        return Evidence.MAX_WAIT
-    if declared.some_missing:
-        return None
-    if settled and _is_gapless(snapshot):
-        return Evidence.GAPLESS_GEOMETRY
-    return Evidence.QUIET if quiet_for >= quiet_s else None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wholeness:
+    """What the instances of a snapshot tell of whether they are all, at any time."""
+
+    study_met: bool = False  # the declared number of the study is here
+    every_series_met: bool = False  # says nothing of a series that has not begun to arrive
+    some_missing: bool = False
+    gapless: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Declared:
-    study_met: bool
-    every_series_met: bool  # says nothing of a series that has not begun to arrive
-    some_missing: bool
-
-
-def _declared_counts(snapshot: StudySnapshot) -> _Declared:
+def wholeness(snapshot: StudySnapshot) -> Wholeness:
     """ImagesInAcquisition proves presence when met but not absence when unmet: scanners fill it unreliably."""
+    gapless = _is_gapless(snapshot)
     study = _largest(snapshot.instances, "NumberOfStudyRelatedInstances")
     if study:
         whole = len(snapshot.instances) >= study
-        return _Declared(study_met=whole, every_series_met=False, some_missing=not whole)
+        return Wholeness(study_met=whole, some_missing=not whole, gapless=gapless)
     met, missing = [], False
     for series in snapshot.series:
         in_series = _largest(series.instances, "NumberOfSeriesRelatedInstances")
@@ -127,7 +113,24 @@ def _declared_counts(snapshot: StudySnapshot) -> _Declared:
         count = len(series.instances)
         missing = missing or 0 < count < in_series
         met.append(count >= in_series > 0 or (one_acquisition and count >= in_acquisition > 1))
-    return _Declared(study_met=False, every_series_met=bool(met) and all(met), some_missing=missing)
+    return Wholeness(every_series_met=bool(met) and all(met), some_missing=missing, gapless=gapless)
+
+
+def evidence_of_completeness(
+    told: Wholeness, arrival: Arrival, *, now: float, quiet_s: float, max_wait_s: float
+) -> Evidence | None:
+    """Why the study counts as complete at `now` (seconds, of the arrival's clock), or None while it does not."""
+    quiet_for = now - arrival.last_received_at
+    settled = quiet_for >= min(SETTLE_S, quiet_s) and not arrival.unreleased
+    if told.study_met or (told.every_series_met and settled):
+        return Evidence.EXPECTED_COUNT
+    if now - arrival.first_received_at >= max_wait_s:
+        return Evidence.MAX_WAIT
+    if told.some_missing:
+        return None
+    if settled and told.gapless:
+        return Evidence.GAPLESS_GEOMETRY
+    return Evidence.QUIET if quiet_for >= quiet_s else None
 
 
 def _largest(instances: tuple[Instance, ...], keyword: str) -> int:
@@ -140,7 +143,7 @@ def _is_gapless(snapshot: StudySnapshot) -> bool:
     per_association: dict[int, int] = {}
     for instance in snapshot.instances:
         per_association[instance.association_id] = per_association.get(instance.association_id, 0) + 1
-    if min(per_association.values()) < MIN_INSTANCES_PER_ASSOCIATION:
+    if min(per_association.values(), default=0) < MIN_INSTANCES_PER_ASSOCIATION:
         return False
     image_series = [s for s in snapshot.series if s.instances[0].sop_class_uid in ANALYSABLE and not _is_localizer(s)]
     return bool(image_series) and all(is_gapless([i.header for i in s.instances]) for s in image_series)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ichnode.domain.job import retry_delay_s
 from ichnode.domain.rules import Rule
-from ichnode.domain.study import StudySnapshot, evidence_of_completeness
+from ichnode.domain.study import StudySnapshot, Wholeness, evidence_of_completeness, wholeness
 from ichnode.faults import point
 from ichnode.metrics import Metrics
 from ichnode.stages.decide import plan
@@ -26,7 +26,7 @@ class _Watched:
     since: float
     last_instance_id: int
     changed: float
-    snapshot: StudySnapshot | None = None
+    told: Wholeness | None = None  # by its instances, of which thousands may wait: they are read again when it is due
     failures: int = 0
     rests_until: float = 0.0  # after a failure: each is a traceback in the log
 
@@ -84,11 +84,10 @@ class AssembleStage:
 
     def _take(self, study: WaitingStudy) -> bool:
         watched = self._watched[study.study_instance_uid]
-        if watched.snapshot is None:
-            watched.snapshot = self._intake.snapshot(study.study_instance_uid, last_instance_id=study.last_instance_id)
-        snapshot = watched.snapshot
+        if watched.told is None:
+            watched.told = wholeness(self._snapshot(study))
         evidence = evidence_of_completeness(
-            snapshot,
+            watched.told,
             replace(study.arrival, first_received_at=watched.since, last_received_at=watched.changed),
             now=self._monotonic(),
             quiet_s=self._quiet_s,
@@ -97,7 +96,7 @@ class AssembleStage:
         if evidence is None:
             return False
         began = time.perf_counter()
-        planned = plan(snapshot, self._rules, results_sha256=self._results_sha256)
+        planned = plan(self._snapshot(study), self._rules, results_sha256=self._results_sha256)
         opened = self._ledger.record_decisions(
             study.study_instance_uid,
             planned,
@@ -119,6 +118,9 @@ class AssembleStage:
             self._metrics.series_decisions.labels(job.decision, job.reason).inc()
         self._wake()
         return True
+
+    def _snapshot(self, study: WaitingStudy) -> StudySnapshot:
+        return self._intake.snapshot(study.study_instance_uid, last_instance_id=study.last_instance_id)
 
     def _watch(self, study: WaitingStudy) -> _Watched:
         """What was seen of the study until now; the same object while nothing came in."""

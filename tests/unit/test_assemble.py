@@ -1,8 +1,11 @@
 """A study is complete after it has been quiet, whatever anybody does to the clock on the wall."""
 
+import gc
+
 import pytest
 
 from ichnode.domain.rules import Rule
+from ichnode.domain.study import Instance
 from ichnode.metrics import Metrics
 from ichnode.stages.assemble import AssembleStage
 from tests.finished_study import Clinic
@@ -102,6 +105,15 @@ def test_after_a_start_the_quiet_begins_anew(clinic, clocks, start_assembling):
     assert not assembling.turn()
     clocks.pass_time(10.0)
     assert assembling.turn()
+
+
+def test_what_waits_keeps_no_instance_in_memory(clinic, start_assembling):
+    assembling = start_assembling()
+    clinic.receive("1.7.1"), clinic.receive("1.7.2")
+    assembling.turn()
+    gc.collect()
+    held = [thing for thing in gc.get_objects() if type(thing) is Instance]
+    assert [instance for instance in held if instance.study_instance_uid.startswith("1.7.")] == []
 
 
 def test_a_study_that_fails_rests_longer_and_longer_and_stops_no_other(clinic, clocks, start_assembling, monkeypatch):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ichnode.domain.sop_classes import CT_IMAGE
-from ichnode.domain.study import Arrival, Evidence, Instance, Series, StudySnapshot, evidence_of_completeness
+from ichnode.domain.study import Arrival, Evidence, Instance, Series, StudySnapshot, evidence_of_completeness, wholeness
 
 T0 = 1_000_000.0
 
@@ -40,7 +40,7 @@ HEAD = [ct_slice(n) for n in range(1, 31)]
 def evidence(instances, *, quiet_for, since_first=None, unreleased=False):
     now = T0 + (since_first or quiet_for)
     arrival = Arrival(first_received_at=T0, last_received_at=now - quiet_for, unreleased=unreleased)
-    return evidence_of_completeness(study(instances), arrival, now=now, quiet_s=10, max_wait_s=600)
+    return evidence_of_completeness(wholeness(study(instances)), arrival, now=now, quiet_s=10, max_wait_s=600)
 
 
 def test_nothing_is_complete_while_instances_come_in():
