@@ -47,7 +47,8 @@ MAXIMUM_PDU_SIZE = 128 * 1024  # the fastest, measured; unlimited is slower
 LONGEST_PDU = 256 * 1024  # what is read of a peer that does not keep to it
 IDLE_S = 120.0  # between messages
 ECHO_IDLE_S = 15.0  # ... of those that have one of the few places for C-ECHO
-MESSAGE_IDLE_S = 30.0  # between the PDUs of a message
+MESSAGE_IDLE_S = 30.0  # between the PDUs of a message, and for the whole of it where it has no data
+LEAST_BYTES_S = 1024  # of a data set, for which the message may take a second longer: a trickle holds no place
 _REJECTION_AFTER_S = 0.1  # pynetdicom as a sender takes an answer that comes at once for a failed connection
 _LINGER_S = 0.5  # for the peer to close, after the last word
 _NAMED_CLASSES = 3  # of the refused SOP classes, so many stand in the log
@@ -86,6 +87,12 @@ class _Message:
     incoming: Incoming | None = None  # where its data set goes; None: nowhere
     refusal: NotStored | None = None
     size: int = 0  # of the data set
+    waited_s: float = 0.0  # for its PDUs
+
+    @property
+    def patience_s(self) -> float:
+        """How long its next PDU may take to begin."""
+        return min(MESSAGE_IDLE_S, MESSAGE_IDLE_S + self.size / LEAST_BYTES_S - self.waited_s)
 
 
 class Association:
@@ -180,7 +187,7 @@ class Association:
 
     def _serve(self, idle_s: float) -> bytes:
         """Messages until the peer releases or aborts the association, is silent for too long or gone; the last word."""
-        while (pdu := self._stream.read(MESSAGE_IDLE_S if self._message else idle_s)) is not None:
+        while (pdu := self._next(idle_s)) is not None:
             kind, content = pdu
             if kind == PduType.P_DATA:
                 for fragment in fragments(content):
@@ -192,6 +199,16 @@ class Association:
             else:
                 raise BrokenPdu(Reason.UNEXPECTED_PDU, f"a PDU of type {kind} within an association")
         return abort(Reason.NOT_SPECIFIED)
+
+    def _next(self, idle_s: float) -> tuple[PduType, memoryview] | None:
+        """The next PDU, of a message that has begun or of none."""
+        message = self._message
+        if message is None:
+            return self._stream.read(idle_s)
+        began = time.monotonic()
+        pdu = self._stream.read(message.patience_s)
+        message.waited_s += time.monotonic() - began
+        return pdu
 
     def _take(self, fragment: Fragment) -> None:
         """One more piece of a message (PS3.8 annex E)."""

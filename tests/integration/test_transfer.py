@@ -1,5 +1,6 @@
 """Data transfer under the C-STORE: whatever pieces it comes in, and however it ends."""
 
+import select
 import socket
 import struct
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,9 @@ class Peer:
         assert kind == DATA
         return struct.unpack_from("<H", answer, answer.index(b"\0\0\0\x09\2\0\0\0") + 8)[0]
 
+    def is_answered(self, within_s):
+        return bool(select.select([self._socket], [], [], within_s)[0])
+
     def close(self):
         self._socket.close()
 
@@ -72,6 +76,14 @@ def connect(receiving):
 def store_request(dataset, max_pdu=131072):
     """Command and data set of a C-STORE-RQ as P-DATA-TF PDUs, the data set in PDUs of at most `max_pdu`."""
     return _store_request(1, Encoded(dataset.SOPInstanceUID.encode(), encoded(dataset)), max_pdu)
+
+
+def pdus_of(content):
+    """One by one."""
+    while content:
+        end = 6 + struct.unpack_from(">L", content, 2)[0]
+        yield content[:end]
+        content = content[end:]
 
 
 def data_pdu(*values):
@@ -178,6 +190,27 @@ def test_a_peer_that_falls_silent_within_a_pdu_is_let_go_when_the_time_for_a_pdu
     peer = connect(start_receiving().port)
     peer.send(store_request(head[0])[:300])
     assert peer.receive()[0] in (ABORTED, None)
+
+
+def test_a_peer_that_trickles_a_message_is_let_go_however_often_it_sends(start_receiving, connect, head, monkeypatch):
+    monkeypatch.setattr("ichnode.dicom.association.MESSAGE_IDLE_S", 1)
+    peer = connect(start_receiving().port)
+    peer.send(next(pdus_of(store_request(head[0]))))
+    trickled = 0
+    while not peer.is_answered(within_s=0.2) and trickled < 50:
+        peer.send(data_pdu((1, 0, b"\0")))
+        trickled += 1
+    assert peer.receive()[0] == ABORTED
+    assert 2 < trickled < 50
+
+
+def test_a_peer_that_is_slow_but_not_that_slow_is_served(start_receiving, connect, head, monkeypatch):
+    monkeypatch.setattr("ichnode.dicom.association.MESSAGE_IDLE_S", 1)
+    peer = connect(start_receiving().port)
+    for pdu in pdus_of(store_request(head[0], max_pdu=500)):
+        assert not peer.is_answered(within_s=0.25)
+        peer.send(pdu)
+    assert peer.status() == 0x0000
 
 
 def test_many_senders_at_once_lose_nothing_and_an_instance_they_share_is_kept_once(receiving, connect, head):
