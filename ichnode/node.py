@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ichnode import __version__
-from ichnode.config import DicomDestination, Role, Settings, WebDestination
+from ichnode.config import DicomDestination, Inference, Role, Settings, WebDestination
 from ichnode.dicom.admission import Rejection, TurnedAway
 from ichnode.dicom.commitment import request_commitment
 from ichnode.dicom.scp import StorageSCP
@@ -91,6 +91,8 @@ LOOK_FOR_DAMAGE_S = 3.0  # at start; a large database is then read in part, and 
 FINISH_S = 15.0  # at stop, how long a running analysis may still take before it is parked
 CLOSE_S = 4.0  # ... and how long everything else may then take; together less than the 30 s that are promised
 WORKER_START_S = 120.0
+MEMORY_LIMIT_BYTES = 8_192_000_000  # five models need 1.7 GB for 28 slices
+GPU_DRIVER = Path("/dev/nvidiactl")
 
 
 class Node:
@@ -133,7 +135,7 @@ class Node:
         )
         self._worker: Worker[AnalysisRequest, Analysis] = Worker(
             analyser_settings(settings),
-            memory_limit_bytes=(settings.inference.memory_limit_mb or 0) * 1_000_000 or None,
+            memory_limit_bytes=memory_limit_bytes(settings.inference),
             start_timeout_s=WORKER_START_S,
         )
         self._tls = tls_files(settings)
@@ -643,6 +645,13 @@ def analyser_settings(settings: Settings) -> AnalyserSettings:
         clinical=settings.clinical.file,
         profile=result_profile(settings),
     )
+
+
+def memory_limit_bytes(inference: Inference, gpu_driver: Path = GPU_DRIVER) -> int | None:
+    """Of the analysing process. Without a word none beside a GPU: its driver reserves what it does not use."""
+    if inference.memory_limit_mb is not None:
+        return inference.memory_limit_mb * 1_000_000
+    return None if inference.device != "cpu" and gpu_driver.exists() else MEMORY_LIMIT_BYTES
 
 
 def result_profile(settings: Settings) -> ResultProfile:

@@ -1,19 +1,22 @@
 """The node as a whole, in this process, over real sockets: a head CT in, results out."""
 
+import resource
 import threading
 from contextlib import ExitStack
 from dataclasses import replace
+from multiprocessing import active_children
 from time import monotonic
 
 import httpx
+import psutil
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage, SegmentationStorage
 
-from ichnode.config import Settings
+from ichnode.config import Inference, Settings
 from ichnode.dicom.scu import Outgoing, Peer, send
 from ichnode.domain.job import JobState
-from ichnode.node import Node
+from ichnode.node import MEMORY_LIMIT_BYTES, Node, memory_limit_bytes
 from ichnode.phantom import REGULAR, head_ct
 from tests.pacs import CommittingPacs, Pacs
 from tests.stuck_peer import READING, stuck_peer
@@ -126,6 +129,27 @@ def test_a_head_ct_goes_in_and_its_results_come_out(node, pacs):
     results = results_for(pacs, phantom.datasets[0])
     assert {r.SeriesDescription.removeprefix("AI RESEARCH: ") for r in results} == ALL_RESULTS
     assert [e.to_state for e in node.node.history.events(job.id)] == ["ready", "analysing", "delivering", "done"]
+
+
+def test_the_process_that_analyses_has_a_limit_on_its_memory(node):
+    of_processes = [psutil.Process(child.pid).rlimit(resource.RLIMIT_DATA) for child in active_children()]
+    assert (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES) in of_processes
+
+
+@pytest.mark.parametrize(
+    ("inference", "beside_a_gpu", "limit_bytes"),
+    [
+        ({"device": "auto"}, False, MEMORY_LIMIT_BYTES),
+        ({"device": "cpu"}, True, MEMORY_LIMIT_BYTES),
+        ({"device": "auto"}, True, None),
+        ({"device": "auto", "memory_limit_mb": 2048}, True, 2_048_000_000),
+    ],
+)
+def test_without_a_word_memory_is_limited_where_the_cpu_computes(tmp_path, inference, beside_a_gpu, limit_bytes):
+    driver = tmp_path / "nvidiactl"
+    if beside_a_gpu:
+        driver.touch()
+    assert memory_limit_bytes(Inference(**inference), driver) == limit_bytes
 
 
 def test_the_same_study_again_makes_no_new_job_and_no_new_object(node, pacs):
