@@ -2,11 +2,12 @@
 
 import sys
 
-from tests.benchmarks import all_models, end_to_end, read_volume, receive, review, scale, simulate, write_results
+from tests.benchmarks import all_models, end_to_end, idle, read_volume, receive, review, scale, simulate, write_results
 from tests.benchmarks.table import show
 
 BENCHMARKS = {
     "receive": receive,
+    "idle": idle,
     "read": read_volume,
     "write": write_results,
     "models": all_models,

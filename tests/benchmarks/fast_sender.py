@@ -88,6 +88,14 @@ def _max_pdu(accept: bytes) -> int:
     return int(struct.unpack(">L", accept[at + 4 : at + 8])[0])
 
 
+def open_association(peer: socket.socket, called: str) -> int:
+    """For CT Image Storage in explicit little endian, on context 1; the longest PDU that the receiver reads."""
+    peer.sendall(_associate_request(called, "BENCH"))
+    kind, accept = _receive(peer)
+    assert kind == 2, f"the association was not accepted (PDU type {kind})"
+    return _max_pdu(accept)
+
+
 def send(
     port: int, called: str, instances: list[Encoded], ready: threading.Barrier, *, timeout_s: float | None = None
 ) -> int:
@@ -97,10 +105,7 @@ def send(
     """
     with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as peer:
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        peer.sendall(_associate_request(called, "BENCH"))
-        kind, accept = _receive(peer)
-        assert kind == 2, f"the association was not accepted (PDU type {kind})"
-        max_pdu = _max_pdu(accept)
+        max_pdu = open_association(peer, called)
         requests = [_store_request(number, instance, max_pdu) for number, instance in enumerate(instances, 1)]
         ready.wait()
         stored = 0

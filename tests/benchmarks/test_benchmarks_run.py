@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import all_models, end_to_end, read_volume, receive, review, scale, simulate, write_results
+from tests.benchmarks import all_models, end_to_end, idle, read_volume, receive, review, scale, simulate, write_results
 from tests.benchmarks.table import ICHNODE, Row, alternated, ratios
 
 
@@ -19,6 +19,7 @@ def _nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ("benchmark", "contestants"),
     [
         (lambda: receive.measure(slices=2, size=32, associations=(2,), rounds=1), 6),
+        (lambda: idle.measure(seconds=0.2, rounds=1), 5),
         (lambda: read_volume.measure(slices=(8,), size=32, rounds=1), 5),
         (lambda: write_results.measure(size=64, rounds=1), 2),
         (lambda: all_models.measure(size=64, rounds=1, shape=(32, 32, 32)), 2),
