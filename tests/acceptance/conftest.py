@@ -9,6 +9,7 @@ import pytest
 from tests.acceptance.dcmtk import storescu
 from tests.acceptance.orthanc import HARNESS_AE, Orthanc
 from tests.acceptance.study_in_pacs import StudyInPacs, analysed, drawn, in_slice_order
+from tests.postgres import Cluster
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +19,18 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = Path(given) if given else tmp_path_factory.mktemp("screenshots")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """The section `database` of a node: SQLite, and real PostgreSQL."""
+    if request.param == "sqlite":
+        yield {}
+        return
+    postgres: Cluster = request.getfixturevalue("postgres")
+    name = postgres.database()
+    yield {"url": postgres.url(name)}
+    postgres.drop(name)
 
 
 @pytest.fixture(scope="session", params=["drawn", "analysed"])

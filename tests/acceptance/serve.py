@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
+from sqlalchemy import text
 
 from ichnode.domain.job import ON_THE_WAY, JobState
+from ichnode.storage.dialect import new_engine, reading
 from tests.acceptance.peers import free_port
 
 _ENDED = {s.value for s in JobState} - set(ON_THE_WAY)
@@ -65,6 +67,20 @@ class Serve:
             self._process = subprocess.Popen(
                 command, env=os.environ | environment, stdout=subprocess.PIPE, stderr=log, text=True
             )
+
+    @property
+    def ledger_url(self) -> str:
+        """Of its database: SQLite in its data folder, unless the section `database` says otherwise."""
+        return self.sections.get("database", {}).get("url") or f"sqlite:///{self.folder}/data/ichnode.db"
+
+    def ask(self, query: str) -> list[tuple[Any, ...]]:
+        """Rows of its database, read past the node."""
+        engine = new_engine(self.ledger_url)
+        try:
+            with reading(engine) as db:
+                return [tuple(row) for row in db.execute(text(query))]
+        finally:
+            engine.dispose()
 
     @property
     def pid(self) -> int:

@@ -1,7 +1,6 @@
 """`ichnode serve` killed with SIGKILL while studies arrive: nothing acknowledged is lost, nothing is doubled."""
 
 import random
-import sqlite3
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -56,8 +55,7 @@ def test_ten_kills_lose_no_acknowledged_instance_and_each_series_gets_exactly_on
         jobs = serve.wait_for_jobs(STUDIES, timeout_s=300)
         assert Counter(job["state"] for job in jobs) == {"done": STUDIES}
         serve.stop()
-        with sqlite3.connect(tmp_path / "data" / "ichnode.db") as ledger:
-            rows = dict(ledger.execute("SELECT sop_instance_uid, file FROM instances"))
+        rows = dict(serve.ask("SELECT sop_instance_uid, file FROM instances"))
     instances = [instance for study in studies for instance in study.instances]
     assert scanner.acknowledged == {i.sop_instance_uid for i in instances}
     assert scanner.acknowledged <= set(rows)

@@ -20,8 +20,9 @@ def pacs():
 
 
 @pytest.fixture
-def serve(tmp_path, pacs):
+def serve(tmp_path, pacs, database):
     sections = {
+        "database": database,
         "completeness": {"quiet_s": 1},
         "rules": [{"name": "head-ct", "run": ["hematoma"]}],
         "inference": {"hematoma_bundle": "hematoma-baseline", "device": "cpu"},

@@ -33,6 +33,12 @@ RUNS: dict[str, tuple[str, Callable[[Path], list[Figure]]]] = {
         kills.TITLE,
         lambda folder: kills.measure(folder, kills=int(_set("KILLS", 200)), objects=int(_set("OBJECTS", 20_000))),
     ),
+    "kills-on-postgresql": (
+        f"{kills.TITLE}, on PostgreSQL",
+        lambda folder: kills.measure_on_postgresql(
+            folder, kills=int(_set("KILLS", 200)), objects=int(_set("OBJECTS", 20_000))
+        ),
+    ),
     "takeover": (takeover.TITLE, lambda folder: takeover.measure(folder, times=int(_set("TAKEOVERS", 5)))),
     "fuzz": (fuzz.TITLE, lambda folder: fuzz.measure(folder, inputs=int(_set("INPUTS", 100_000)))),
     "day": (day.TITLE, lambda folder: day.measure(folder, hours=_set("HOURS", 24))),

@@ -7,13 +7,13 @@ shorter lives no analysis would ever end, and each job would be parked as the on
 
 import hashlib
 import random
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
+from typing import Any
 
 from ichnode.phantom import REGULAR
 from tests.acceptance.scanner import ScannedStudy, Scanner, data_set_of, scan
@@ -22,6 +22,7 @@ from tests.hostile import pdus
 from tests.hostile.data_sets import PIXELS, SERIES, STUDY, ct_image, new_uid
 from tests.hostile.peer import Peer
 from tests.pacs import ArchivingPacs
+from tests.postgres import cluster
 from tests.soak.figures import Figure
 
 TITLE = "kill -9 under load"
@@ -65,9 +66,12 @@ class Feeder:
         peer.ask(pdus.RELEASE)
 
 
-def measure(folder: Path, *, kills: int, objects: int, feeders: int = 4, seed: int = 1) -> list[Figure]:
-    """Kill so often, and go on until so many objects are acknowledged."""
-    sections = {
+def measure(
+    folder: Path, *, kills: int, objects: int, feeders: int = 4, seed: int = 1, database: str | None = None
+) -> list[Figure]:
+    """Kill so often, and go on until so many objects are acknowledged. `database`: URL of a PostgreSQL, or SQLite."""
+    sections: dict[str, Any] = {
+        "database": {"url": database} if database else {},
         "completeness": {"quiet_s": 4},
         "delivery": {"first_retry_s": 0.5, "max_retry_s": 2},
         "rules": [{"name": "head-ct", "run": ["hematoma"]}],
@@ -103,9 +107,15 @@ def measure(folder: Path, *, kills: int, objects: int, feeders: int = 4, seed: i
             Figure(what="kills", measured=kills),
             Figure(what="longest life, s", measured=first_head_s),
             Figure(what="slowest start until ready, s", measured=max(readies)),
-            *_kept(serve.folder / "data", load, heads, scanner, objects),
+            *_kept(serve, load, heads, scanner, objects),
             *_arrived(pacs, heads, states),
         ]
+
+
+def measure_on_postgresql(folder: Path, *, kills: int, objects: int) -> list[Figure]:
+    """The same with the ledger on a PostgreSQL of its own."""
+    with cluster(durable=True) as server:
+        return measure(folder, kills=kills, objects=objects, database=server.url(server.database()))
 
 
 def _first_head_s(serve: Serve, scanner: Scanner, head: ScannedStudy) -> float:
@@ -150,10 +160,9 @@ def _wait_for_results(serve: Serve, heads: Sequence[ScannedStudy]) -> None:
 
 
 def _kept(
-    data: Path, load: Sequence[Feeder], heads: Sequence[ScannedStudy], scanner: Scanner, objects: int
+    serve: Serve, load: Sequence[Feeder], heads: Sequence[ScannedStudy], scanner: Scanner, objects: int
 ) -> list[Figure]:
-    with closing(sqlite3.connect(data / "ichnode.db")) as ledger:
-        rows = {uid: Path(file) for uid, file in ledger.execute("SELECT sop_instance_uid, file FROM instances")}
+    rows = {uid: Path(file) for uid, file in serve.ask("SELECT sop_instance_uid, file FROM instances")}
     lost = altered = 0
     sent = [(uid.decode(), feeder, uid) for feeder in load for uid in feeder.acknowledged]
     for name, feeder, uid in sent:
@@ -170,7 +179,7 @@ def _kept(
         Figure(what="objects acknowledged", measured=acknowledged, least=objects),
         Figure(what="acknowledged and lost", measured=lost, least=0, most=0),
         Figure(what="acknowledged and altered", measured=altered, least=0, most=0),
-        Figure(what="half-written files", measured=len(list(data.rglob("*.part"))), least=0, most=0),
+        Figure(what="half-written files", measured=len(list((serve.folder / "data").rglob("*.part"))), least=0, most=0),
     ]
 
 
