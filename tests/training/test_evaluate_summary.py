@@ -87,6 +87,7 @@ def test_undefined_surface_distances_are_counted_not_zero() -> None:
 def test_missed_patients_count_against_the_interval_coverage() -> None:
     scores = [score(5, 5, 5, interval_ml=(4.0, 6.0)), score(5, 0, 0, interval_ml=(0.0, 0.0)), score(0, 0, 0)]
     assert value(scores, "interval_coverage") == 0.5
+    assert value(scores, "interval_coverage_marked") == 1.0
 
 
 def test_sensitivity_is_of_patients_from_a_third_of_a_millilitre() -> None:
@@ -141,7 +142,7 @@ def test_what_is_simulated_says_so() -> None:
 
 def test_the_table_shows_each_style_and_the_worst() -> None:
     scores = [score(10, 10, 9), score(10, 10, 8), score(10, 10, 5, style="thin"), score(0, 0, 0)]
-    console = Console(width=220, file=StringIO(), record=True)
+    console = Console(width=240, file=StringIO(), record=True)
     console.print(tables(reports(scores)))
     text = console.export_text()
     row = {line.split("│")[1].strip(): line for line in text.splitlines() if line.count("│") > 8}

@@ -78,6 +78,11 @@ def _p95(values: Values) -> float:
     return float(np.percentile(values, 95))
 
 
+def _covered_if_marked(score: Score) -> bool | None:
+    """Of whom a reader sees an interval: where nothing is marked there is none."""
+    return score.covered if score.all_types.predicted_ml else None
+
+
 def _error_ml(score: Score) -> float:
     return score.all_types.error_ml
 
@@ -116,6 +121,7 @@ MEASURES = (
     Measure(key="normals_median_ml", values=_false_ml, statistic=np.median, worse=rising),
     Measure(key="normals_p95_ml", values=_false_ml, statistic=_p95, worse=rising),
     Measure(key="interval_coverage", values=_if_bleeding(lambda s: s.covered), statistic=share),
+    Measure(key="interval_coverage_marked", values=_if_bleeding(_covered_if_marked), statistic=share),
     Measure(
         key="calibration_error",
         values=lambda s: [] if s.histogram is None else [s.histogram],

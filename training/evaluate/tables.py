@@ -32,6 +32,7 @@ COLUMNS = (
     ("patients\nfound", "sensitivity", ".0%"),
     ("normals\n<= 0.2 mL", "normals_clean", ".0%"),
     ("true volume\nin interval", "interval_coverage", ".0%"),
+    ("the same, where\nany is marked", "interval_coverage_marked", ".0%"),
 )
 
 
