@@ -19,8 +19,8 @@ from models.blocks import ALL_AXES, IN_PLANE, Conv, Size, Stage, decoded, decode
 from models.familiarity import Familiarity
 from models.segmenter import WINDOWS_HU, SegmenterConfig
 
-_SEEN_HU = 100.0  # of the brain, 0 to this as 0 to 1
-_DENSE, _STEEPNESS = 0.5, 20.0  # of 0-100 HU as 0-1: from 50 HU on, over about 5 HU
+SEEN_HU = 100.0  # of the brain, 0 to this as 0 to 1
+DENSE, _STEEPNESS = 0.5, 20.0  # as blood, of 0-100 HU as 0-1: from 50 HU on, over about 5 HU
 _HEMORRHAGE_CLASSES = 2
 _REMEMBERED = 1000  # patients
 _ADDED_VARIANCE = 1e-6  # for features that are the same of everybody
@@ -75,7 +75,7 @@ COMPACT = replace(  # 5 x 2 x 2 mm
 
 def brain_alone(hu_bcdhw: Tensor, brain_bcdhw: Tensor) -> Tensor:
     """0 to 100 HU as 0 to 1, and nothing outside the brain."""
-    return (hu_bcdhw.clamp(0, _SEEN_HU) / _SEEN_HU).where(brain_bcdhw, 0.0)
+    return (hu_bcdhw.clamp(0, SEEN_HU) / SEEN_HU).where(brain_bcdhw, 0.0)
 
 
 class Followup(nn.Module):
@@ -151,7 +151,7 @@ class Followup(nn.Module):
 
     def _density(self, x_bcdhw: Tensor) -> Tensor:
         """(batch, token): 0-1, how much of each token's place is as dense as blood."""
-        dense = torch.sigmoid((x_bcdhw - _DENSE) * _STEEPNESS)
+        dense = torch.sigmoid((x_bcdhw - DENSE) * _STEEPNESS)
         return functional.avg_pool3d(dense, self.token_voxels).flatten(1)
 
 

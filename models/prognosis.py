@@ -13,7 +13,7 @@ import torch
 from monai.networks.nets import DenseNet
 from torch import Tensor, nn
 
-from models.blocks import Size, fast
+from models.blocks import Size, fast, with_right_gradients
 from models.familiarity import Familiarity
 
 UNIT_MOST = (12, 8)  # GCS up to which each ordinal unit is on
@@ -79,7 +79,7 @@ class Prognosis(nn.Module):
             block_config=config.blocks,
             dropout_prob=config.dropout,
         )
-        self.features = trunk.features
+        self.features = with_right_gradients(trunk.features)
         width = trunk.get_submodule("class_layers.out").get_parameter("weight").shape[1]
         self.pool = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten())
         self.poor, self.gcs, self.elderly = (nn.Linear(width, outputs) for outputs in (1, len(UNIT_MOST), 1))

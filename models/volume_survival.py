@@ -15,7 +15,7 @@ from monai.networks.nets.resnet import ResNet, ResNetBlock
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.blocks import Size, fast
+from models.blocks import Size, fast, with_right_gradients
 from models.familiarity import Familiarity
 
 _WINDOW_HU = (40.0, 110.0)
@@ -60,13 +60,15 @@ class VolumeSurvival(nn.Module):
 
     def __init__(self, config: VolumeSurvivalConfig = COMPACT) -> None:
         super().__init__()
-        self.trunk = ResNet(
-            ResNetBlock,
-            list(config.blocks),
-            list(config.widths),
-            n_input_channels=1,
-            conv1_t_stride=config.stem_stride,
-            feed_forward=False,
+        self.trunk = with_right_gradients(
+            ResNet(
+                ResNetBlock,
+                list(config.blocks),
+                list(config.widths),
+                n_input_channels=1,
+                conv1_t_stride=config.stem_stride,
+                feed_forward=False,
+            )
         )
         self.size, self.died = nn.Linear(config.widths[-1], 1), nn.Linear(config.widths[-1], 2)
         self.familiarity = Familiarity(config.widths[-1])

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 
 import psutil
@@ -34,7 +35,7 @@ SETTLED_S = 3600.0  # from then on every file without a row counts
 RESULTS = 4  # of one study: one SEG, two reports, one page
 SMALL = replace(REGULAR, rows=64, columns=64)
 TWO_FRAGMENTS = REGULAR  # an instance does not fit into one PDU
-IN_CHILD = ("models_loading", "mid_inference")
+OF_NO_ROW = ("data_set_half_written", "file_renamed", "file_synced", "mid_inference", "result_kept")
 OF_INSTANCE = ("data_set_half_written", "file_published", "instance_committed")
 OF_FILES = ("file_renamed", "file_synced")  # whichever comes first
 OF_JOB = ("result_taken", "delivery_noted", "job_ending", "commitment_noted", "commitment_asked")  # its number is not
@@ -173,11 +174,14 @@ def assert_sound(crashes, *, without_row):
 
 
 WHILE_RUNNING = [point for point in POINTS if point not in ("models_loading", *OF_PURGE)]
+BETWEEN_ROWS = [point for point in WHILE_RUNNING if point not in OF_NO_ROW]  # where the database makes a difference
+CASES = [*product(["sqlite"], WHILE_RUNNING), *product(["postgresql"], BETWEEN_ROWS)]
 
 
-@pytest.mark.parametrize("point", WHILE_RUNNING)
-def test_a_node_killed_at(crashes, point):
-    study, later = crashes.study(point), WHILE_RUNNING[WHILE_RUNNING.index(point) + 1 :]
+@pytest.mark.parametrize(("database", "point"), CASES, indirect=["database"])
+def test_a_node_killed_at(crashes, database, point):
+    points = BETWEEN_ROWS if database else WHILE_RUNNING
+    study, later = crashes.study(point), points[points.index(point) + 1 :]
     crashes.run_armed(point)
     crashes.sent.append(study)
     with suppress(DeliveryError):

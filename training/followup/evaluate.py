@@ -21,6 +21,7 @@ from ichnode.imaging.volume import FloatArray
 from ichnode.inference.bundle import load_bundle, shipped_bundles
 from ichnode.inference.manifest import FollowupManifest, SegmenterManifest
 from ichnode.inference.predictor import Predictor
+from models.followup import DENSE, SEEN_HU
 from training.data.manifest import UNKNOWN
 from training.evaluate.bootstrap import Figure, Values
 from training.evaluate.held_out import straight
@@ -30,8 +31,6 @@ from training.patients.evaluation import FROM_NUMBERS, Contender, Evaluate, Rows
 
 AS_IT_WAS = "as it was"
 Mask = NDArray[np.bool_]
-_SEEN_HU = 100.0  # 0 to this is 0 to 1
-_DENSE = 0.5  # from 50 HU on: blood, where nobody said
 _SHELL_MM = 10.0  # around the blood of the first CT, without it
 _WINDOW, _SIGMA = [7] * 3, [1.5] * 3  # of SSIM, in voxels
 _PUBLISHED = (
@@ -119,7 +118,7 @@ def _found_ml(
     if segmenter is None:
         return []
     heads = (
-        (brain * _SEEN_HU).where(each.brain_bcdhw, each.hu_bcdhw) for brain, each in zip(brains, seen, strict=False)
+        (brain * SEEN_HU).where(each.brain_bcdhw, each.hu_bcdhw) for brain, each in zip(brains, seen, strict=False)
     )
     volumes = (straight(head[0, 0].float().numpy(), grid) for head in heads)
     return [volume.grid.volume_ml(segmenter.predict(volume).hematoma) for volume in volumes]
@@ -163,7 +162,7 @@ def _box(seen: Seen) -> Any:
 
 def _shell(batch: Patients, seen: Seen, spacing_mm: tuple[float, float, float]) -> Mask:
     """(z, y, x), in the brain."""
-    labels, dense = batch.labels_bdhw[0], seen.x_bcdhw[0, 0] > _DENSE
+    labels, dense = batch.labels_bdhw[0], seen.x_bcdhw[0, 0] > DENSE
     blood = (labels > 0).where(labels != UNKNOWN, dense).numpy()
     near = ndimage.distance_transform_edt(~blood, spacing_mm) <= _SHELL_MM if blood.any() else blood
     return np.asarray(near & ~blood & seen.brain_bcdhw[0, 0].numpy(), np.bool_)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.blocks import Size
-from models.followup import COMPACT, Followup, FollowupConfig, Prediction, brain_alone
+from models.followup import COMPACT, DENSE, Followup, FollowupConfig, Prediction, brain_alone
 from models.segmenter import Segmenter
 from training.data.manifest import UNKNOWN
 from training.fit.system import System
@@ -20,7 +20,6 @@ from training.patients.batch import BECAME, Patients
 
 LATE, EXPANSION = BECAME.index("late hemorrhage"), BECAME.index("conventional expansion")
 _SMOOTHING = 0.05  # of the labels
-_DENSE = 0.5  # from 50 HU on
 
 
 class Seen(NamedTuple):
@@ -114,7 +113,7 @@ def seen_of(batch: Patients) -> Seen:
         brain_bcdhw=brain,
         x_bcdhw=brain_alone(hu, brain),
         later_bcdhw=later,
-        blood_bcdhw=((labels > 0) | (later_labels > 0)).where(~is_unknown, later > _DENSE),
+        blood_bcdhw=((labels > 0) | (later_labels > 0)).where(~is_unknown, later > DENSE),
         hemorrhage_b=late_b.where(late_b.isfinite(), expansion_b),
     )
 
