@@ -51,8 +51,8 @@ class EventFormatter(logging.Formatter):
 
 
 def escape(value: object) -> str:
-    """Text that stays on its line and shows every control character; quoted when it has spaces."""
-    text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(value)[:500])
+    """Text that stays on its line, and within quotes where it has spaces; control characters are shown."""
+    text = "".join(c if c.isprintable() and c != '"' else f"\\x{ord(c):02x}" for c in str(value)[:500])
     return f'"{text}"' if " " in text or not text else text
 
 

@@ -63,6 +63,16 @@ def slices_of(volume: Volume, first: int, last: int) -> Volume:
     )
 
 
+def cut_to_columns(volume: Volume, first: int, last: int) -> Volume:
+    """A part of the columns, as a field of view that does not hold the whole head."""
+    grid = volume.grid
+    moved_lps = first * grid.pixel_spacing_mm[1] * grid.row_direction_lps
+    return Volume(
+        hu=volume.hu[:, :, first:last].copy(),
+        grid=replace(grid, columns=last - first, positions_lps=grid.positions_lps + moved_lps),
+    )
+
+
 def grid_of(
     shape: tuple[int, int, int], *, slice_mm: float = 5.0, pixel_spacing_mm: tuple[float, float] = (1.0, 1.0)
 ) -> AcquisitionGrid:

@@ -67,13 +67,10 @@ def parse_command(encoded: bytes) -> Command:
             raise _broken(f"claims {length} bytes for element {element:04X}, {len(encoded) - position} are left")
         elements[element] = encoded[position : position + length]
         position += length
-    found = {tag: elements.get(tag, b"") for tag in (Tag.COMMAND_FIELD, Tag.MESSAGE_ID, Tag.COMMAND_DATA_SET_TYPE)}
-    for tag, value in found.items():
-        if len(value) != 2:
-            raise _broken(f"has no {tag.name.replace('_', ' ').capitalize()}")
-    field, message_id, data_set_type = (int.from_bytes(value, "little") for value in found.values())
+    field, data_set_type = _number(elements, Tag.COMMAND_FIELD), _number(elements, Tag.COMMAND_DATA_SET_TYPE)
     if field & _RESPONSE:
         raise _broken(f"is a response (0x{field:04X}), and nothing was asked")
+    message_id = 0 if field == Request.C_CANCEL else _number(elements, Tag.MESSAGE_ID)  # it names another message
     return Command(field=field, message_id=message_id, has_data_set=data_set_type != NO_DATA_SET, elements=elements)
 
 
@@ -92,6 +89,13 @@ def response(request: Command, status: int, comment: str = "") -> bytes:
         elements.append((Tag.EVENT_TYPE_ID, request.elements.get(Tag.EVENT_TYPE_ID, b"")))
     encoded = b"".join(struct.pack("<HHL", 0, tag, len(padded)) + padded for tag, padded in _padded(elements))
     return struct.pack("<HHLL", 0, 0, 4, len(encoded)) + encoded
+
+
+def _number(elements: Mapping[int, bytes], tag: Tag) -> int:
+    value = elements.get(tag, b"")
+    if len(value) != 2:
+        raise _broken(f"has no {tag.name.replace('_', ' ').capitalize()}")
+    return int.from_bytes(value, "little")
 
 
 def _first(request: Command, *tags: Tag) -> bytes:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from ichnode.domain.contrast import has_contrast
 from ichnode.domain.geometry import stack_of
 from ichnode.domain.sop_classes import ANALYSABLE
 from ichnode.domain.study import Series
@@ -23,10 +24,8 @@ _HEAD = re.compile(
 _OTHER_BODY_PART = re.compile(
     r"chest|thorax|abdom|pelvi|spine|neck|lung|heart|cardiac|liver|extrem|knee|foot|hand|sinus", re.I
 )
+_DERIVED = re.compile(r"iodine|\b(min)?mip\b|\bminip\b|\bvnc\b|virtual.?non", re.I)  # though ImageType says ORIGINAL
 _LOCALIZER = re.compile(r"localizer|scout|topogram|surview|scanogram", re.I)
-_NO_CONTRAST = re.compile(r"without|w/?o\b|\bnon|\bno\b|native|nativ|plain|ohne|sans|sin\b", re.I)
-_CONTRAST = re.compile(r"angio|\bcta\b|perfusion|\bctp\b|contrast|\bc\+|\+c\b|post.?c\b|venogra|kontrast|\bkm\b", re.I)
-_NO_AGENT = re.compile(r"\s*(no|none|n|nil|without.*|w/?o.*|not.*|non.*|-+|0)?\s*", re.I)
 _BONE_WORDS = re.compile(r"bone|knochen|\bos\b|osseu|petrous|temporal|\bHR\b", re.I)
 _BONE_WINDOW_WIDTH = 1500
 
@@ -78,7 +77,7 @@ def facts_of(series: Series, tags: Mapping[str, Any], *, one_patient: bool) -> S
     """
     first = series.instances[0].header
     headers = [instance.header for instance in series.instances]
-    frames = sum(h["NumberOfFrames"] if isinstance(h.get("NumberOfFrames"), int) else 1 for h in headers)  # type: ignore[misc]
+    frames = sum(n if isinstance(n := h.get("NumberOfFrames"), int) and n > 0 else 1 for h in headers)
     stack = stack_of(headers)
     thicknesses = [t for h in headers if isinstance(t := h.get("SliceThickness"), int | float)]
     series_number = first.get("SeriesNumber")
@@ -89,7 +88,8 @@ def facts_of(series: Series, tags: Mapping[str, Any], *, one_patient: bool) -> S
         own_results=any(_is_own_result(h) for h in headers),
         localizer=any("LOCALIZER" in _words(h, "ImageType") for h in headers)
         or bool(_LOCALIZER.search(_text(first, "SeriesDescription"))),
-        derived=any(_words(h, "ImageType")[:1] == ("DERIVED",) for h in headers),
+        derived=any(_words(h, "ImageType")[:1] == ("DERIVED",) for h in headers)
+        or bool(_DERIVED.search(_text(first, "SeriesDescription"))),
         one_patient=one_patient,
         purged=series.purged,
         slice_count=frames,
@@ -98,7 +98,7 @@ def facts_of(series: Series, tags: Mapping[str, Any], *, one_patient: bool) -> S
         coverage=stack.coverage_mm if stack else 0.0,
         tilt=stack.tilt_deg if stack else 0.0,
         kernel_class=kernel_class(first),
-        contrast=_has_contrast(first),
+        contrast=has_contrast(first),
         head=_is_head(first),
         tags=tags,
     )
@@ -113,9 +113,9 @@ def kernel_class(header: Mapping[str, Any]) -> str:
         return "bone" if toshiba[1][0] in "358" else "soft"
     if siemens:
         return "bone" if int(siemens[1]) >= 60 else "soft"
-    if re.match(r"BONE|EDGE|ULTRA|LUNG|Y[A-E]|[DEL]$|SHARP", kernel):  # GE names, Philips letters
+    if re.search(r"BONE|EDGE|ULTRA|LUNG|SHARP|^Y[A-E]|^[DEL]$", kernel):  # GE names, Philips letters
         return "bone"
-    if re.match(r"STD|STAND|SOFT|BRAIN|DETAIL|[SU]?[ABC]$|SMOOTH|HEAD", kernel):
+    if re.search(r"STD|STAND|SOFT|BRAIN|DETAIL|SMOOTH|HEAD|^[SU]?[ABC]$", kernel):
         return "soft"
     if _BONE_WORDS.search(_text(header, "SeriesDescription")):
         return "bone"
@@ -131,13 +131,6 @@ def _is_own_result(header: Mapping[str, Any]) -> bool:
         or _text(header, "SyntheticData") == "YES"
         or "AI_PREDICTED" in _words(header, "ImageType")
     )
-
-
-def _has_contrast(header: Mapping[str, Any]) -> bool:
-    if not _NO_AGENT.fullmatch(_text(header, "ContrastBolusAgent")):
-        return True
-    described = _text(header, "SeriesDescription")
-    return bool(_CONTRAST.search(described)) and not _NO_CONTRAST.search(described)
 
 
 def _is_head(header: Mapping[str, Any]) -> bool:

@@ -24,6 +24,8 @@ SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI
 _PIECE = 64 * 1024  # bytes of padding that are compared at once
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+# of SOP class, instance, patient, study and series
+_ONCE = frozenset({0x00080016, 0x00080018, 0x00100020, 0x0020000D, 0x0020000E})
 _SEQUENCE_TAGS = frozenset(tag for tag, entry in DicomDictionary.items() if entry[0] == "SQ")
 
 Bytes = bytes | mmap
@@ -180,6 +182,8 @@ class _Walk:
             else:
                 position = value + length
                 if tag in wanted or tag == PIXEL_DATA:
+                    if tag in _ONCE and tag in places:  # readers differ in which of the two they take
+                        raise MalformedDataset(f"has ({tag >> 16:04X},{tag & 0xFFFF:04X}) twice")
                     places[tag] = (value, position)
         return places
 

@@ -56,7 +56,7 @@ _DECODERS: dict[Callable[[bytes], HeaderValue], str] = {
     " Manufacturer ManufacturerModelName PhotometricInterpretation RescaleType SyntheticData ContrastBolusAgent"
     " BodyPartExamined SeriesDescription ProtocolName StudyDescription",
     _texts: "ImageType ConvolutionKernel",
-    _real: "SliceThickness SpacingBetweenSlices GantryDetectorTilt RescaleSlope RescaleIntercept",
+    _real: "SliceThickness SpacingBetweenSlices GantryDetectorTilt RescaleSlope RescaleIntercept ContrastBolusVolume",
     _reals: "ImagePositionPatient ImageOrientationPatient PixelSpacing WindowWidth WindowCenter",
     _integer: "SeriesNumber InstanceNumber AcquisitionNumber NumberOfFrames ImagesInAcquisition"
     " NumberOfSeriesRelatedInstances NumberOfStudyRelatedInstances",

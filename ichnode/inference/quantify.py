@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_opening, find_objects, label
 
-from ichnode.domain.findings import Findings, Hematoma, HematomaPart, HemorrhageType, Side
+from ichnode.domain.findings import Caveat, Findings, Hematoma, HematomaPart, HemorrhageType, Side
 from ichnode.imaging.diameters import diameters_mm
 from ichnode.imaging.prediction import Prediction
 from ichnode.imaging.volume import AcquisitionGrid, Mask, Volume
@@ -18,6 +18,7 @@ MIDLINE_MM = 3.0  # a centroid no further than this from the midline has no side
 _HEAD_HU = -200.0  # skin and denser
 _HEAD_STEP_MM = 4.0  # the head mask needs no finer pixels
 _HEAD_REACH_MM = 20.0  # slices around the hematoma that fix the midline
+_AXIAL = 0.7  # of the normal along the patient's axis, at least
 _MAX_HEAD_TURN_DEG = 35.0  # a steeper axis is not the head's
 
 
@@ -91,6 +92,8 @@ def _abc2_ml(labels: NDArray[np.int32], number: int, box: tuple[slice, ...], gri
 
 def _side(volume: Volume, mask: Mask) -> Side:
     """Side of the mask's centroid, seen from the line that halves the head from front to back."""
+    if Caveat.CUT_OFF_ASIDE in volume.caveats:
+        return Side.UNTOLD
     grid, voxels = volume.grid, np.argwhere(mask)
     centroid_lps = np.average(_positions_lps(grid, voxels), axis=0, weights=grid.voxel_ml[voxels[:, 0]])
     point, forward = _midline(volume, centroid_lps)
@@ -107,16 +110,21 @@ def _midline(volume: Volume, centroid_lps: NDArray[np.float64]) -> tuple[NDArray
     The head, not the image, because patients lie off centre and turned. An axis that is turned too far to be the head's
     (a round or cut-off head) gives way to the patient's y axis.
     """
-    head_lps = _head_lps(volume, float(centroid_lps @ volume.grid.normal_lps))[:, :2]
+    head_lps = _head_lps(volume, centroid_lps)[:, :2]
     forward = np.linalg.eigh(np.cov(head_lps.T))[1][:, -1]
     turned_deg = np.degrees(np.arccos(min(1.0, abs(float(forward[1])))))
     return head_lps.mean(axis=0), forward if turned_deg <= _MAX_HEAD_TURN_DEG else np.array([0.0, 1.0])
 
 
-def _head_lps(volume: Volume, offset_mm: float) -> NDArray[np.float64]:
-    """(point, 3): the head on the slices around an offset, without the head holder and its pillow."""
+def _head_lps(volume: Volume, centroid_lps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(point, 3): the head at the height of the centroid, without the head holder and its pillow.
+
+    That is the slices around it, and of sagittal or coronal ones a part of each.
+    """
     grid = volume.grid
-    slices = np.flatnonzero(np.abs(grid.offsets_mm - offset_mm) <= _HEAD_REACH_MM)
+    is_axial = abs(grid.normal_lps[2]) >= _AXIAL
+    off_mm = np.abs(grid.offsets_mm - centroid_lps @ grid.normal_lps)
+    slices = np.flatnonzero(off_mm <= (_HEAD_REACH_MM if is_axial else np.inf))
     rows, columns = (
         np.arange(0, size, max(1, round(_HEAD_STEP_MM / spacing)))
         for size, spacing in zip((grid.rows, grid.columns), grid.pixel_spacing_mm, strict=True)
@@ -124,7 +132,8 @@ def _head_lps(volume: Volume, offset_mm: float) -> NDArray[np.float64]:
     tissue = volume.hu[np.ix_(slices, rows, columns)] > _HEAD_HU
     labels, _ = label(binary_opening(tissue, np.ones((1, 3, 3))))
     where = np.argwhere(labels == np.bincount(labels.ravel())[1:].argmax() + 1)
-    return _positions_lps(grid, np.stack([slices[where[:, 0]], rows[where[:, 1]], columns[where[:, 2]]], axis=1))
+    head_lps = _positions_lps(grid, np.stack([slices[where[:, 0]], rows[where[:, 1]], columns[where[:, 2]]], axis=1))
+    return head_lps if is_axial else head_lps[np.abs(head_lps[:, 2] - centroid_lps[2]) <= _HEAD_REACH_MM]
 
 
 def _positions_lps(grid: AcquisitionGrid, indices: NDArray[np.int64]) -> NDArray[np.float64]:

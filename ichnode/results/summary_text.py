@@ -15,11 +15,9 @@ from ichnode.domain.findings import (
     HematomaPart,
     HemorrhageType,
     ModelIdentity,
-    Side,
 )
 
 WHITE, GREY, AMBER, RED = (235, 235, 235), (160, 160, 160), (255, 190, 60), (255, 110, 110)
-_SIDES = {Side.LEFT: "left", Side.RIGHT: "right", Side.MIDLINE: "midline"}
 TYPES = {
     HemorrhageType.IPH: "Intraparenchymal",
     HemorrhageType.IVH: "Intraventricular",
@@ -79,7 +77,7 @@ def _found(hematoma: Hematoma) -> list[Line]:
         Line(text=f"{hematoma.volume_ml:.1f} mL", size=64),
         Line(text=f"{hematoma.volume_low_ml:.1f} to {hematoma.volume_high_ml:.1f} mL at strict and lenient threshold"),
         *map(_part, hematoma.parts),
-        Line(text="Side", value=_SIDES[hematoma.side], size=22, space_above=16),
+        Line(text="Side", value=hematoma.side, size=22, space_above=16),
         Line(text="Volume (ABC/2, Kothari)", value=f"{hematoma.abc2_ml:.1f} mL", size=22),
         Line(text="Components", value=f"{hematoma.component_count}", size=22),
         Line(text="Largest slice", value=f"{area:.0f} mm2, {long_axis:.0f} x {short_axis:.0f} mm"),

@@ -16,7 +16,7 @@ from ichnode.domain.study import Series
 from ichnode.errors import RefusedSeries
 from ichnode.faults import point
 from ichnode.imaging.prediction import Prediction, Saliency
-from ichnode.imaging.quality import check_head
+from ichnode.imaging.quality import checked_head
 from ichnode.imaging.series_reader import read_volume
 from ichnode.inference.bundle import load_pipelines
 from ichnode.inference.expansion import ExpansionPredictor
@@ -44,6 +44,7 @@ FORECASTERS: Mapping[str, type[Forecaster[Any]]] = {  # by pipeline, in the orde
 
 
 _NO_TABLE = ClinicalTable(file=None)
+_IN_A_YEAR = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}  # PS3.5: age strings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +80,7 @@ def analyse(
     try:
         if request.not_analysed:
             raise RefusedSeries(*request.not_analysed)
-        volume = read_volume(request.series)
-        check_head(volume)
+        volume = checked_head(read_volume(request.series))
     except RefusedSeries as refusal:
         if not (request.not_analysed or request.report_refusal):
             raise
@@ -91,7 +91,7 @@ def analyse(
     point("mid_inference", request.series.study_instance_uid)
     findings = quantify(prediction, volume, models.hematoma.bundle.manifest.thresholds)
     told = clinical.of(str(sources[0].get("AccessionNumber") or ""))
-    known = {**_known_of(sources[0]), **told}
+    known = {**known_of(sources[0]), **told}
     head = Head(volume=volume, now=prediction, find=models.hematoma.predict, known=known)
     prediction, findings = _forecast(head, findings, request.run, models.forecasters, profile)
     clock.step("infer")
@@ -141,10 +141,11 @@ def _forecast(
     return prediction, findings
 
 
-def _known_of(header: Dataset) -> dict[str, float]:
+def known_of(header: Dataset) -> dict[str, float]:
     """What a header tells of the patient, by the names of `inference.expansion.CLINICAL`."""
     age = str(header.get("PatientAge") or "")
-    return {"age": float(age[:3])} if len(age) == 4 and age[:3].isdigit() and age[3] == "Y" else {}
+    in_a_year = _IN_A_YEAR.get(age[3:])
+    return {"age": float(age[:3]) / in_a_year} if in_a_year and age[:3].isdigit() else {}
 
 
 class _StepClock:

@@ -12,7 +12,7 @@ from ichnode.domain.progress import Tell, silently
 from ichnode.domain.rules import Decision, Rule
 from ichnode.domain.study import Series
 from ichnode.errors import InferenceError, RefusedSeries
-from ichnode.imaging.quality import check_head
+from ichnode.imaging.quality import checked_head
 from ichnode.imaging.series_reader import read_volume
 from ichnode.results.provenance import RunContext
 from ichnode.stages.analyser import AnalyserSettings, Analysis, AnalysisRequest
@@ -108,7 +108,7 @@ def _decided(
 def _gate(series: Series) -> str:
     """ "passed", or the reason and detail of the refusal, or why its files cannot be read."""
     try:
-        check_head(read_volume(series))
+        checked_head(read_volume(series))
     except RefusedSeries as refusal:
         return f"{refusal.reason}: {refusal.detail}"
     except (OSError, ValueError) as problem:

@@ -87,7 +87,13 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
-        started = False
+        started = gone = False
+
+        async def receive_until_gone() -> Message:
+            nonlocal gone
+            message = await receive()
+            gone = message["type"] == "http.disconnect"
+            return message
 
         async def send_with_headers(message: Message) -> None:
             nonlocal started
@@ -101,8 +107,10 @@ class Guard:
 
         refusal = self._refusal(scope, Headers(scope=scope))
         try:
-            await (refusal or self._app)(scope, receive, send_with_headers)
+            await (refusal or self._app)(scope, receive_until_gone, send_with_headers)
         except Exception:
+            if gone:  # nobody waits for an answer, and a body that breaks off is no fault of ours
+                return
             log.exception("answer_failed", extra={"detail": scope["path"]})
             if started:
                 raise

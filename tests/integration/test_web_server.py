@@ -166,3 +166,16 @@ def test_a_crowd_of_one_address_closes_its_own_oldest_connections(node, connect)
     assert all(closed_after(connection) < 2 for connection in crowd[:20])
     bystander.sendall(TOLD)
     assert bystander.recv(65536).startswith(b"HTTP/1.1 ")
+
+
+@pytest.mark.parametrize("chunk", [b"ZZ\r\n", b"5\r\nab"], ids=["of no size", "that breaks off"])
+def test_a_body_that_breaks_off_is_no_error_of_the_node(node, connect, caplog, chunk):
+    connection = connect(node.web_port)
+    head = "POST /jobs/1/drop HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: same-origin\r\n"
+    said = "Content-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\n"
+    connection.sendall((head + said).encode() + chunk)
+    connection.shutdown(socket.SHUT_WR)
+    while connection.recv(4096):
+        pass
+    assert httpx.get(f"http://127.0.0.1:{node.web_port}/livez").status_code == 200
+    assert "answer_failed" not in caplog.text

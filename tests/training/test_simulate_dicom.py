@@ -19,7 +19,7 @@ from ichnode.domain.reasons import Reason
 from ichnode.domain.rules import Rule, decide
 from ichnode.domain.study import Series
 from ichnode.imaging.header import instance_from_file
-from ichnode.imaging.quality import check_head
+from ichnode.imaging.quality import checked_head
 from ichnode.imaging.series_reader import read_volume
 from ichnode.phantom import IRREGULAR, head_ct
 from tests.acceptance.dcmtk import dciodvfy
@@ -86,7 +86,7 @@ def test_ichnode_reads_the_hu_that_every_maker_wrote_where_they_are(
     assert np.array_equal(read.hu, np.maximum(ct.volume.hu, -1024))
     assert read.grid.positions_lps == pytest.approx(ct.volume.grid.positions_lps, abs=1e-5)
     assert read.grid.sop_instance_uids == ct.volume.grid.sop_instance_uids
-    check_head(read)
+    checked_head(read)
 
 
 def test_the_default_rules_take_the_series_of_every_maker_and_no_other_of_its_study(

@@ -4,7 +4,9 @@ import logging
 from pathlib import Path
 
 import pytest
+from pydicom.dataset import Dataset
 
+from ichnode.stages.analysis import known_of
 from ichnode.stages.clinical import ClinicalTable, problems_of
 
 
@@ -73,3 +75,13 @@ def test_no_table_tells_nothing_and_a_lost_one_is_logged(tmp_path: Path, caplog:
     assert not caplog.records
     assert ClinicalTable(file=tmp_path / "lost.csv").of("A1") == {}
     assert "lost.csv" in caplog.records[0].__dict__["detail"]
+
+
+@pytest.mark.parametrize(
+    ("said", "years"),
+    [("076Y", 76.0), ("003M", 0.25), ("026W", 0.5), ("004D", 0.01), ("76", None), ("", None), ("XXXY", None)],
+)
+def test_the_age_of_a_header_is_known_in_years(said: str, years: float | None) -> None:
+    header = Dataset()
+    header.PatientAge = said
+    assert known_of(header) == ({} if years is None else {"age": pytest.approx(years, rel=0.1)})

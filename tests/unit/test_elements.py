@@ -224,3 +224,11 @@ def test_a_data_set_cut_anywhere_inside_an_element_is_refused(seed: tuple[str, b
 
     with pytest.raises(MalformedDataset):
         scan(shorter, syntax)
+
+
+@pytest.mark.parametrize("keyword", ["SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID"])
+def test_an_element_that_says_who_or_what_it_is_may_not_be_there_twice(keyword: str) -> None:
+    again = Dataset()
+    again[keyword] = SLICE[keyword]
+    with pytest.raises(MalformedDataset, match="twice"):
+        scan(WHOLE + encoded(again), ExplicitVRLittleEndian)

@@ -259,6 +259,14 @@ def test_hematomas_and_heads_that_it_does_not_know_make_it_abstain_and_say_why(h
     assert "unlike those" in estimates[0].note
 
 
+def test_a_child_makes_it_abstain(head: Head) -> None:
+    predictor = PrognosisPredictor(bundle_of(prognosis_of(), "prognosis"), "cpu")
+    grown_up, child = (predictor.predict(replace(head, known={"age": age})).estimates[0] for age in (18.0, 0.25))
+    assert grown_up.value is not None
+    assert child.value is None
+    assert "younger than 18 years" in child.note
+
+
 def test_answers_that_are_no_numbers_are_an_error(head: Head) -> None:
     with pytest.raises(InferenceError, match="not numbers"):
         PrognosisPredictor(bundle_of(prognosis_of(elderly=float("inf")), "prognosis"), "cpu").predict(head)

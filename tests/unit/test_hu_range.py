@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from ichnode.domain.findings import Caveat
 from ichnode.domain.reasons import Reason
-from ichnode.imaging.quality import check_head
+from ichnode.imaging.quality import checked_head
 from ichnode.imaging.series_reader import read_volume
 from ichnode.imaging.volume import Volume
 from ichnode.phantom import REGULAR, head_ct
@@ -69,7 +69,7 @@ def test_an_8_bit_export_becomes_hu_with_a_caveat(
 
     assert volume.caveats == (Caveat.EIGHT_BIT,)
     assert error_hu(volume, head) < 0.5
-    check_head(volume)
+    checked_head(volume)
 
 
 @pytest.mark.parametrize(("center", "width"), [(35, 100), (50, 100), (40, 400)])
@@ -88,7 +88,7 @@ def test_an_8_bit_export_of_a_real_head_becomes_hu(tmp_path: Path) -> None:
     volume = volume_of(exported(head, 0, 80, WindowCenter=40, WindowWidth=80), tmp_path)
 
     assert error_hu(volume, head) < 0.5
-    check_head(volume)
+    checked_head(volume)
 
 
 @pytest.mark.parametrize("high_hu", [80, 255])
@@ -107,7 +107,7 @@ def test_a_lost_offset_is_found_again(head: Datasets, header: dict[str, Any], tm
 
     assert volume.caveats == (Caveat.LOST_OFFSET,)
     assert error_hu(volume, head) < 0.5
-    check_head(volume)
+    checked_head(volume)
 
 
 def test_stored_values_that_look_like_hu_are_taken_for_hu_with_a_caveat(head: Datasets, tmp_path: Path) -> None:

@@ -44,3 +44,7 @@ def test_a_traceback_shows_places_and_no_values():
 )
 def test_control_characters_are_escaped(received, written):
     assert escape(received) == written
+
+
+def test_what_was_received_cannot_forge_a_field():
+    assert line(source='CT1" level=x').endswith(' source="CT1\\x22 level=x"')

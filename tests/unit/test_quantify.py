@@ -179,6 +179,29 @@ def test_the_midline_turns_with_the_head() -> None:
     assert measured(straight, probability).side == Side.LEFT
 
 
+def test_half_a_head_has_no_side() -> None:
+    cut_off = replace(head(GRID), caveats=(Caveat.CUT_OFF_ASIDE,))
+    assert measured(cut_off, ellipsoid(GRID, (30, 0, 40), (20, 20, 20))).side == Side.UNTOLD
+
+
+def test_the_side_on_sagittal_slices_is_the_same() -> None:
+    axial = head(GRID)
+    sagittal = AcquisitionGrid(
+        rows=GRID.shape[0],
+        columns=GRID.rows,
+        positions_lps=np.array([GRID.positions_lps[-1] + (2.0 * x, 0, 0) for x in range(GRID.columns)][::-1]),
+        row_direction_lps=np.array([0.0, 1.0, 0.0]),
+        column_direction_lps=np.array([0.0, 0.0, -1.0]),
+        pixel_spacing_mm=(5.0, 2.0),
+        slice_thickness_mm=np.full(GRID.columns, 2.0),
+        sop_instance_uids=tuple(f"1.2.{index}" for index in range(1, GRID.columns + 1)),
+        frame_numbers=(1,) * GRID.columns,
+    )
+    probability = ellipsoid(GRID, (30, 0, 40), (20, 20, 20))
+    hu, turned = (part[::-1].transpose(2, 0, 1)[::-1].copy() for part in (axial.hu, probability))
+    assert measured(Volume(hu=hu, grid=sagittal), turned).side == Side.LEFT
+
+
 def test_the_head_holder_does_not_move_the_midline() -> None:
     volume = head(GRID)
     volume.hu[:, 100:128, 0:8] = 200  # one side of a head holder, apart from the head

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ichnode.domain.reasons import Reason
+from ichnode.errors import RefusedSeries
 from ichnode.imaging.series_reader import read_volume
 from ichnode.imaging.slice_positions import tilt_deg
 from tests.series_factory import phantom_datasets, series_of, stored_series
@@ -28,3 +30,15 @@ def test_a_tilted_head_with_two_thicknesses_and_an_overlap_is_accepted(test_data
     np.testing.assert_allclose(np.diff(volume.grid.offsets_mm)[[0, 13, 26]], [4.0, 1.08, 7.0], atol=0.005)
     assert volume.hu.min() == -1024
     assert 20 < np.median(volume.hu[20, 200:300, 200:300]) < 40
+
+
+def test_without_patient_ids_the_names_in_the_files_must_be_one(tmp_path: Path) -> None:
+    datasets = phantom_datasets()
+    for number, dataset in enumerate(datasets):
+        dataset.PatientID, dataset.PatientName = "", "ONE^A" if number else "ONE^A^^"
+    assert read_volume(stored_series(datasets, tmp_path)).hu.any()
+
+    datasets[3].PatientName = "OTHER^B"
+    with pytest.raises(RefusedSeries, match="no PatientID, 2 different names") as refused:
+        read_volume(stored_series(datasets, tmp_path))
+    assert refused.value.reason is Reason.MIXED_PATIENTS

@@ -2,7 +2,7 @@
 
 from ichnode.domain.study import Series
 from ichnode.imaging.header import instance_from_file
-from ichnode.imaging.quality import check_head
+from ichnode.imaging.quality import checked_head
 from ichnode.imaging.series_reader import read_volume
 from ichnode.simulated_patient import simulated_patient
 
@@ -20,7 +20,7 @@ def test_the_shipped_patient_is_a_head_with_one_hematoma_where_its_truth_says(tm
             instances=instances,
         )
     )
-    check_head(volume)
+    checked_head(volume)
     hematoma = patient.hematoma[[uids.index(uid) for uid in volume.grid.sop_instance_uids]]
     assert abs(volume.grid.volume_ml(hematoma) - patient.hematoma_ml) < 0.01
     assert 25 < patient.hematoma_ml < 35
