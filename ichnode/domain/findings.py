@@ -76,9 +76,9 @@ class Caveat(StrEnum):
     EIGHT_BIT = "HU estimated from an 8-bit export"
     LOST_OFFSET = "HU estimated: stored values are taken to be 1024 too high"
     NO_RESCALE = "HU assumed: the header has no rescale slope and intercept"
-    CUT_OFF_ABOVE = "the top of the brain is not in the images: blood there is not seen"
-    CUT_OFF_BELOW = "the lower part of the brain is not in the images: blood there is not seen"
-    CUT_OFF_ASIDE = "the images do not reach across the whole brain: blood beyond them is not seen"
+    CUT_OFF_ABOVE = "The top of the brain is not in the images: blood there is not seen"
+    CUT_OFF_BELOW = "The lower part of the brain is not in the images: blood there is not seen"
+    CUT_OFF_ASIDE = "The images do not reach across the whole brain: blood beyond them is not seen"
 
 
 class EstimateName(StrEnum):
