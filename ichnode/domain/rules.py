@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ichnode.domain.facts import COMPUTED, SeriesFacts
-from ichnode.domain.geometry import MIN_SLICES
+from ichnode.domain.geometry import MIN_COVERAGE_MM, MIN_SLICES
 from ichnode.domain.modalities import MODALITIES
 from ichnode.domain.reasons import EXPLAINED, Reason
 
@@ -122,8 +122,12 @@ def decide(series: Sequence[SeriesFacts], rules: Sequence[Rule]) -> tuple[Decisi
 
 
 def preference(facts: SeriesFacts, rule: Rule) -> tuple[Any, ...]:
-    """Sort key: soft kernel first, then nearest to the preferred thickness, most coverage, lowest series number."""
+    """Sort key: a whole head first, soft kernel, nearest to the preferred thickness, most coverage, lowest number.
+
+    Older scanners send skull base and cerebrum as two series.
+    """
     return (
+        0 < facts.coverage < MIN_COVERAGE_MM,
         facts.kernel_class != "soft",
         abs((facts.thickness or facts.spacing) - rule.prefer_thickness_mm),
         -facts.coverage,

@@ -115,6 +115,12 @@ def test_a_soft_kernel_is_preferred_to_an_unknown_one():
     assert [d.analyse for d in decide([unknown, BRAIN_5_MM], [rule()])] == [False, True]
 
 
+def test_the_cerebrum_is_preferred_to_a_skull_base_of_its_own():
+    base = replace(BRAIN_5_MM, series_instance_uid="1.2", series_number=2, coverage=45.0)
+    cerebrum = replace(BRAIN_5_MM, series_instance_uid="1.3", series_number=3, thickness=8.0, coverage=90.0)
+    assert [d.reason for d in decide([base, cerebrum], [rule()])] == [Reason.BETTER_SERIES, Reason.CHOSEN]
+
+
 def test_the_first_rule_that_matches_takes_the_series():
     first, second = rule({"thickness": {"range": [2, 6]}}, name="first"), rule(name="second")
     assert decision_of(BRAIN_5_MM, first, second).rule is first
