@@ -24,7 +24,7 @@ _HEAD = re.compile(
 _OTHER_BODY_PART = re.compile(
     r"chest|thorax|abdom|pelvi|spine|neck|lung|heart|cardiac|liver|extrem|knee|foot|hand|sinus", re.I
 )
-_DERIVED = re.compile(r"iodine|\b(min)?mip\b|\bminip\b|\bvnc\b|virtual.?non", re.I)  # though ImageType says ORIGINAL
+_DERIVED = re.compile(r"iodine|\b(mip|minip|vnc)\b|virtual.?non", re.I)  # though ImageType says ORIGINAL
 _LOCALIZER = re.compile(r"localizer|scout|topogram|surview|scanogram", re.I)
 _BONE_WORDS = re.compile(r"bone|knochen|\bos\b|osseu|petrous|temporal|\bHR\b", re.I)
 _BONE_WINDOW_WIDTH = 1500

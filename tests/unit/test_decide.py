@@ -12,7 +12,7 @@ from ichnode.domain.rules import Rule, parse_match
 from ichnode.domain.study import StudySnapshot
 from ichnode.phantom import REGULAR, head_ct
 from ichnode.stages.decide import decide_study
-from tests.series_factory import enhanced_ct, stored_series
+from tests.series_factory import altered, enhanced_ct, stored_series
 
 DATASETS = head_ct(hematoma_ml=0, geometry=replace(REGULAR, rows=16, columns=16)).datasets
 BRAIN = {"Modality": "CT", "SliceThickness": {"range": [0.5, 6]}, "SeriesDescription": {"regex": "(?i)brain"}}
@@ -51,3 +51,16 @@ def test_what_cannot_be_decoded_is_absent_and_keeps_no_study_from_its_decision(t
     first.write_bytes(first.read_bytes().replace(sound, garbled))
     _, decision = decided(series, {"PatientSex": "F"})
     assert (decision.reason, decision.detail.split(";")[0]) == (Reason.NO_RULE, "PatientSex is absent")
+
+
+@pytest.mark.parametrize("description", ["Iodine map", "HEAD MIP 5.0", "MinIP", "Head VNC", "Virtual non-contrast"])
+def test_what_a_description_calls_derived_is_so_though_the_image_type_says_original(description, tmp_path):
+    datasets = [altered(dataset, SeriesDescription=description) for dataset in DATASETS]
+    _, decision = decided(stored_series(datasets, tmp_path), {})
+    assert decision.reason is Reason.DERIVED
+
+
+def test_a_number_of_frames_below_one_counts_as_one(tmp_path):
+    datasets = [altered(dataset, NumberOfFrames=-1) for dataset in DATASETS]
+    facts, _ = decided(stored_series(datasets, tmp_path), {})
+    assert facts.slice_count == len(datasets)
