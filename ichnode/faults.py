@@ -1,8 +1,8 @@
 """Faults: named points at which a test ends, stops or breaks the process. Everywhere else `point` does nothing.
 
 `ICHNODE_FAULT=POINT[@ABOUT]:ACTION[:NTH]`, looked at once, arms one point of this process and its children for its NTH
-passing (of what ABOUT names: a UID, or the number of a job). It counts only beside ICHNODE_TESTING=1, and `ichnode
-serve` refuses to start with it alone.
+passing (ABOUT: of the instance or study with this UID, where the point says it). It counts only beside
+ICHNODE_TESTING=1, and `ichnode serve` refuses to start with it alone.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """What the U-Nets of ichnode are built of: residual units after nnU-Net, made fast on CPU, and their gradients right.
 
 Instance norm is computed as the batch norm of one head, which is four to eight times as fast on CPU in bf16. There
-oneDNN gives a 3 x 3 x 3 convolution of exactly two planes a wrong gradient (decision 22): `Conv3d` never shows it two.
+oneDNN gives a 3 x 3 x 3 convolution of exactly two planes a wrong gradient (decision 166): `Conv3d` never shows it two.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Was contrast medium given? What a header says of it: the agent, else its volume, else the description of the series.
+"""Was contrast medium given? What a header says of it: the volume or the agent, else the series' description.
 
 Words are those that scanners and technologists of several languages write. What is denied ("PRE CONTRAST", "ohne KM")
 is taken out of a description before it is searched, so a "no" elsewhere in it denies nothing.

@@ -18,7 +18,7 @@ from ichnode.inference.bundle import Bundle
 from ichnode.inference.head import Head
 from ichnode.inference.manifest import ForecasterManifest
 
-ADULT_AGE = 18.0  # years
+_ADULT_AGE = 18.0  # years
 _HOTTEST = 99.9  # percentile
 
 F = TypeVar("F", bound=ForecasterManifest)
@@ -50,8 +50,8 @@ class Forecaster(ABC, Generic[F]):
         `explain`: with the heat of the answer that it `explained`, which takes as long again.
         """
         network, manifest = self.bundle.network, self.bundle.manifest
-        if head.known.get("age", ADULT_AGE) < ADULT_AGE:
-            return self.abstain(f"the patient is younger than {ADULT_AGE:g} years; the model was trained on adults")
+        if head.known.get("age", _ADULT_AGE) < _ADULT_AGE:
+            return self.abstain(f"the patient is younger than {_ADULT_AGE:g} years; the model was trained on adults")
         least_ml, most_ml = manifest.hematoma_ml
         if not least_ml <= head.growing_ml <= most_ml:
             known = f"the model was trained on {least_ml:g} to {most_ml:g} mL"

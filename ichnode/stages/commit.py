@@ -154,10 +154,10 @@ class CommitStage:
     def _ask(self, sent: Sequence[Delivery], now: float) -> None:
         transaction_uid = str(generate_uid(prefix=None))
         self._commitments.asking(sent, transaction_uid, at=now, until=now + self._timeout_s)
-        point("commitment_noted", str(sent[0].job_id))
+        point("commitment_noted")
         try:
             self._request(transaction_uid, as_outgoing(sent), reported=self._reports.reported)
-            point("commitment_asked", str(sent[0].job_id))
+            point("commitment_asked")
         except DeliveryError as problem:
             log.warning("commitment_not_asked", extra={"destination": self._destination, "detail": problem.detail})
             self._postpone(sent, problem.detail)

@@ -88,10 +88,10 @@ class DeliverStage:
         open_ones = list(offered)
         try:
             for outcome in self._outcomes(offered) if offered else ():
-                point("result_taken", str(open_ones[0].job_id))
+                point("result_taken")
                 self._note(open_ones[0], outcome, jitter)
-                noted = open_ones.pop(0)
-                point("delivery_noted", str(noted.job_id))
+                open_ones.pop(0)
+                point("delivery_noted")
         except StaleClaim as gone:
             log.warning("claim_gone", extra={"destination": self._destination, "detail": str(gone)})
         except DeliveryError as problem:

@@ -240,7 +240,7 @@ class Outbox:
             job_state = db.execute(select(jobs.c.state).where(jobs.c.id == delivery.job_id)).scalar_one()
             if still_open.first() or job_state != JobState.DELIVERING:
                 return None
-            point("job_ending", str(delivery.job_id))
+            point("job_ending")
             _refuse_without_stand_in(db, delivery.job_id)
             counted = select(deliveries.c.state, func.count()).where(of_job).group_by(deliveries.c.state)
             states = {state: count for state, count in db.execute(counted)}

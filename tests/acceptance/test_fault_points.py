@@ -37,9 +37,15 @@ SMALL = replace(REGULAR, rows=64, columns=64)
 TWO_FRAGMENTS = REGULAR  # an instance does not fit into one PDU
 OF_NO_ROW = ("data_set_half_written", "file_renamed", "file_synced", "mid_inference", "result_kept")
 OF_INSTANCE = ("data_set_half_written", "file_published", "instance_committed")
-OF_FILES = ("file_renamed", "file_synced")  # whichever comes first
-OF_JOB = ("result_taken", "delivery_noted", "job_ending", "commitment_noted", "commitment_asked")  # its number is not
-# known before: PostgreSQL leaves out those of transactions that were rolled back
+OF_ANY_STUDY = (  # whichever comes first: these points do not say whose file or delivery it is
+    "file_renamed",
+    "file_synced",
+    "result_taken",
+    "delivery_noted",
+    "job_ending",
+    "commitment_noted",
+    "commitment_asked",
+)
 OF_PURGE = ("study_purged", "files_removed")
 WITHOUT_ROW = {
     "file_renamed": 1,
@@ -72,7 +78,7 @@ class Crashes:
         study, about = self.study(point), ""
         if point in OF_INSTANCE:
             about = f"@{study.instances[4].sop_instance_uid}"
-        elif point not in (*OF_FILES, *OF_JOB):
+        elif point not in OF_ANY_STUDY:
             about = f"@{study.study_instance_uid}"
         nth = ":2" if point == "delivery_noted" else ""
         return f"{point}{about}:kill_node{nth}"
@@ -189,7 +195,7 @@ def test_a_node_killed_at(crashes, database, point):
     assert crashes.serve.wait_for_its_death() == -signal.SIGKILL
     crashes.without_row += WITHOUT_ROW.get(point, 0)
 
-    following = later[0] if later and later[0] not in (*OF_FILES, *OF_JOB) else ""
+    following = later[0] if later and later[0] not in OF_ANY_STUDY else ""
     took_s = crashes.restart(following)
     assert_acknowledged_are_kept(crashes)
     crashes.scanner.send_until_acknowledged(study)

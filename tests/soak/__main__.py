@@ -19,6 +19,10 @@ def _set(name: str, default: float) -> float:
     return float(os.environ.get(f"SOAK_{name}", default))
 
 
+def _kills() -> dict[str, int]:
+    return {"kills": int(_set("KILLS", 200)), "objects": int(_set("OBJECTS", 20_000))}
+
+
 RUNS: dict[str, tuple[str, Callable[[Path], list[Figure]]]] = {
     "senders": (
         senders.TITLE,
@@ -29,15 +33,10 @@ RUNS: dict[str, tuple[str, Callable[[Path], list[Figure]]]] = {
         lambda folder: slow.measure(folder, connections=int(_set("CONNECTIONS", 200)), minutes=_set("MINUTES", 10)),
     ),
     "trouble": (trouble.TITLE, lambda folder: trouble.measure(folder, times=int(_set("TIMES", 20)))),
-    "kills": (
-        kills.TITLE,
-        lambda folder: kills.measure(folder, kills=int(_set("KILLS", 200)), objects=int(_set("OBJECTS", 20_000))),
-    ),
+    "kills": (kills.TITLE, lambda folder: kills.measure(folder, **_kills())),
     "kills-on-postgresql": (
         f"{kills.TITLE}, on PostgreSQL",
-        lambda folder: kills.measure_on_postgresql(
-            folder, kills=int(_set("KILLS", 200)), objects=int(_set("OBJECTS", 20_000))
-        ),
+        lambda folder: kills.measure_on_postgresql(folder, **_kills()),
     ),
     "takeover": (takeover.TITLE, lambda folder: takeover.measure(folder, times=int(_set("TAKEOVERS", 5)))),
     "fuzz": (fuzz.TITLE, lambda folder: fuzz.measure(folder, inputs=int(_set("INPUTS", 100_000)))),

@@ -27,6 +27,7 @@ def test_a_real_head_passes_also_mirrored_and_noisy() -> None:
     ("first", "last", "caveats"),
     [
         (4, 28, ()),
+        (8, 28, ()),
         (10, 28, (Caveat.CUT_OFF_BELOW,)),
         (0, 24, (Caveat.CUT_OFF_ABOVE,)),
         (4, 24, (Caveat.CUT_OFF_ABOVE,)),
