@@ -43,6 +43,15 @@ def test_a_sign_makes_part_of_the_hematoma_clearly_less_dense(head: Space, sign:
     assert 0.005 < (change > 5).float().mean() < 0.9
 
 
+@pytest.mark.parametrize("hematocrit", [0.3, 0.36, 0.42, 0.5])
+def test_both_parts_of_a_blend_show_as_blood(head: Space, hematocrit: float) -> None:
+    plain, blended = (densities(head, hematocrit=hematocrit, blend=blend) for blend in (False, True))
+    darker, denser = blended.quantile(torch.tensor([0.05, 0.95]))
+    assert denser > darker + 18
+    assert darker > min(float(plain.quantile(0.05)), 42) - 4
+    assert denser <= 90
+
+
 def test_the_lower_layer_of_a_fluid_level_is_the_denser_one(head: Space) -> None:
     painted = Bleeding((lesion("IPH", "lobar", volume_ml=30.0, fluid_level=True),)).painted(head)
     blood = painted.share > 0.95

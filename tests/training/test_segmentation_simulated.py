@@ -9,7 +9,8 @@ from ichnode.imaging.resample import CanonicalGrid
 from models.segmenter import SegmenterConfig
 from tests.training.atlas_factory import ellipsoid_atlas
 from training.segmentation import simulated
-from training.segmentation.simulated import SimulatedSource
+from training.segmentation.simulated import SimulatedSource, validation_source
+from training.simulate.cohort import patient_spec
 from training.simulate.styles import HELD_OUT, TRAINING, Style
 
 GRID = CanonicalGrid(shape=(32, 64, 56), spacing_mm=(5.0, 3.0, 3.0), origin_lps=(-82.5, -94.5, -77.5))
@@ -79,3 +80,10 @@ def test_those_who_are_spared_do_not_bleed() -> None:
 def test_the_anemic_bleed_blood_of_low_density() -> None:
     drawn = {anemic: [source_of(anemic=anemic)._spec(seed).hematocrit for seed in range(20)] for anemic in (0, 1)}
     assert max(drawn[1]) <= 0.33 < sum(drawn[0]) / 20
+
+
+def test_nobody_is_shown_staining_but_where_it_is_measured() -> None:
+    seeds = [seed for seed in range(400) if patient_spec(seed).staining_ml > 0]
+    assert len(seeds) > 5
+    assert not any(source_of(spared=0)._spec(seed).staining_ml for seed in seeds)
+    assert all(validation_source(GRID, TRAINING)._spec(seed).staining_ml for seed in seeds)

@@ -38,6 +38,7 @@ class SimulatedSource:
     slabs: float = 0.3
     spared: float = 0.1  # share of the patients who do not bleed, whoever they are, beside those of the population
     anemic: float = 0.25  # share of the patients whose blood is hardly denser than brain, beside the same
+    stained: bool = False  # whether there is staining after thrombectomy, which is no hemorrhage (decision 168)
     off_scale: bool = True
     _kept: Recent[KeptHead] = field(init=False)
 
@@ -69,7 +70,9 @@ class SimulatedSource:
     def _spec(self, seed: int) -> PatientSpec:
         draw = Draw(seed=seed)
         spec = patient_spec(seed, "normal" if draw.chance("spared", self.spared) else None)
-        return replace(spec, hematocrit=draw.uniform("anemia", *ANEMIA)) if draw.chance("anemic", self.anemic) else spec
+        if draw.chance("anemic", self.anemic):
+            spec = replace(spec, hematocrit=draw.uniform("anemia", *ANEMIA))
+        return spec if self.stained else replace(spec, staining_ml=0.0)
 
 
 def validation_source(grid: CanonicalGrid, style: Style, device: str = "cpu") -> SimulatedSource:
@@ -83,5 +86,6 @@ def validation_source(grid: CanonicalGrid, style: Style, device: str = "cpu") ->
         recent=0,
         spared=0,
         anemic=0,
+        stained=True,
         off_scale=False,
     )

@@ -2,7 +2,8 @@
 
 Attenuation follows the hematocrit (New and Aronow, Radiology 1976). The blend sign needs a difference of at least 18 HU
 (Li et al., Stroke 2015), the black hole of 28 HU (Li et al., Stroke 2016). Factors, fading and other amplitudes are
-assumed. In CSF only what is denser than brain is called hemorrhage, as readers do: bloody CSF is CSF.
+assumed. In CSF only what is denser than brain is called hemorrhage, as readers do: bloody CSF is CSF. The darker part
+of a blend is blood to them too, so it is no darker than that (decision 168).
 """
 
 import math
@@ -16,6 +17,7 @@ from training.simulate.space import Space
 from training.simulate.spec import Lesion
 
 _LEAST_SAH_HU = 46.0
+_LEAST_BLENDED_HU = 42.0
 
 
 def clot_hu(age_h: float, hematocrit: float, draw: Draw) -> float:
@@ -39,7 +41,10 @@ def blood_hu(lesion: Lesion, space: Space, draw: Draw, occupancy: Tensor, hemato
         eddies = draw.field("eddies", space.grid, 10.0)[0]
         hu = hu - draw.uniform("swirl depth", 10, 20) * torch.sigmoid(3 * (eddies - 0.6))
     if lesion.blend:
-        hu = hu - draw.uniform("blend step", 19, 26) * _beyond_a_plane(space, occupancy, draw.normals("blend", 3), draw)
+        step = draw.uniform("blend step", 19, 26)
+        darker = max(mean - 0.6 * step, min(mean, _LEAST_BLENDED_HU))
+        beyond = _beyond_a_plane(space, occupancy, draw.normals("blend", 3), draw)
+        hu = hu + (darker - mean) + step * (1 - beyond)
     if lesion.black_hole:
         hu = hu - draw.uniform("hole depth", 28, 38) * _hole(lesion, space, occupancy, draw)
     if lesion.fluid_level or _acute_on_chronic(lesion, draw):
