@@ -1,5 +1,7 @@
 """Was contrast medium given? What a header says of it: the volume or the agent, else the series' description.
 
+Or before, at a thrombectomy, which leaves some in the brain: what any description or the protocol says.
+
 Words are those that scanners and technologists of several languages write. What is denied ("PRE CONTRAST", "ohne KM")
 is taken out of a description before it is searched, so a "no" elsewhere in it denies nothing.
 """
@@ -26,6 +28,8 @@ _NO_AGENT = re.compile(
     r"|0+(?:\.0*)?\s*(?:ml|cc)?",
     re.I,
 )
+_THROMBECTOMY = re.compile(r"th?rombe[ck]t|recanali[sz]|\bevt\b|endovascular", re.I)
+_TOLD_IN = ("StudyDescription", "SeriesDescription", "ProtocolName")
 
 
 def has_contrast(header: Mapping[str, HeaderValue]) -> bool:
@@ -37,3 +41,8 @@ def has_contrast(header: Mapping[str, HeaderValue]) -> bool:
     if agent and not _NO_AGENT.fullmatch(agent):
         return True
     return bool(_SAID.search(_DENIED.sub(" ", str(header.get("SeriesDescription", "")))))
+
+
+def is_after_thrombectomy(header: Mapping[str, HeaderValue]) -> bool:
+    """Whether a description or the protocol mentions one, by the header of one instance."""
+    return any(_THROMBECTOMY.search(str(header.get(keyword, ""))) for keyword in _TOLD_IN)

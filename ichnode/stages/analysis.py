@@ -10,7 +10,8 @@ from typing import Any
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from ichnode.domain.findings import Findings, ModelEstimates
+from ichnode.domain.contrast import is_after_thrombectomy
+from ichnode.domain.findings import Caveat, Findings, ModelEstimates
 from ichnode.domain.reasons import Reason
 from ichnode.domain.study import Series
 from ichnode.errors import RefusedSeries
@@ -85,6 +86,8 @@ def analyse(
         if not (request.not_analysed or request.report_refusal):
             raise
         return _report_of(refusal, request, models.hematoma, profile, clock)
+    if "followup_after_thrombectomy" in request.run or is_after_thrombectomy(request.series.instances[0].header):
+        volume = replace(volume, caveats=(*volume.caveats, Caveat.STAINING))
     clock.step("read")
     sources = _headers(request.series, volume.grid.sop_instance_uids)
     prediction = models.hematoma.predict(volume)

@@ -11,6 +11,7 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from ichnode.config import load_settings
+from ichnode.domain.findings import Caveat
 from ichnode.domain.study import Series
 from ichnode.errors import ConfigError
 from ichnode.node import analyser_settings
@@ -207,6 +208,7 @@ def test_after_thrombectomy_heads_without_hematoma_are_asked_about(folder: Path,
     (estimate,) = said["estimates"]
     assert (estimate["name"], estimate["note"]) == ("late_hemorrhage_probability", "after thrombectomy")
     assert estimate["value"] is not None
+    assert Caveat.STAINING in analysis.findings["caveats"]
     assert {each.role for each in analysis.objects} == {  # an untrained network adds nothing
         "measurement_report",
         "prediction_report",
@@ -214,6 +216,18 @@ def test_after_thrombectomy_heads_without_hematoma_are_asked_about(folder: Path,
         "predicted_series",
         "followup_saliency",
     }
+
+
+@pytest.mark.parametrize(("description", "caveats"), [("CT HEAD", ()), ("CT POST THROMBECTOMY", (Caveat.STAINING,))])
+def test_a_study_after_thrombectomy_says_that_contrast_may_be_counted(
+    folder: Path, tmp_path: Path, description: str, caveats: tuple[Caveat, ...]
+) -> None:
+    slices = head_ct(hematoma_ml=20).datasets
+    for each in slices:
+        each.StudyDescription = description
+    analysis = analysed(folder, stored_series(slices, tmp_path), run=("hematoma",))
+    assert analysis.findings is not None
+    assert analysis.findings["caveats"] == caveats
 
 
 def test_the_two_uses_of_the_followup_model_do_not_go_together(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ichnode.domain.contrast import has_contrast
+from ichnode.domain.contrast import has_contrast, is_after_thrombectomy
 
 ENHANCED = """HEAD WITH CONTRAST|HEAD W CON|HEAD W/ CON|CT HEAD +C|HEAD C+|HEAD + C|IV+|CTA COW|CTV|CTP 5.0|Perfusion
 HEAD VENOUS 5.0|VENOUS PHASE|DELAYED|arteriell|CON MDC|CECT|ENHANCED|POSTCON|POST GAD|POST C
@@ -38,3 +38,22 @@ def test_an_agent_is_contrast(agent: str) -> None:
 def test_no_agent_is_no_contrast_unless_a_volume_was_given(agent: str) -> None:
     assert not has_contrast({"ContrastBolusAgent": agent, "ContrastBolusVolume": 0.0})
     assert has_contrast({"ContrastBolusAgent": agent, "ContrastBolusVolume": 70.0})
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"StudyDescription": "CT HEAD POST THROMBECTOMY"},
+        {"ProtocolName": "Schädel nach Thrombektomie"},
+        {"SeriesDescription": "crane post trombectomia"},
+        {"StudyDescription": "NCCT 24h after EVT"},
+        {"StudyDescription": "Head CT, endovascular therapy control"},
+    ],
+)
+def test_a_description_that_mentions_a_thrombectomy_is_after_one(header: dict[str, str]) -> None:
+    assert is_after_thrombectomy(header)
+
+
+@pytest.mark.parametrize("description", ["", "CT HEAD", "Stroke protocol", "sinus thrombosis", "evtl. Blutung"])
+def test_other_heads_are_not_after_a_thrombectomy(description: str) -> None:
+    assert not is_after_thrombectomy({"StudyDescription": description, "SeriesDescription": description})
