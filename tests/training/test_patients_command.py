@@ -71,7 +71,7 @@ def test_a_system_trains_and_goes_on(name: str, tmp_path: Path, monkeypatch: pyt
     app = typer.Typer()
     app.command()(fit_on_patients(small(name)))
     for steps in (1, 2):
-        outcome = CliRunner().invoke(app, ["--out", str(tmp_path), "--steps", str(steps)])
+        outcome = CliRunner().invoke(app, ["--out", str(tmp_path), "--steps", str(steps), "--no-bundle"])
         assert outcome.exit_code == 0, outcome.output
     stored = read(tmp_path / LAST, type(SMALL[name]))
     assert stored["step"] == 2
@@ -108,7 +108,7 @@ def test_a_paper_trains_goes_on_and_another_optimizer_is_told(tmp_path: Path, mo
     app.command()(fit_on_patients(plan))
     line = ["--out", str(tmp_path), "--patients", "2", "--variant", "paper", "--learning-rate", "0.002"]
     for steps in (1, 2):
-        outcome = CliRunner().invoke(app, [*line, "--steps", str(steps)])
+        outcome = CliRunner().invoke(app, [*line, "--steps", str(steps), "--no-bundle"])
         assert outcome.exit_code == 0, outcome.output
     stored = read(tmp_path / LAST, PrognosisSystem)
     assert (stored["step"], stored["recipe"]["learning_rate"]) == (2, 0.002)  # what is asked for wins
@@ -125,23 +125,25 @@ def test_two_systems_train_on_one_cohort(tmp_path: Path, monkeypatch: pytest.Mon
         app = typer.Typer()
         app.command()(fit_on_patients(small(name)))
         arguments = ["--out", str(tmp_path / name), "--steps", "2", "--patients", "3", "--keep-in", str(kept)]
-        outcome = CliRunner().invoke(app, arguments)
+        outcome = CliRunner().invoke(app, [*arguments, "--no-bundle"])
         assert outcome.exit_code == 0, outcome.output
         assert len(list(kept.rglob("*.npz"))) == 3
 
 
-def test_a_training_ends_with_a_bundle_where_one_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("asked", [[], ["--bundle", "mine/better"]])
+def test_a_training_ends_with_a_bundle(asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("training.patients.calibration._platt", lambda logits, truth: (1.0, 0.0))  # untrained
     monkeypatch.setattr("training.patients.command._MEASURED_ON", 20)
     monkeypatch.setitem(RECIPES, RecipeName.CPU, lambda system: replace(cpu(system), makers=0, threads=1))
     app = typer.Typer()
     app.command()(fit_on_patients(small("volume-survival")))
-    line = ["--out", str(tmp_path / "run"), "--steps", "1", "--bundle", str(tmp_path / "mine")]
-    outcome = CliRunner().invoke(app, line)
+    outcome = CliRunner().invoke(app, ["--out", "run", "--steps", "1", *asked])
     assert outcome.exit_code == 0, outcome.output
-    manifest = verify_bundle(tmp_path / "mine")
-    assert (manifest.version, manifest.trained_on) == ("0.1", "simulated patients")
-    assert "RESEARCH USE ONLY" in (tmp_path / "mine" / "CARD.md").read_text()
+    folder = Path(asked[-1] if asked else "run/volume-survival")
+    manifest = verify_bundle(folder)
+    assert (manifest.name, manifest.version, manifest.trained_on) == (folder.name, "0.1", "simulated patients")
+    assert "RESEARCH USE ONLY" in (folder / "CARD.md").read_text()
 
 
 def test_an_ablation_becomes_no_bundle_and_options_that_do_nothing_are_refused(tmp_path: Path) -> None:
@@ -207,7 +209,7 @@ def test_the_follow_up_begins_from_the_shipped_segmenter_whatever_lies_beside_an
     system = replace(PLANS["followup"].system, config=config, spacing_mm=SPACING_MM)  # type: ignore[type-var]
     app = typer.Typer()
     app.command()(fit_on_patients(replace(plan, system=system, begins_from="hematoma")))
-    for line in (["--out", "run", "--steps", "1"], ["--out", "run", "--steps", "2", "--bundle", "mine"]):
+    for line in (["--out", "run", "--steps", "1", "--no-bundle"], ["--out", "run", "--steps", "2", "--bundle", "mine"]):
         outcome = CliRunner().invoke(app, line)
         assert outcome.exit_code == 0, outcome.output
     stored, segmenter = (
@@ -235,7 +237,7 @@ def test_a_training_of_another_network_is_not_gone_on_with(tmp_path: Path, monke
     other = replace(plan.system, config=replace(plan.system.config, widths=(4, 8, 8, 16)))  # type: ignore[type-var]
     plan, app = replace(plan, variants={"wider": replace(plan, system=other)}), typer.Typer()
     app.command()(fit_on_patients(plan))
-    line = ["--out", str(tmp_path / "run"), "--steps", "1"]
+    line = ["--out", str(tmp_path / "run"), "--steps", "1", "--no-bundle"]
     assert CliRunner().invoke(app, line).exit_code == 0
     elsewhere = ["--out", str(tmp_path / "other"), "--steps", "1", "--start-from", str(tmp_path / "run")]
     for again in (line, elsewhere):
@@ -305,7 +307,7 @@ def test_a_variant_trains_from_another_and_is_measured_beside_it(
     page = ["--out", str(tmp_path / "page.md")]
     lines = (
         ["fit", "--out", str(first), "--steps", "1", "--variant", "volume-alone"],
-        ["fit", "--out", str(second), "--steps", "1", "--start-from", str(first)],
+        ["fit", "--out", str(second), "--steps", "1", "--start-from", str(first), "--no-bundle"],
         ["evaluate", "--run", str(first), "--run", f"two stages={second}", "--patients", "20", *page],
     )
     for line in lines:

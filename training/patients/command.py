@@ -78,13 +78,19 @@ def fit_on_patients(whole: Plan) -> Callable[..., None]:
         folds: Folds = None,
         fold: Annotated[int, typer.Option(min=0, help="Of --folds, the one that is not learned from")] = 0,
         bundle: Annotated[
-            Path | None, typer.Option(help="Export to there at the end, version 0.1; its name is the bundle's")
+            Path | None,
+            typer.Option(
+                help="Folder of the bundle, version 0.1, that it ends with; its name is the bundle's; OUT/SYSTEM"
+            ),
         ] = None,
+        no_bundle: Annotated[bool, typer.Option("--no-bundle", help="End with checkpoints alone")] = False,
     ) -> None:
         if variant is not None and variant not in whole.variants:
             raise typer.BadParameter(f"one of {', '.join(whole.variants)}", param_hint="--variant")
         plan = whole.variants[variant] if variant else whole
-        if bundle is not None and (plan.export is None or not plan.system.is_whole):
+        if plan.export and plan.system.is_whole:
+            bundle = bundle or out / plan.export.named
+        elif bundle is not None:
             raise typer.BadParameter(
                 "no pipeline runs this variant; `evaluate --run` measures it", param_hint="--bundle"
             )
@@ -121,7 +127,7 @@ def fit_on_patients(whole: Plan) -> Callable[..., None]:
                 start_from=start_from,
                 usually_from=plan.begins_from,
             )
-        if bundle is not None and done:
+        if bundle is not None and done and not no_bundle:
             whom = "simulated patients" if share < 1 or not data else ""
             whom = " and ".join(filter(None, (whom, data.name if data else "")))
             begun_from = read(out / LAST, type(plan.system))["recipe"].get("begun_from")

@@ -31,6 +31,11 @@ class Export(Generic[S]):
     row: Callable[[S, Any, Patients], Tensor]  # (patient, value): of an answer and what is true, all that errors need
     errors: Callable[[Floats], dict[str, Any]]  # those rows to what the manifest says; raises ValueError
 
+    @property
+    def named(self) -> str:
+        """The kind, as manifests say it."""
+        return str(get_args(self.kind.model_fields["kind"].annotation)[0])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
@@ -107,7 +112,7 @@ def export(
         weights,
         described.card,
         lambda weights_sha256: way.kind(
-            kind=get_args(way.kind.model_fields["kind"].annotation)[0],
+            kind=way.named,
             name=folder.name,
             version=described.version,
             architecture=way.architecture,

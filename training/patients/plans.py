@@ -1,10 +1,11 @@
 """The plans of the published systems, as `fit` trains them for the bundles, and their variants.
 
 `paper` is a network of the paper's size and sight, trained as it says, for a GPU. `improved` is one of its size, and
-`fine` the dense D on voxels an eighth as large, both trained as the shipped one, for a GPU too. The others are the rows
-of its ablations, of the shipped network's size, and `perez`, the small network that B's table begins with. `coarse` is
-the shipped network on voxels four times as large, `coarse-NAME` a row of the ablations there: so a CPU trains all rows
-of a table, each as long as the others, in a few hours.
+`fine` the dense D on voxels an eighth as large, both trained as the shipped one, for a GPU too. `beside-published` is
+the dense D on the voxels and patients of `published`, to be compared with it. The others are the rows of its ablations,
+of the shipped network's size, and `perez`, the small network that B's table begins with. `coarse` is the shipped
+network on voxels four times as large, `coarse-NAME` a row of the ablations there: so a CPU trains all rows of a table,
+each as long as the others, in a few hours.
 """
 
 from collections.abc import Mapping
@@ -40,6 +41,7 @@ EITHER = ("thrombectomy", "iph")  # the second is an adaptation: the paper has t
 _SYNTHETIC = 5 / 6  # of the showings
 _FINE_MM = (5.0, 1.0, 1.0)
 _COARSE, _COARSE_MM = (32, 64, 48), (5.0, 4.0, 4.0)
+_EVEN, _EVEN_MM = (64, 112, 96), (2.5, 2.0, 2.0)  # about as fine along all axes
 
 _OF_SEGMENTER = FollowupSystem(encoder_learns=False)
 _FOLLOWUP = Plan(
@@ -76,7 +78,7 @@ _EXPANSION = Plan(
 _PUBLISHED_EXPANSION = replace(
     _EXPANSION,
     system=PublishedExpansionSystem(
-        config=PublishedExpansionConfig(widths=(16, 32, 64, 128)), shape=(64, 112, 96), spacing_mm=(2.5, 2.0, 2.0)
+        config=PublishedExpansionConfig(widths=(16, 32, 64, 128)), shape=_EVEN, spacing_mm=_EVEN_MM
     ),
     stripped=True,
     score=published_growth_dice_of,
@@ -166,6 +168,13 @@ _ON_THEIR_GRIDS = {
             "paper": replace(_PUBLISHED_EXPANSION, system=PublishedExpansionSystem(), recipe=recipes.expansion),
             "published": _PUBLISHED_EXPANSION,
             "published-synthetic": replace(_PUBLISHED_EXPANSION, synthetic=_SYNTHETIC),
+            "beside-published": replace(
+                _EXPANSION,
+                system=ExpansionSystem().regridded(_EVEN, _EVEN_MM),
+                stripped=True,
+                validation_patients=8,
+                export=None,
+            ),
         },
     ),
     "prognosis": replace(
