@@ -1,13 +1,17 @@
 """Simulated patients on the training grid, against the training steps that eat them.
 
-A patient here is new each time: anatomy, hemorrhage, mass effect and one scan. Where a step takes longer than a
-patient, the simulator never keeps the training waiting; training itself shows each patient through several scanners.
+A patient here is new each time: anatomy, hemorrhage, mass effect and one scan. On a CPU as many processes as cores make
+them, on a GPU this one. Where a step takes longer than a patient, the simulator never keeps the training waiting;
+training itself shows each patient through several scanners.
 """
 
+import multiprocessing
+import os
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
-from itertools import count
+from itertools import count, islice
 from statistics import median
 from time import perf_counter
 
@@ -36,6 +40,14 @@ def measure(*, shape: tuple[int, int, int] | None = None, patients: int = 8, rou
 
 
 def _case(system: SegmenterSystem, recipe: Recipe, patients: int, rounds: int) -> list[Row]:
+    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        return _measured(system, recipe, patients, rounds, pool if recipe.device == "cpu" else None)
+
+
+def _measured(
+    system: SegmenterSystem, recipe: Recipe, patients: int, rounds: int, pool: ProcessPoolExecutor | None
+) -> list[Row]:
+    """`pool`: makes patients side by side, a process a core; None: this process makes them."""
     atlas_of(TRAINING, recipe.device)
     source = SimulatedSource(
         grid=system.grid, style=TRAINING, device=recipe.device, heads=recipe.batch, showings=1, recent=1, few_slices=0
@@ -43,36 +55,51 @@ def _case(system: SegmenterSystem, recipe: Recipe, patients: int, rounds: int) -
     batches = max(1, patients // recipe.batch)
     numbers = count()
     step, made = _training_step(recipe), source.batch(next(numbers))
-    step(made)  # kernels chosen, memory taken
-    contestants: dict[str, Callable[[], float]] = {
-        ICHNODE: partial(_rate, recipe, batches, lambda: source.batch(next(numbers))),
-        STEP: partial(_rate, recipe, batches, lambda: step(made)),
+
+    def make(batches: int) -> None:
+        each = pool.map if pool else map
+        list(each(partial(_made, source), islice(numbers, batches)))
+
+    def learn(batches: int) -> None:
+        for _ in range(batches):
+            step(made)
+
+    make(2 * (os.cpu_count() or 1))
+    learn(1)  # kernels chosen, memory taken
+    contestants = {
+        ICHNODE: partial(_rate, recipe, batches, make),
+        STEP: partial(_rate, recipe, batches, learn),
     }
     measured = alternated(contestants, rounds=rounds)
     grid = " x ".join(map(str, system.shape))
-    threads = f"{torch.get_num_threads()} threads" if recipe.device == "cpu" else torch.cuda.get_device_name()
+    makers, learner = f"{os.cpu_count()} processes of one thread", f"{torch.get_num_threads()} threads"
+    if not pool:
+        makers = learner = torch.cuda.get_device_name()
     return [
         Row(
             case=f"{recipe.device}, {grid}",
             contestant=name,
-            setting=f"{setting}; {threads}",
+            setting=setting,
             value=median(measured[name]),
             unit="patients/s",
             ratio=ratios(measured[ICHNODE], measured[name]) if name != ICHNODE else None,
             goal=GOAL[recipe.device] if name == ICHNODE else "",
         )
         for name, setting in (
-            (ICHNODE, "a new patient each, first CT, one scan"),
-            (STEP, f"batch {recipe.batch}, as the trainer does it: forward, backward, AdamW"),
+            (ICHNODE, f"a new patient each, first CT, one scan; {makers}"),
+            (STEP, f"batch {recipe.batch}, as the trainer does it: forward, backward, AdamW; {learner}"),
         )
     ]
 
 
-def _rate(recipe: Recipe, batches: int, work: Callable[[], object]) -> float:
+def _made(source: SimulatedSource, number: int) -> None:
+    source.batch(number)
+
+
+def _rate(recipe: Recipe, batches: int, work: Callable[[int], None]) -> float:
     """Patients a second."""
     began = perf_counter()
-    for _ in range(batches):
-        work()
+    work(batches)
     if recipe.device != "cpu":
         torch.cuda.synchronize()
     return batches * recipe.batch / (perf_counter() - began)
