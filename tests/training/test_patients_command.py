@@ -304,7 +304,7 @@ def test_a_variant_trains_from_another_and_is_measured_beside_it(
     app.command("fit")(fit_on_patients(plan))
     app.command("evaluate")(evaluate_of("volume-survival", plan))
     first, second = tmp_path / "first", tmp_path / "second"
-    page = ["--out", str(tmp_path / "page.md")]
+    page = ["--out", str(tmp_path / "page.md"), "--section", "volume first"]
     lines = (
         ["fit", "--out", str(first), "--steps", "1", "--variant", "volume-alone"],
         ["fit", "--out", str(second), "--steps", "1", "--start-from", str(first), "--no-bundle"],
@@ -314,7 +314,7 @@ def test_a_variant_trains_from_another_and_is_measured_beside_it(
         outcome = CliRunner().invoke(app, line)
         assert outcome.exit_code == 0, outcome.output
     text = (tmp_path / "page.md").read_text()
-    assert "## volume-survival, trainings compared" in text  # beside the section of the bundles
+    assert "## volume-survival, volume first" in text  # beside the section of the bundles
     assert f"1 steps, voxels of {' x '.join(f'{mm:g}' for mm in SPACING_MM)} mm: first, two stages." in text
     assert text.index("| first |") < text.index("| two stages |") < text.index("| median volume; all live |")
     assert "- first against two stages: MAE mL " in text

@@ -107,6 +107,9 @@ def evaluate_of(name: str, whole: Plan) -> Callable[..., None]:
         split: Annotated[str, typer.Option(help="Of the manifest: train, validation or test.")] = "test",
         folds: Folds = None,
         out: Annotated[Path | None, typer.Option(help="Markdown file to put the tables into", dir_okay=False)] = None,
+        section: Annotated[
+            str, typer.Option(help="Of that file, after the name of the system, where trainings alone are measured.")
+        ] = "trainings compared",
     ) -> None:
         console, errors = Console(), Console(stderr=True)
         whom = _Whom(
@@ -141,7 +144,7 @@ def evaluate_of(name: str, whole: Plan) -> Callable[..., None]:
             console.print(f"{limit.label}: AUC {limited(limit)}")
         console.print(found.published, soft_wrap=True)
         if out:
-            heading = f"{name} on {data.name}" if data else name if bundle or not run else f"{name}, trainings compared"
+            heading = f"{name} on {data.name}" if data else name if bundle or not run else f"{name}, {section}"
             picture = picture_of(out, heading)
             write_section(out, heading, found.markdown(), picture if write_picture(found, picture) else None)
 
