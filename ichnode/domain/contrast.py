@@ -1,9 +1,9 @@
 """Was contrast medium given? What a header says of it: the volume or the agent, else the series' description.
 
-Or before, at a thrombectomy, which leaves some in the brain: what any description or the protocol says.
+Or before, at a thrombectomy, which may leave some: what any description or the protocol says.
 
 Words are those that scanners and technologists of several languages write. What is denied ("PRE CONTRAST", "ohne KM")
-is taken out of a description before it is searched, so a "no" elsewhere in it denies nothing.
+is taken out of a series' description before it is searched, so a "no" elsewhere in it denies nothing.
 """
 
 import re
@@ -28,8 +28,17 @@ _NO_AGENT = re.compile(
     r"|0+(?:\.0*)?\s*(?:ml|cc)?",
     re.I,
 )
-_THROMBECTOMY = re.compile(r"th?rombe[ck]t|recanali[sz]|\bevt\b|endovascular", re.I)
-_TOLD_IN = ("StudyDescription", "SeriesDescription", "ProtocolName")
+_TREATED = (
+    r"(?:th?rombe[ck]t|embole[ck]t|th?rombo-?aspir|r[ei][ck]anali[sz]|endovas[ck]\w*[\s_./-]*t[hr]"
+    r"|(?:trai?t|tratt?am)\w*[\s_./-]*endovas[ck]|(?<![a-z])evt(?![a-z.]))"
+)
+_AFTERWARDS = (
+    r"(?<![a-z])(?:post|(?:after|nach|na|efter|etter|apr[eè]s|dopo|despu[eé]s|tras|ap[oó]s|po|s/p|[0-9]+\s?h)(?![a-z]))"
+)
+_CONTROL = r"(?<![a-z])(?:control|contr[oô]l|kontrol|follow|suivi|verlauf|[0-9]+\s?h(?![a-z]))"
+_AFTER_THROMBECTOMY = re.compile(rf"{_AFTERWARDS}[^,;]{{0,24}}?{_TREATED}|{_TREATED}[^,;]{{0,24}}?{_CONTROL}", re.I)
+
+DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "StudyDescription")
 
 
 def has_contrast(header: Mapping[str, HeaderValue]) -> bool:
@@ -44,5 +53,8 @@ def has_contrast(header: Mapping[str, HeaderValue]) -> bool:
 
 
 def is_after_thrombectomy(header: Mapping[str, HeaderValue]) -> bool:
-    """Whether a description or the protocol mentions one, by the header of one instance."""
-    return any(_THROMBECTOMY.search(str(header.get(keyword, ""))) for keyword in _TOLD_IN)
+    """Whether a description or the protocol says so ("post thrombectomy", "EVT, 24 h control"), of one instance.
+
+    One that is only mentioned may be to come.
+    """
+    return any(_AFTER_THROMBECTOMY.search(str(header.get(keyword, ""))) for keyword in DESCRIPTIONS)

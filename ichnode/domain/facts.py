@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from ichnode.domain.contrast import has_contrast
+from ichnode.domain.contrast import DESCRIPTIONS, has_contrast
 from ichnode.domain.geometry import stack_of
 from ichnode.domain.sop_classes import ANALYSABLE
 from ichnode.domain.study import Series
@@ -140,7 +140,7 @@ def _is_head(header: Mapping[str, Any]) -> bool:
         return True
     if _OTHER_BODY_PART.search(part):
         return False
-    described = " ".join(_text(header, k) for k in ("SeriesDescription", "ProtocolName", "StudyDescription"))
+    described = " ".join(_text(header, k) for k in DESCRIPTIONS)
     return bool(_HEAD.search(described)) or not _OTHER_BODY_PART.search(described)
 
 

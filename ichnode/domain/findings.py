@@ -79,7 +79,7 @@ class Caveat(StrEnum):
     CUT_OFF_ABOVE = "The top of the brain is not in the images: blood there is not seen"
     CUT_OFF_BELOW = "The lower part of the brain is not in the images: blood there is not seen"
     CUT_OFF_ASIDE = "The images do not reach across the whole brain: blood beyond them is not seen"
-    STAINING = "After thrombectomy: contrast in the brain looks like blood and may be counted as such"
+    STAINING = "Described as after thrombectomy: contrast and blood look alike, either may be taken for the other"
 
 
 class EstimateName(StrEnum):

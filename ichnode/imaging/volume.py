@@ -74,4 +74,4 @@ class Volume:
 
     hu: FloatArray  # (slice, row, column); padding is -1024 or less
     grid: AcquisitionGrid
-    caveats: tuple[Caveat, ...] = ()  # how far the values may not be HU
+    caveats: tuple[Caveat, ...] = ()  # how far the values may not be HU, and where the brain is cut off

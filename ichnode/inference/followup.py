@@ -70,6 +70,7 @@ class AfterThrombectomyPredictor(_FollowupPredictor):
 
     pipeline = "followup_after_thrombectomy"
     least_ml = 0.0
+    after_thrombectomy = True
     note = "after thrombectomy"
 
 

@@ -40,6 +40,7 @@ class Forecaster(ABC, Generic[F]):
     explained: ClassVar[str]  # which answer `heat` explains, in the words of the results
     saliency: ClassVar[str]  # the role of the result that shows it
     least_ml: ClassVar[float] = 0.5  # of parenchymal and ventricular blood, from which it is asked
+    after_thrombectomy: ClassVar[bool] = False  # whether it knows such heads; all others know spontaneous hemorrhage
 
     def __init__(self, bundle: Bundle[F], device: str) -> None:
         self.bundle, self.device = bundle, device
@@ -52,6 +53,8 @@ class Forecaster(ABC, Generic[F]):
         network, manifest = self.bundle.network, self.bundle.manifest
         if head.known.get("age", _ADULT_AGE) < _ADULT_AGE:
             return self.abstain(f"the patient is younger than {_ADULT_AGE:g} years; the model was trained on adults")
+        if head.after_thrombectomy and not self.after_thrombectomy:
+            return self.abstain("after thrombectomy: the model was trained on spontaneous hemorrhage alone")
         least_ml, most_ml = manifest.hematoma_ml
         if not least_ml <= head.growing_ml <= most_ml:
             known = f"the model was trained on {least_ml:g} to {most_ml:g} mL"

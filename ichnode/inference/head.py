@@ -44,6 +44,7 @@ class Head:
     now: Prediction
     find: Callable[[Volume], Prediction]  # as the hematoma of this one was found
     known: Mapping[str, float] = field(default_factory=dict)  # by the names of `inference.expansion.CLINICAL`
+    after_thrombectomy: bool = False
     _sights: dict[Wanted, Sight] = field(init=False, default_factory=dict)
 
     @property

@@ -86,8 +86,6 @@ def analyse(
         if not (request.not_analysed or request.report_refusal):
             raise
         return _report_of(refusal, request, models.hematoma, profile, clock)
-    if "followup_after_thrombectomy" in request.run or is_after_thrombectomy(request.series.instances[0].header):
-        volume = replace(volume, caveats=(*volume.caveats, Caveat.STAINING))
     clock.step("read")
     sources = _headers(request.series, volume.grid.sop_instance_uids)
     prediction = models.hematoma.predict(volume)
@@ -95,7 +93,15 @@ def analyse(
     findings = quantify(prediction, volume, models.hematoma.bundle.manifest.thresholds)
     told = clinical.of(str(sources[0].get("AccessionNumber") or ""))
     known = {**known_of(sources[0]), **told}
-    head = Head(volume=volume, now=prediction, find=models.hematoma.predict, known=known)
+    head = Head(
+        volume=volume,
+        now=prediction,
+        find=models.hematoma.predict,
+        known=known,
+        after_thrombectomy=_is_after_thrombectomy(request),
+    )
+    if head.after_thrombectomy:
+        findings = replace(findings, caveats=(*findings.caveats, Caveat.STAINING))
     prediction, findings = _forecast(head, findings, request.run, models.forecasters, profile)
     clock.step("infer")
     results = compose_results(
@@ -115,6 +121,12 @@ def analyse(
         model=findings.model.name,
         device=models.hematoma.device,
     )
+
+
+def _is_after_thrombectomy(request: AnalysisRequest) -> bool:
+    """As the rule or the header says."""
+    asked = AfterThrombectomyPredictor.pipeline in request.run
+    return asked or is_after_thrombectomy(request.series.instances[0].header)
 
 
 def _forecast(

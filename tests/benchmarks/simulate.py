@@ -29,6 +29,7 @@ from training.simulate.styles import TRAINING
 
 TITLE = "Simulated patients, and training steps on as many of them"
 STEP = "training step"
+_CORES = len(os.sched_getaffinity(0))
 GOAL = {"cpu": ">= 2 patients/s on two cores", "cuda": ">= 50 patients/s"}
 
 
@@ -40,7 +41,7 @@ def measure(*, shape: tuple[int, int, int] | None = None, patients: int = 8, rou
 
 
 def _case(system: SegmenterSystem, recipe: Recipe, patients: int, rounds: int) -> list[Row]:
-    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(_CORES, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         return _measured(system, recipe, patients, rounds, pool if recipe.device == "cpu" else None)
 
 
@@ -52,19 +53,20 @@ def _measured(
     source = SimulatedSource(
         grid=system.grid, style=TRAINING, device=recipe.device, heads=recipe.batch, showings=1, recent=1, few_slices=0
     )
-    batches = max(1, patients // recipe.batch)
+    batches = max(2 * _CORES, patients // recipe.batch)
     numbers = count()
     step, made = _training_step(recipe), source.batch(next(numbers))
+    fresh = replace(source)  # without a head that each task would carry
 
     def make(batches: int) -> None:
         each = pool.map if pool else map
-        list(each(partial(_made, source), islice(numbers, batches)))
+        list(each(partial(_made, fresh), islice(numbers, batches)))
 
     def learn(batches: int) -> None:
         for _ in range(batches):
             step(made)
 
-    make(2 * (os.cpu_count() or 1))
+    make(2 * _CORES)
     learn(1)  # kernels chosen, memory taken
     contestants = {
         ICHNODE: partial(_rate, recipe, batches, make),
@@ -72,7 +74,7 @@ def _measured(
     }
     measured = alternated(contestants, rounds=rounds)
     grid = " x ".join(map(str, system.shape))
-    makers, learner = f"{os.cpu_count()} processes of one thread", f"{torch.get_num_threads()} threads"
+    makers, learner = f"{_CORES} processes of one thread", f"{torch.get_num_threads()} threads"
     if not pool:
         makers = learner = torch.cuda.get_device_name()
     return [

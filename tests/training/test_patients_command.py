@@ -146,11 +146,30 @@ def test_a_training_ends_with_a_bundle(asked: list[str], tmp_path: Path, monkeyp
     assert "RESEARCH USE ONLY" in (folder / "CARD.md").read_text()
 
 
+@pytest.mark.parametrize(("asked", "exit_code"), [([], 0), (["--bundle", "mine"], 2)])
+def test_a_training_that_tells_nobody_apart_has_come_to_its_end_all_the_same(
+    asked: list[str], exit_code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ValueError("it does not tell patients apart")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("training.patients.command.export", fails)
+    monkeypatch.setitem(RECIPES, RecipeName.CPU, lambda system: replace(cpu(system), makers=0, threads=1))
+    app = typer.Typer()
+    app.command()(fit_on_patients(small("volume-survival")))
+    outcome = CliRunner().invoke(app, ["--out", "run", "--steps", "1", *asked])
+    assert outcome.exit_code == exit_code
+    assert "it does not tell patients apart" in outcome.output
+    assert read(Path("run") / LAST, VolumeSurvivalSystem)["step"] == 1
+
+
 def test_an_ablation_becomes_no_bundle_and_options_that_do_nothing_are_refused(tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(fit_on_patients(PLANS["volume-survival"]))
     for more, named in (
         (["--variant", "volume-alone", "--bundle", str(tmp_path / "b")], "no pipeline runs this variant"),
+        (["--bundle", str(tmp_path / "b"), "--no-bundle"], "and --no-bundle"),
         (["--folds", "5"], "needs --data"),
         (["--keep-in", str(tmp_path)], "needs --patients"),
     ):
@@ -304,22 +323,28 @@ def test_a_variant_trains_from_another_and_is_measured_beside_it(
     app.command("fit")(fit_on_patients(plan))
     app.command("evaluate")(evaluate_of("volume-survival", plan))
     first, second = tmp_path / "first", tmp_path / "second"
-    page = ["--out", str(tmp_path / "page.md"), "--section", "volume first"]
+    runs = ["--run", str(first), "--run", f"two stages={second}", "--patients", "20"]
+    page = ["--out", str(tmp_path / "page.md")]
     lines = (
         ["fit", "--out", str(first), "--steps", "1", "--variant", "volume-alone"],
         ["fit", "--out", str(second), "--steps", "1", "--start-from", str(first), "--no-bundle"],
-        ["evaluate", "--run", str(first), "--run", f"two stages={second}", "--patients", "20", *page],
+        ["evaluate", *runs, *page],
+        ["evaluate", *runs, *page, "--section", "volume first"],
     )
     for line in lines:
         outcome = CliRunner().invoke(app, line)
         assert outcome.exit_code == 0, outcome.output
     text = (tmp_path / "page.md").read_text()
-    assert "## volume-survival, volume first" in text  # beside the section of the bundles
+    assert "## volume-survival, trainings compared" in text  # beside the section of the bundles
+    assert "## volume-survival, volume first" in text
     assert f"1 steps, voxels of {' x '.join(f'{mm:g}' for mm in SPACING_MM)} mm: first, two stages." in text
     assert text.index("| first |") < text.index("| two stages |") < text.index("| median volume; all live |")
     assert "- first against two stages: MAE mL " in text
     assert read(first / LAST, VolumeSurvivalSystem)["recipe"]["system"]["survival"] == 0
 
+    outcome = CliRunner().invoke(app, ["evaluate", *runs, "--section", "of no file"])
+    assert outcome.exit_code == 2
+    assert "is for --run and --out" in outcome.output
     outcome = CliRunner().invoke(app, ["fit", "--out", str(first), "--variant", "none"])
     assert outcome.exit_code == 2
     assert "volume-alone" in outcome.output

@@ -40,20 +40,21 @@ def test_no_agent_is_no_contrast_unless_a_volume_was_given(agent: str) -> None:
     assert has_contrast({"ContrastBolusAgent": agent, "ContrastBolusVolume": 70.0})
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
-        {"StudyDescription": "CT HEAD POST THROMBECTOMY"},
-        {"ProtocolName": "Schädel nach Thrombektomie"},
-        {"SeriesDescription": "crane post trombectomia"},
-        {"StudyDescription": "NCCT 24h after EVT"},
-        {"StudyDescription": "Head CT, endovascular therapy control"},
-    ],
-)
-def test_a_description_that_mentions_a_thrombectomy_is_after_one(header: dict[str, str]) -> None:
-    assert is_after_thrombectomy(header)
+AFTER_THROMBECTOMY = """CT HEAD POST THROMBECTOMY|postthrombectomy|POST_EVT_24H|Schädel nach Thrombektomie
+crane post trombectomia|NCCT 24h after EVT|EVT 24h|Head CT, endovascular therapy control|s/p mechanical thrombectomy
+nach Rekanalisation|etter rekanalisering|dopo ricanalizzazione|Thrombektomie Kontrolle|après traitement endovasculaire
+efter trombektomi|Thrombectomy follow-up|post embolectomy|tras tromboaspiración|na endovasculaire trombectomie"""
+NOT_AFTER = """|CT HEAD|Stroke protocol|sinus thrombosis|evtl. Blutung|CT cerebrum evt. med kontrast|na evt. trauma
+HEAD PRE THROMBECTOMY|Schädel vor Thrombektomie|no thrombectomy|Thrombectomy candidate?|STROKE THROMBECTOMY PROTOCOL
+Aneurysm post endovascular coiling|recanalised sinus thrombosis|POST CONTRAST|24h control|NACHT"""
 
 
-@pytest.mark.parametrize("description", ["", "CT HEAD", "Stroke protocol", "sinus thrombosis", "evtl. Blutung"])
-def test_other_heads_are_not_after_a_thrombectomy(description: str) -> None:
+@pytest.mark.parametrize("keyword", ["StudyDescription", "SeriesDescription", "ProtocolName"])
+@pytest.mark.parametrize("description", each(AFTER_THROMBECTOMY))
+def test_a_head_that_is_described_so_is_after_thrombectomy(keyword: str, description: str) -> None:
+    assert is_after_thrombectomy({keyword: description})
+
+
+@pytest.mark.parametrize("description", each(NOT_AFTER))
+def test_a_thrombectomy_to_come_and_other_treatment_are_none(description: str) -> None:
     assert not is_after_thrombectomy({"StudyDescription": description, "SeriesDescription": description})

@@ -88,12 +88,12 @@ def fit_on_patients(whole: Plan) -> Callable[..., None]:
         if variant is not None and variant not in whole.variants:
             raise typer.BadParameter(f"one of {', '.join(whole.variants)}", param_hint="--variant")
         plan = whole.variants[variant] if variant else whole
-        if plan.export and plan.system.is_whole:
-            bundle = bundle or out / plan.export.named
-        elif bundle is not None:
+        if bundle is not None and (plan.export is None or not plan.system.is_whole):
             raise typer.BadParameter(
                 "no pipeline runs this variant; `evaluate --run` measures it", param_hint="--bundle"
             )
+        if bundle is not None and no_bundle:
+            raise typer.BadParameter("and --no-bundle", param_hint="--bundle")
         if folds and not data:
             raise typer.BadParameter("needs --data", param_hint="--folds")
         if keep_in and not patients:
@@ -127,21 +127,26 @@ def fit_on_patients(whole: Plan) -> Callable[..., None]:
                 start_from=start_from,
                 usually_from=plan.begins_from,
             )
-        if bundle is not None and done and not no_bundle:
+        usual = out / plan.export.kind_name if plan.export and not variant and not no_bundle else None
+        if done and (folder := bundle or usual):
             whom = "simulated patients" if share < 1 or not data else ""
             whom = " and ".join(filter(None, (whom, data.name if data else "")))
             begun_from = read(out / LAST, type(plan.system))["recipe"].get("begun_from")
             whom += f", from {begun_from}" if begun_from else ""
             described = Description(
                 version="0.1",
-                card=_CARD.format(name=bundle.name, about=plan.about, whom=whom),
+                card=_CARD.format(name=folder.name, about=plan.about, whom=whom),
                 trained_on=whom,
                 created=date.today(),
                 outcome=_OWN_OUTCOME if data else None,
             )
-            _write_bundle(
-                whole, out / LAST, bundle, described, _MEASURED_ON, partial(_own_rows, whole, data, folds, fold)
-            )
+            try:
+                own_rows = partial(_own_rows, whole, data, folds, fold)
+                _write_bundle(whole, out / LAST, folder, described, _MEASURED_ON, own_rows)
+            except typer.Exit:
+                if bundle is not None:
+                    raise
+                _warn("the training has come to its end, without a bundle")
 
     return command
 

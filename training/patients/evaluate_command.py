@@ -108,8 +108,8 @@ def evaluate_of(name: str, whole: Plan) -> Callable[..., None]:
         folds: Folds = None,
         out: Annotated[Path | None, typer.Option(help="Markdown file to put the tables into", dir_okay=False)] = None,
         section: Annotated[
-            str, typer.Option(help="Of that file, after the name of the system, where trainings alone are measured.")
-        ] = "trainings compared",
+            str | None, typer.Option(help="Of that file, where trainings alone are measured; 'trainings compared'.")
+        ] = None,
     ) -> None:
         console, errors = Console(), Console(stderr=True)
         whom = _Whom(
@@ -119,6 +119,8 @@ def evaluate_of(name: str, whole: Plan) -> Callable[..., None]:
             split="test" if folds else split,  # type: ignore[arg-type]
             folds=folds,
         )
+        if section and (bundle or data or not (run and out)):
+            raise typer.BadParameter("is for --run and --out without --bundle and --data", param_hint="--section")
         try:
             if folds and (bundle or not data):
                 raise DataError("--folds needs --data, and measures trainings: no fold is new to a bundle")
@@ -144,7 +146,13 @@ def evaluate_of(name: str, whole: Plan) -> Callable[..., None]:
             console.print(f"{limit.label}: AUC {limited(limit)}")
         console.print(found.published, soft_wrap=True)
         if out:
-            heading = f"{name} on {data.name}" if data else name if bundle or not run else f"{name}, {section}"
+            heading = (
+                f"{name} on {data.name}"
+                if data
+                else name
+                if bundle or not run
+                else f"{name}, {section or 'trainings compared'}"
+            )
             picture = picture_of(out, heading)
             write_section(out, heading, found.markdown(), picture if write_picture(found, picture) else None)
 

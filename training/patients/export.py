@@ -32,8 +32,8 @@ class Export(Generic[S]):
     errors: Callable[[Floats], dict[str, Any]]  # those rows to what the manifest says; raises ValueError
 
     @property
-    def named(self) -> str:
-        """The kind, as manifests say it."""
+    def kind_name(self) -> str:
+        """As manifests say it."""
         return str(get_args(self.kind.model_fields["kind"].annotation)[0])
 
 
@@ -112,7 +112,7 @@ def export(
         weights,
         described.card,
         lambda weights_sha256: way.kind(
-            kind=way.named,
+            kind=way.kind_name,
             name=folder.name,
             version=described.version,
             architecture=way.architecture,

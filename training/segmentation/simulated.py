@@ -38,7 +38,6 @@ class SimulatedSource:
     slabs: float = 0.3
     spared: float = 0.1  # share of the patients who do not bleed, whoever they are, beside those of the population
     anemic: float = 0.25  # share of the patients whose blood is hardly denser than brain, beside the same
-    stained: bool = False  # whether there is staining after thrombectomy, which is no hemorrhage (decision 168)
     off_scale: bool = True
     _kept: Recent[KeptHead] = field(init=False)
 
@@ -72,7 +71,7 @@ class SimulatedSource:
         spec = patient_spec(seed, "normal" if draw.chance("spared", self.spared) else None)
         if draw.chance("anemic", self.anemic):
             spec = replace(spec, hematocrit=draw.uniform("anemia", *ANEMIA))
-        return spec if self.stained else replace(spec, staining_ml=0.0)
+        return replace(spec, staining_ml=0.0)  # no picture alone tells it from blood (decision 168)
 
 
 def validation_source(grid: CanonicalGrid, style: Style, device: str = "cpu") -> SimulatedSource:
@@ -86,6 +85,5 @@ def validation_source(grid: CanonicalGrid, style: Style, device: str = "cpu") ->
         recent=0,
         spared=0,
         anemic=0,
-        stained=True,
         off_scale=False,
     )

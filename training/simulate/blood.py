@@ -3,7 +3,7 @@
 Attenuation follows the hematocrit (New and Aronow, Radiology 1976). The blend sign needs a difference of at least 18 HU
 (Li et al., Stroke 2015), the black hole of 28 HU (Li et al., Stroke 2016). Factors, fading and other amplitudes are
 assumed. In CSF only what is denser than brain is called hemorrhage, as readers do: bloody CSF is CSF. The darker part
-of a blend is blood to them too, so it is no darker than that (decision 168).
+of a blend shows as blood to them, unless the whole clot does not (decision 168).
 """
 
 import math
@@ -18,6 +18,7 @@ from training.simulate.spec import Lesion
 
 _LEAST_SAH_HU = 46.0
 _LEAST_BLENDED_HU = 42.0
+_MOST_HU = 90.0
 
 
 def clot_hu(age_h: float, hematocrit: float, draw: Draw) -> float:
@@ -42,7 +43,7 @@ def blood_hu(lesion: Lesion, space: Space, draw: Draw, occupancy: Tensor, hemato
         hu = hu - draw.uniform("swirl depth", 10, 20) * torch.sigmoid(3 * (eddies - 0.6))
     if lesion.blend:
         step = draw.uniform("blend step", 19, 26)
-        darker = max(mean - 0.6 * step, min(mean, _LEAST_BLENDED_HU))
+        darker = min(max(mean - 0.6 * step, min(mean, _LEAST_BLENDED_HU)), _MOST_HU - step)
         beyond = _beyond_a_plane(space, occupancy, draw.normals("blend", 3), draw)
         hu = hu + (darker - mean) + step * (1 - beyond)
     if lesion.black_hole:
@@ -50,7 +51,7 @@ def blood_hu(lesion: Lesion, space: Space, draw: Draw, occupancy: Tensor, hemato
     if lesion.fluid_level or _acute_on_chronic(lesion, draw):
         up = torch.tensor((0.0, 1.0, 0.0), device=space.mni_mm.device)  # the patient lies on the back
         hu = hu - draw.uniform("supernatant", 15, 30) * _beyond_a_plane(space, occupancy, up, draw)
-    return hu.clamp(5, 90)
+    return hu.clamp(5, _MOST_HU)
 
 
 def _acute_on_chronic(lesion: Lesion, draw: Draw) -> bool:
