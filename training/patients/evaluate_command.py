@@ -146,13 +146,11 @@ def evaluate_of(name: str, whole: Plan) -> Callable[..., None]:
             console.print(f"{limit.label}: AUC {limited(limit)}")
         console.print(found.published, soft_wrap=True)
         if out:
-            heading = (
-                f"{name} on {data.name}"
-                if data
-                else name
-                if bundle or not run
-                else f"{name}, {section or 'trainings compared'}"
-            )
+            heading = name
+            if data:
+                heading += f" on {data.name}"
+            elif run and not bundle:
+                heading += f", {section or 'trainings compared'}"
             picture = picture_of(out, heading)
             write_section(out, heading, found.markdown(), picture if write_picture(found, picture) else None)
 
