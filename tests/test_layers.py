@@ -56,7 +56,9 @@ TRAINED = [
     for name in ("fit", "segmentation", "patients", "followup", "expansion", "prognosis", "volume_survival", "evaluate")
 ]
 USE_BUNDLES = ("fit", "segmentation", "patients", "followup", "expansion", "prognosis", "volume_survival", "evaluate")
-EXPORT_AND_EVALUATE = {f"ichnode.inference.{name}" for name in ("bundle", "manifest", "predictor", "quantify")}
+EXPORT_AND_EVALUATE = {
+    f"ichnode.inference.{name}" for name in ("bundle", "manifest", "predictor", "quantify", "saliency")
+}
 
 
 def unit_of(path: Path) -> str:

@@ -61,11 +61,13 @@ def contender(answers: list[Any], system: System) -> Contender:
 KINDS = {PrognosisSystem: "prognosis", VolumeSurvivalSystem: "volume-survival", FollowupSystem: "followup"}
 
 
-def alone(truth: float, gcs: float = 15, volume_ml: float = 0.0) -> Patients:
+def alone(truth: float, gcs: float = 15, volume_ml: float = 0.0, *, masked: bool = True) -> Patients:
     """One patient of the factory."""
     four = patients(poor=(truth,) * 4, died=(truth,) * 4, gcs=(gcs,) * 4)
     one = Patients(**{name: tensor[:1] for name, tensor in four.tensors().items()})
     one.known_bn[0, KNOWN.index("baseline_ml")] = volume_ml
+    if not masked:
+        one.labels_bdhw.fill_(UNKNOWN)
     return one
 
 
@@ -127,7 +129,7 @@ def test_a_volume_is_measured_in_ml_and_death_by_its_risk() -> None:
         )
         for said, _ in OUTCOMES
     ]
-    batches = [alone(true, volume_ml=true_ml) for _, true in OUTCOMES]
+    batches = [alone(true, volume_ml=true_ml, masked=False) for _, true in OUTCOMES]
     system = VolumeSurvivalSystem()
     rows = of_volume_survival.rows({"it": contender(answers, system)}, batches, system)
     values = {name: figure.value for name, figure in rows["it"].items()}
@@ -137,6 +139,31 @@ def test_a_volume_is_measured_in_ml_and_death_by_its_risk() -> None:
     assert rows[of_volume_survival.MAJORITY]["MAE mL"].value == pytest.approx(0, abs=1e-6)
     assert rows[of_volume_survival.MAJORITY]["sensitivity"].value == 0
     assert rows[FROM_NUMBERS]["MAE mL"].value is None
+
+
+class SaysTheMean(nn.Module):
+    """As large as a head is dense on average, which every voxel speaks for as much as it is dense."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.explained_by = nn.Identity()
+
+    def forward(self, hu_bcdhw: torch.Tensor) -> volume_survival.Answers:
+        size_b = self.explained_by(hu_bcdhw).mean(dim=(1, 2, 3, 4))
+        return volume_survival.Answers(size_b, torch.zeros(1, 2), torch.zeros(1, 1))
+
+
+def test_how_much_of_a_volume_is_read_off_blood_is_measured_where_there_is_blood() -> None:
+    bleeding, healthy = alone(1.0, volume_ml=1.0), alone(0.0)
+    for batch, blood_hu in ((bleeding, 60.0), (healthy, 0.0)):
+        batch.hu_bdhw.zero_()
+        batch.labels_bdhw.zero_()
+        batch.hu_bdhw[0, 0, 0, :2] = torch.tensor([20.0, blood_hu])
+    bleeding.labels_bdhw[0, 0, 0, 1] = 1
+    batches, system = [bleeding, healthy] * 5, VolumeSurvivalSystem()
+    rows = of_volume_survival.rows({"it": Contender(network=SaysTheMean(), system=system)}, batches, system)
+    share = rows["it"][of_volume_survival.IN_BLOOD]
+    assert (share.value, share.patients) == (pytest.approx(0.75), 5)
 
 
 class FindsBright:
@@ -243,7 +270,7 @@ def test_what_an_ablation_does_not_learn_has_no_figure() -> None:
     one = torch.zeros(1)
     answers = prognosis.Answers(one, torch.zeros(1, 2), one, torch.zeros(1, 3), torch.zeros(1, 1))
     volume = volume_survival.Answers(one, torch.zeros(1, 2), torch.zeros(1, 1))
-    batches = [alone(true) for _, true in OUTCOMES]
+    batches = [alone(true, masked=False) for _, true in OUTCOMES]
 
     outcome_alone = PrognosisSystem(gcs=0, elderly=0)
     row = of_prognosis.rows({"it": contender([answers] * 10, outcome_alone)}, batches, outcome_alone)["it"]

@@ -1,20 +1,24 @@
-"""System C measured beside ways that need no network."""
+"""System C measured beside ways that need no network: volume, death, and whether the volume is read off blood."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import nan
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.metrics import average_precision_score  # type: ignore[import-untyped]
 
 from ichnode.inference.manifest import VolumeSurvivalManifest
+from ichnode.inference.saliency import grad_cam
 from models.volume_survival import volume_ml_of
+from training.data.manifest import UNKNOWN
 from training.evaluate.bootstrap import Figure, Values
 from training.patients.batch import Patients
 from training.patients.evaluation import FROM_NUMBERS, Contender, Evaluate, Rows, auc, from_numbers, mean, of_pairs
 from training.volume_survival.system import DIED, VolumeSurvivalSystem, volume_ml
 
 MAJORITY = "median volume; all live"
+IN_BLOOD = "Grad-CAM in blood"
 _PUBLISHED = (
     "published, real data: MAE 4.91 mL, MSE 51.92 mL2, MAPE 43.00 %; accuracy and AUC of survival above 0.90, by "
     "0.0566 and 0.0568 above one task alone (Gong 2023, 258 patients, 88 % of whom lived)"
@@ -33,11 +37,25 @@ def rows(contenders: Mapping[str, Contender], batches: Iterable[Patients], syste
         said_ml = [float(volume_ml_of(answer.size_b)[0]) for answer in answers] if contender.system.volume else []
         logits = [float(answer.died_bk[0, 1] - answer.died_bk[0, 0]) for answer in answers]
         risk = [contender.probability("died", logit) if contender.system.survival else nan for logit in logits]
-        found[name] = _of_volume(said_ml, true_ml) | _of_death(risk, died)
+        shares = [_in_blood(contender.network, batch) for batch in patients] if contender.system.volume else []
+        known = [share for share in shares if share is not None]
+        found[name] = _of_volume(said_ml, true_ml) | _of_death(risk, died) | {IN_BLOOD: mean(known)}
     if by_numbers := from_numbers(patients, died):
-        found[FROM_NUMBERS] = _of_volume([], []) | _of_death(by_numbers, died)
+        found[FROM_NUMBERS] = _of_volume([], []) | _of_death(by_numbers, died) | {IN_BLOOD: mean([])}
     median_ml = [float(np.nanmedian(true_ml))] * len(patients)
-    return found | {MAJORITY: _of_volume(median_ml, true_ml) | _of_death([0.0] * len(patients), died)}
+    by_majority = _of_volume(median_ml, true_ml) | _of_death([0.0] * len(patients), died)
+    return found | {MAJORITY: by_majority | {IN_BLOOD: mean([])}}
+
+
+def _in_blood(network: Any, batch: Patients) -> float | None:
+    """Share of Grad-CAM of the volume that lies in blood; None where nobody knows of any, or where it shows nothing."""
+    labels = batch.labels_bdhw[0]
+    blood = (labels > 0) & (labels != UNKNOWN)
+    if not blood.any():
+        return None
+    heat = grad_cam(lambda hu_bcdhw: network(hu_bcdhw).size_b, network.explained_by, batch.hu_bdhw[:, None])
+    everything = float(heat.sum())
+    return float(heat[blood].sum()) / everything if everything > 0 else None
 
 
 def _of_volume(said_ml: Sequence[float], true_ml: Sequence[float]) -> dict[str, Figure]:
@@ -77,5 +95,5 @@ EVALUATE = Evaluate(
     rows=rows,
     published=_PUBLISHED,
     labels=("30-day death",),
-    more_is_better={"MAE mL": False, "AUC": True, "PR-AUC": True},
+    more_is_better={"MAE mL": False, "AUC": True, "PR-AUC": True, IN_BLOOD: True},
 )
