@@ -1,7 +1,9 @@
 """Saliency: where in a head CT an answer of a network comes from, as gradients say.
 
-Grad-CAM (Selvaraju et al., ICCV 2017) is coarse and shows regions that speak for the answer; guided backpropagation
-(Springenberg et al., ICLR 2015 workshop) is fine and shows edges; guided Grad-CAM is both multiplied.
+Grad-CAM (Selvaraju et al., ICCV 2017) is coarse and shows regions that speak for the answer. By place (HiResCAM,
+Draelos and Carin, arXiv 2011.08891) it does so in layers far from the answer too, and is the same in the last one
+before a mean. Guided backpropagation (Springenberg et al., ICLR 2015 workshop) is fine and shows edges; guided Grad-CAM
+is both multiplied.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,6 +18,17 @@ Answer = Callable[[Tensor], Tensor]  # what a network reads (1, channel, z, y, x
 
 def grad_cam(answer: Answer, layer: nn.Module, read_bcdhw: Tensor) -> Tensor:
     """(z, y, x), 0 and more, on the grid of what was read: features of `layer`, weighed by their mean gradients."""
+    features, gradient = _features_and_gradient(answer, layer, read_bcdhw)
+    return _shown(gradient.mean(dim=(2, 3, 4), keepdim=True) * features, read_bcdhw)
+
+
+def grad_cam_by_place(answer: Answer, layer: nn.Module, read_bcdhw: Tensor) -> Tensor:
+    """As Grad-CAM, but every place by its own gradient, which is what counts far from the answer (decision 169)."""
+    features, gradient = _features_and_gradient(answer, layer, read_bcdhw)
+    return _shown(gradient * features, read_bcdhw)
+
+
+def _features_and_gradient(answer: Answer, layer: nn.Module, read_bcdhw: Tensor) -> tuple[Tensor, Tensor]:
     kept: list[Tensor] = []
 
     def keep(_module: nn.Module, _inputs: object, features: Tensor) -> Tensor:
@@ -29,8 +42,11 @@ def grad_cam(answer: Answer, layer: nn.Module, read_bcdhw: Tensor) -> Tensor:
             (gradient,) = torch.autograd.grad(said.sum(), kept[-1])
     finally:
         handle.remove()
-    weights = gradient.mean(dim=(2, 3, 4), keepdim=True)
-    coarse = functional.relu((weights * kept[-1]).sum(dim=1, keepdim=True)).detach().float()
+    return kept[-1].detach(), gradient
+
+
+def _shown(weighed_bcdhw: Tensor, read_bcdhw: Tensor) -> Tensor:
+    coarse = functional.relu(weighed_bcdhw.sum(dim=1, keepdim=True)).float()
     size = list(read_bcdhw.shape[2:])
     return functional.interpolate(coarse, size=size, mode="trilinear", align_corners=False)[0, 0]
 

@@ -9,7 +9,7 @@ from ichnode.domain.findings import Estimate, EstimateName
 from ichnode.inference.forecaster import Forecast, Forecaster
 from ichnode.inference.head import Head
 from ichnode.inference.manifest import VolumeSurvivalManifest
-from ichnode.inference.saliency import grad_cam
+from ichnode.inference.saliency import grad_cam_by_place
 
 
 class VolumeSurvivalPredictor(Forecaster[VolumeSurvivalManifest]):
@@ -17,13 +17,13 @@ class VolumeSurvivalPredictor(Forecaster[VolumeSurvivalManifest]):
 
     estimates = (EstimateName.VOLUME_WITHOUT_OUTLINE, EstimateName.DEATH_PROBABILITY)
 
-    explained = "what speaks for the volume, Grad-CAM"
+    explained = "what speaks for the volume, Grad-CAM by place"
     saliency = "volume_survival_saliency"
 
     def heat(self, read: Sequence[Tensor]) -> Tensor:
         """Of the size, where the network says."""
         network: Any = self.bundle.network
-        return grad_cam(lambda hu: network(hu).size_b, network.explained_by, read[0])
+        return grad_cam_by_place(lambda hu: network(hu).size_b, network.explained_by, read[0])
 
     def forecast(self, head: Head, answer: Any) -> Forecast:
         """Of `models.volume_survival.Answers`."""

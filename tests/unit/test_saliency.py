@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ichnode.inference.saliency import grad_cam, guided_backpropagation, guided_grad_cam
+from ichnode.inference.saliency import grad_cam, grad_cam_by_place, guided_backpropagation, guided_grad_cam
 
 
 class Small(nn.Module):
@@ -31,6 +31,19 @@ def test_grad_cam_weighs_features_by_their_mean_gradient_and_keeps_what_speaks_f
     # gradients at the features: 1 where x > 0 (mean 1/2), -1/2 where x < 0 (mean -1/4); so x / 2 + x / 4
     found = grad_cam(network, network.features, x_bcdhw)
     assert found.flatten().tolist() == pytest.approx([0.75, 0.0, 2.25, 0.0])
+
+
+def test_by_place_every_gradient_counts_where_it_is(x_bcdhw: Tensor) -> None:
+    network = Small()
+    found = grad_cam_by_place(network, network.features, x_bcdhw)
+    assert found.flatten().tolist() == pytest.approx([1.0, 0.0, 3.0, 0.0])
+
+
+def test_before_a_mean_over_all_places_both_are_the_same() -> None:
+    layer = nn.Conv3d(1, 3, 3, padding=1)
+    network = nn.Sequential(layer, nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(3, 1))
+    x_bcdhw = torch.rand(1, 1, 4, 5, 6)
+    assert torch.allclose(grad_cam(network, layer, x_bcdhw), grad_cam_by_place(network, layer, x_bcdhw), atol=1e-6)
 
 
 def test_grad_cam_of_a_coarse_layer_has_the_size_of_the_head() -> None:

@@ -9,7 +9,7 @@ import torch
 from sklearn.metrics import average_precision_score  # type: ignore[import-untyped]
 
 from ichnode.inference.manifest import VolumeSurvivalManifest
-from ichnode.inference.saliency import grad_cam
+from ichnode.inference.saliency import grad_cam_by_place
 from models.volume_survival import volume_ml_of
 from training.data.manifest import UNKNOWN
 from training.evaluate.bootstrap import Figure, Values
@@ -18,7 +18,7 @@ from training.patients.evaluation import FROM_NUMBERS, Contender, Evaluate, Rows
 from training.volume_survival.system import DIED, VolumeSurvivalSystem, volume_ml
 
 MAJORITY = "median volume; all live"
-IN_BLOOD = "Grad-CAM in blood"
+IN_BLOOD = "heat in blood"
 _PUBLISHED = (
     "published, real data: MAE 4.91 mL, MSE 51.92 mL2, MAPE 43.00 %; accuracy and AUC of survival above 0.90, by "
     "0.0566 and 0.0568 above one task alone (Gong 2023, 258 patients, 88 % of whom lived)"
@@ -48,12 +48,12 @@ def rows(contenders: Mapping[str, Contender], batches: Iterable[Patients], syste
 
 
 def _in_blood(network: Any, batch: Patients) -> float | None:
-    """Share of Grad-CAM of the volume that lies in blood; None where nobody knows of any, or where it shows nothing."""
+    """Share of the heat of the volume that lies in blood; None where nobody knows of any, or where it shows nothing."""
     labels = batch.labels_bdhw[0]
     blood = (labels > 0) & (labels != UNKNOWN)
     if not blood.any():
         return None
-    heat = grad_cam(lambda hu_bcdhw: network(hu_bcdhw).size_b, network.explained_by, batch.hu_bdhw[:, None])
+    heat = grad_cam_by_place(lambda hu_bcdhw: network(hu_bcdhw).size_b, network.explained_by, batch.hu_bdhw[:, None])
     everything = float(heat.sum())
     return float(heat[blood].sum()) / everything if everything > 0 else None
 
