@@ -57,7 +57,7 @@ TRAINED = [
 ]
 USE_BUNDLES = ("fit", "segmentation", "patients", "followup", "expansion", "prognosis", "volume_survival", "evaluate")
 EXPORT_AND_EVALUATE = {
-    f"ichnode.inference.{name}" for name in ("bundle", "manifest", "predictor", "quantify", "saliency")
+    f"ichnode.inference.{name}" for name in ("bundle", "manifest", "predictor", "quantify", "volume_survival")
 }
 
 

@@ -21,9 +21,8 @@ class VolumeSurvivalPredictor(Forecaster[VolumeSurvivalManifest]):
     saliency = "volume_survival_saliency"
 
     def heat(self, read: Sequence[Tensor]) -> Tensor:
-        """Of the size, where the network says."""
-        network: Any = self.bundle.network
-        return grad_cam_by_place(lambda hu: network(hu).size_b, network.explained_by, read[0])
+        """Of the size."""
+        return heat_of_size(self.bundle.network, read[0])
 
     def forecast(self, head: Head, answer: Any) -> Forecast:
         """Of `models.volume_survival.Answers`."""
@@ -43,6 +42,11 @@ class VolumeSurvivalPredictor(Forecaster[VolumeSurvivalManifest]):
                 Estimate(name=EstimateName.DEATH_PROBABILITY, value=percent, low=low, high=high),
             )
         )
+
+
+def heat_of_size(network: Any, hu_bcdhw: Tensor) -> Tensor:
+    """(z, y, x), 0 and more: what speaks for the size of a `VolumeSurvival`, where the network says to look."""
+    return grad_cam_by_place(lambda hu: network(hu).size_b, network.explained_by, hu_bcdhw)
 
 
 def _ml(size_cm: float) -> float:

@@ -129,26 +129,29 @@ def fit_on_patients(whole: Plan) -> Callable[..., None]:
             )
         usual = out / plan.export.kind_name if plan.export and not variant and not no_bundle else None
         if done and (folder := bundle or usual):
-            whom = "simulated patients" if share < 1 or not data else ""
-            whom = " and ".join(filter(None, (whom, data.name if data else "")))
-            begun_from = read(out / LAST, type(plan.system))["recipe"].get("begun_from")
-            whom += f", from {begun_from}" if begun_from else ""
-            described = Description(
-                version="0.1",
-                card=_CARD.format(name=folder.name, about=plan.about, whom=whom),
-                trained_on=whom,
-                created=date.today(),
-                outcome=_OWN_OUTCOME if data else None,
-            )
-            try:
-                own_rows = partial(_own_rows, whole, data, folds, fold)
-                _write_bundle(whole, out / LAST, folder, described, _MEASURED_ON, own_rows)
-            except typer.Exit:
+            described = _as_trained(plan, out / LAST, folder.name, data, share)
+            own_rows = partial(_own_rows, whole, data, folds, fold)
+            if not _write_bundle(whole, out / LAST, folder, described, _MEASURED_ON, own_rows):
                 if bundle is not None:
-                    raise
+                    raise typer.Exit(2)
                 _warn("the training has come to its end, without a bundle")
 
     return command
+
+
+def _as_trained(plan: Plan, checkpoint: Path, named: str, data: Path | None, share: float) -> Description:
+    """Of the bundle that a training ends with, what the training itself knows."""
+    whom = "simulated patients" if share < 1 or not data else ""
+    whom = " and ".join(filter(None, (whom, data.name if data else "")))
+    begun_from = read(checkpoint, type(plan.system))["recipe"].get("begun_from")
+    whom += f", from {begun_from}" if begun_from else ""
+    return Description(
+        version="0.1",
+        card=_CARD.format(name=named, about=plan.about, whom=whom),
+        trained_on=whom,
+        created=date.today(),
+        outcome=_OWN_OUTCOME if data else None,
+    )
 
 
 def _own(plan: Plan, rows: Sequence[Row], heads: int) -> tuple[OwnPatients, OwnPatients]:
@@ -197,7 +200,9 @@ def export_of(whole: Plan) -> Callable[..., None]:
         except (OSError, ValueError) as problem:
             typer.echo(str(problem), err=True)
             raise typer.Exit(2) from problem
-        _write_bundle(whole, checkpoint, out, described, patients, partial(_own_rows, whole, data, folds, fold))
+        own_rows = partial(_own_rows, whole, data, folds, fold)
+        if not _write_bundle(whole, checkpoint, out, described, patients, own_rows):
+            raise typer.Exit(2)
 
     return command
 
@@ -215,8 +220,11 @@ def _write_bundle(
     described: Description,
     patients: int,
     own_rows: Callable[[Trained[Any]], Sequence[Row] | None],
-) -> None:
-    """Measured on so many simulated patients, or on own ones of split validation; what goes wrong is a line."""
+) -> bool:
+    """Whether it came about, measured on so many simulated patients, or on own ones of split validation.
+
+    What goes wrong is a line.
+    """
     try:
         plan, made = whole.trained(checkpoint)
         if plan.export is None or not made.system.is_whole:
@@ -229,6 +237,7 @@ def _write_bundle(
             patients = len(own.patients)
         manifest = export(plan.export, made, out, source, others, patients, described=described)
     except (BundleError, DataError, OSError, ValueError) as problem:
-        typer.echo(explained(problem), err=True)
-        raise typer.Exit(2) from problem
+        _warn(explained(problem))
+        return False
     typer.echo(f"{out}: {manifest.name} {manifest.version}, SHA-256 {manifest.weights_sha256}")
+    return True

@@ -9,7 +9,7 @@ import torch
 from sklearn.metrics import average_precision_score  # type: ignore[import-untyped]
 
 from ichnode.inference.manifest import VolumeSurvivalManifest
-from ichnode.inference.saliency import grad_cam_by_place
+from ichnode.inference.volume_survival import heat_of_size
 from models.volume_survival import volume_ml_of
 from training.data.manifest import UNKNOWN
 from training.evaluate.bootstrap import Figure, Values
@@ -39,12 +39,22 @@ def rows(contenders: Mapping[str, Contender], batches: Iterable[Patients], syste
         risk = [contender.probability("died", logit) if contender.system.survival else nan for logit in logits]
         shares = [_in_blood(contender.network, batch) for batch in patients] if contender.system.volume else []
         known = [share for share in shares if share is not None]
-        found[name] = _of_volume(said_ml, true_ml) | _of_death(risk, died) | {IN_BLOOD: mean(known)}
+        found[name] = _figures(said_ml, true_ml, risk, died, known)
     if by_numbers := from_numbers(patients, died):
-        found[FROM_NUMBERS] = _of_volume([], []) | _of_death(by_numbers, died) | {IN_BLOOD: mean([])}
+        found[FROM_NUMBERS] = _figures([], true_ml, by_numbers, died)
     median_ml = [float(np.nanmedian(true_ml))] * len(patients)
-    by_majority = _of_volume(median_ml, true_ml) | _of_death([0.0] * len(patients), died)
-    return found | {MAJORITY: by_majority | {IN_BLOOD: mean([])}}
+    return found | {MAJORITY: _figures(median_ml, true_ml, [0.0] * len(patients), died)}
+
+
+def _figures(
+    said_ml: Sequence[float],
+    true_ml: Sequence[float],
+    risk: Sequence[float],
+    died: Sequence[float],
+    in_blood: Sequence[float] = (),
+) -> dict[str, Figure]:
+    """A row of the table; `said_ml` and `in_blood` are empty where nothing is said."""
+    return _of_volume(said_ml, true_ml) | _of_death(risk, died) | {IN_BLOOD: mean(in_blood)}
 
 
 def _in_blood(network: Any, batch: Patients) -> float | None:
@@ -53,13 +63,12 @@ def _in_blood(network: Any, batch: Patients) -> float | None:
     blood = (labels > 0) & (labels != UNKNOWN)
     if not blood.any():
         return None
-    heat = grad_cam_by_place(lambda hu_bcdhw: network(hu_bcdhw).size_b, network.explained_by, batch.hu_bdhw[:, None])
+    heat = heat_of_size(network, batch.hu_bdhw[:, None])
     everything = float(heat.sum())
     return float(heat[blood].sum()) / everything if everything > 0 else None
 
 
 def _of_volume(said_ml: Sequence[float], true_ml: Sequence[float]) -> dict[str, Figure]:
-    """`said_ml` is empty where nothing is said."""
     pairs = [(said, true) for said, true in zip(said_ml, true_ml, strict=False) if np.isfinite(true)]
     errors = np.array([said - true for said, true in pairs])
     return {
