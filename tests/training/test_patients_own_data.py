@@ -355,6 +355,15 @@ def test_a_system_trains_on_own_patients_in_folds_and_is_measured_on_those_it_di
     assert "mine, fold 2" in text
     assert "What can be known at all" not in text  # nobody knows that of real patients
 
+    invented = [row.model_copy(update={"source": "simulated/training", "split": "test"}) for row in rows]
+    write_manifest([row for row in invented if row.paired_with is None], tmp_path / "invented.jsonl")
+    line = ["evaluate", "--run", str(tmp_path / "run/fold-0"), "--data", str(tmp_path / "invented.jsonl")]
+    outcome = CliRunner().invoke(app, [*line, "--out", str(page)])
+    assert outcome.exit_code == 0, outcome.output
+    text = page.read_text()[page.read_text().index("## volume-survival on invented.jsonl") :]
+    assert "invented.jsonl (simulated patients), split test." in text
+    assert "What can be known at all" in text
+
     stored = torch.load(tmp_path / "run/fold-1" / LAST, weights_only=True)
     del stored["recipe"]["own"]["alike_in"]  # of a training from before folds were drawn by what a system answers
     torch.save(stored, tmp_path / "run/fold-1" / LAST)

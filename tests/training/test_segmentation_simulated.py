@@ -82,6 +82,12 @@ def test_the_anemic_bleed_blood_of_low_density() -> None:
     assert max(drawn[1]) <= 0.33 < sum(drawn[0]) / 20
 
 
+def test_blood_that_is_often_thin_comes_more_often_than_in_the_population() -> None:
+    kinds = {thin: [source_of(thin=thin, spared=0)._spec(seed).kind for seed in range(40)] for thin in (0, 1)}
+    assert set(kinds[1]) == {"sdh", "sah", "sah_traumatic"}
+    assert kinds[0] == [patient_spec(seed).kind for seed in range(40)]
+
+
 def test_nobody_shows_staining() -> None:
     seeds = [seed for seed in range(400) if patient_spec(seed).staining_ml > 0]
     assert len(seeds) > 5

@@ -79,6 +79,11 @@ class Row(BaseModel):
     thrombectomy: bool | None = None  # before this CT
     outcome: Outcome | None = None
 
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the hemorrhage was never in a patient."""
+        return "simulated" in self.source.lower()
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.mask is None) != (self.label_map is None):

@@ -21,7 +21,7 @@ def manifest_cases(rows: Sequence[Row], refused: dict[str, str]) -> Iterator[Eva
             name=name,
             patient=row.patient,
             style=row.source,
-            simulated="simulated" in row.source.lower(),
+            simulated=row.is_simulated,
             volume=volume,
             labels=labels,
         )

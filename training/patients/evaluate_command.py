@@ -69,7 +69,13 @@ class _Whom:
     def title(self) -> str:
         if self.data is None:
             return f"{self.simulated} simulated patients from seed {self.first_seed}"
-        return f"{self.data.name}, " + (f"{self.folds} folds" if self.folds else f"split {self.split}")
+        whose = " (simulated patients)" if self.is_simulated else ""
+        return f"{self.data.name}{whose}, " + (f"{self.folds} folds" if self.folds else f"split {self.split}")
+
+    @property
+    def is_simulated(self) -> bool:
+        """Raises DataError and OSError."""
+        return self.data is None or all(row.is_simulated for row in read_manifest(self.data))
 
     def source(self, plan: Plan, fold: int | None, tell: Callable[[str], None]) -> tuple[Source[Patients], int]:
         """And how many. Without a fold those of all; who is left out is told. Raises DataError and OSError."""
@@ -127,16 +133,17 @@ def evaluate_of(name: str, whole: Plan) -> Callable[..., None]:
             asked = bundle or ([] if run or data else [str(shipped_bundles() / name)])
             measured = _distinct([*_bundles(whole, asked), *_runs(whole, run or [], whom)])
             rows = _rows(whole, measured, whom, errors)
+            is_simulated = whom.is_simulated
+            title = ". ".join([whom.title, *_told_of(measured)])
         except (BundleError, DataError, RefusedSeries, OSError) as problem:
             errors.print(str(problem), style="red", markup=False)
             raise typer.Exit(2) from problem
-        title = ". ".join([whom.title, *_told_of(measured)])
         trainings = [] if folds else [name for name, each in measured.items() if each.steps is not None]
         found = evaluated(
             whole.evaluate,
             _with_means(rows, run or [], folds),
             title,
-            is_simulated=data is None,
+            is_simulated=is_simulated,
             compared=compared(rows, trainings, whole.evaluate.more_is_better) if trainings else (),
         )
         console.print(_table(found))

@@ -136,7 +136,7 @@ def write_section(file: Path, heading: str, text: str, picture: Path | None = No
 
 _HEAD = f"""# Evaluation of the published systems
 
-{SIMULATED}, but where a section names a manifest. Written by `python -m training
+{SIMULATED}, but where a section names a manifest and does not say simulated. Written by `python -m training
 evaluate`, not by hand: what it measured, on whom, and what the papers published for real patients. Numbers are
 followed by 95 % intervals over patients. Simulated and real patients do not compare: a paper's number stands beside a
 bundle's to show what was measured, not who is better."""

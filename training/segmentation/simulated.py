@@ -21,6 +21,7 @@ from training.simulate.styles import Style
 
 SLAB_PLANES = (12, 32)  # fewest and most
 ANEMIA = (0.25, 0.33)  # hematocrit: fresh blood of 35 to 50 HU
+_OFTEN_THIN = {"sdh": 2, "sah": 1, "sah_traumatic": 1}  # kinds of patients, and how many for one another
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,6 +38,7 @@ class SimulatedSource:
     few_slices: float = 0.15  # share of the batches
     slabs: float = 0.3
     spared: float = 0.1  # share of the patients who do not bleed, whoever they are, beside those of the population
+    thin: float = 0.15  # share of the patients whose blood is subdural or subarachnoid, and often thin, beside the same
     anemic: float = 0.25  # share of the patients whose blood is hardly denser than brain, beside the same
     off_scale: bool = True
     _kept: Recent[KeptHead] = field(init=False)
@@ -68,10 +70,18 @@ class SimulatedSource:
 
     def _spec(self, seed: int) -> PatientSpec:
         draw = Draw(seed=seed)
-        spec = patient_spec(seed, "normal" if draw.chance("spared", self.spared) else None)
+        spec = patient_spec(seed, self._kind(draw))
         if draw.chance("anemic", self.anemic):
             spec = replace(spec, hematocrit=draw.uniform("anemia", *ANEMIA))
         return replace(spec, staining_ml=0.0)  # no picture alone tells it from blood (decision 168)
+
+    def _kind(self, draw: Draw) -> str | None:
+        """None for one of the population."""
+        if draw.chance("spared", self.spared):
+            return "normal"
+        if draw.chance("thin", self.thin):
+            return draw.choice("thin kind", list(_OFTEN_THIN), list(_OFTEN_THIN.values()))
+        return None
 
 
 def validation_source(grid: CanonicalGrid, style: Style, device: str = "cpu") -> SimulatedSource:
@@ -84,6 +94,7 @@ def validation_source(grid: CanonicalGrid, style: Style, device: str = "cpu") ->
         showings=1,
         recent=0,
         spared=0,
+        thin=0,
         anemic=0,
         off_scale=False,
     )

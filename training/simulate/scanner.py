@@ -15,7 +15,7 @@ from ichnode.imaging.hu_range import MEDIAN_BRAIN_HU
 from training.simulate.anatomy import AIR_HU
 from training.simulate.draw import Draw
 
-NOT_BLOOD_HU = 120.0  # nobody outlines as blood what shows as bright as bone, calcification or a drain
+NOT_BLOOD_HU = 180.0  # white in a subdural window (80, 200): nobody tells it from bone, calcification or a drain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
