@@ -355,15 +355,6 @@ def test_a_system_trains_on_own_patients_in_folds_and_is_measured_on_those_it_di
     assert "mine, fold 2" in text
     assert "What can be known at all" not in text  # nobody knows that of real patients
 
-    invented = [row.model_copy(update={"source": "simulated/training", "split": "test"}) for row in rows]
-    write_manifest([row for row in invented if row.paired_with is None], tmp_path / "invented.jsonl")
-    line = ["evaluate", "--run", str(tmp_path / "run/fold-0"), "--data", str(tmp_path / "invented.jsonl")]
-    outcome = CliRunner().invoke(app, [*line, "--out", str(page)])
-    assert outcome.exit_code == 0, outcome.output
-    text = page.read_text()[page.read_text().index("## volume-survival on invented.jsonl") :]
-    assert "invented.jsonl (simulated patients), split test." in text
-    assert "What can be known at all" in text
-
     stored = torch.load(tmp_path / "run/fold-1" / LAST, weights_only=True)
     del stored["recipe"]["own"]["alike_in"]  # of a training from before folds were drawn by what a system answers
     torch.save(stored, tmp_path / "run/fold-1" / LAST)
@@ -377,6 +368,28 @@ def test_a_system_trains_on_own_patients_in_folds_and_is_measured_on_those_it_di
         outcome = CliRunner().invoke(app, [*line, *data])
         assert outcome.exit_code == 2
         assert "alike_in None, not death and volume" in " ".join(outcome.output.split())
+
+
+@pytest.mark.parametrize(("whose", "said"), [(2, " (simulated patients)"), (1, "")])
+def test_a_manifest_of_simulated_patients_is_said_to_be_one(
+    rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: int, said: str
+) -> None:
+    monkeypatch.setitem(RECIPES, RecipeName.CPU, lambda system: replace(cpu(system), makers=0, threads=1))
+    first = [row.model_copy(update={"split": "test"}) for row in rows if row.paired_with is None]
+    invented = [row.model_copy(update={"source": "simulated/training"}) for row in first[:whose]]
+    write_manifest([*invented, *first[whose:2]], tmp_path / "manifest.jsonl")
+    plan, app = replace(small("volume-survival"), recipe=ours(1e-3)), typer.Typer()
+    app.command("fit")(fit_on_patients(plan))
+    app.command("evaluate")(evaluate_of("volume-survival", plan))
+    run, page = tmp_path / "run", tmp_path / "page.md"
+    for line in (
+        ["fit", "--out", str(run), "--steps", "1", "--no-bundle"],
+        ["evaluate", "--run", str(run), "--data", str(tmp_path / "manifest.jsonl"), "--out", str(page)],
+    ):
+        outcome = CliRunner().invoke(app, line)
+        assert outcome.exit_code == 0, outcome.output
+    assert ("SIMULATED PATIENTS" in outcome.output) == bool(said)
+    assert f"manifest.jsonl{said}, split test." in page.read_text()
 
 
 def test_processes_that_torchrun_starts_share_own_and_simulated_patients(

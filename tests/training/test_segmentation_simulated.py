@@ -82,10 +82,17 @@ def test_the_anemic_bleed_blood_of_low_density() -> None:
     assert max(drawn[1]) <= 0.33 < sum(drawn[0]) / 20
 
 
-def test_blood_that_is_often_thin_comes_more_often_than_in_the_population() -> None:
-    kinds = {thin: [source_of(thin=thin, spared=0)._spec(seed).kind for seed in range(40)] for thin in (0, 1)}
-    assert set(kinds[1]) == {"sdh", "sah", "sah_traumatic"}
-    assert kinds[0] == [patient_spec(seed).kind for seed in range(40)]
+def test_subdural_and_subarachnoid_blood_comes_more_often_than_in_the_population() -> None:
+    seeds = range(300)
+
+    def kinds(source: SimulatedSource) -> list[str]:
+        return [source._spec(seed).kind for seed in seeds]
+
+    drawn, of_population = {"sdh", "sah", "sah_traumatic"}, [patient_spec(seed).kind for seed in seeds]
+    assert set(kinds(source_of(sdh_or_sah=1, spared=0))) == drawn
+    assert kinds(source_of(sdh_or_sah=0, spared=0)) == kinds(validation_source(GRID, TRAINING)) == of_population
+    more, fewer = (sum(kind in drawn for kind in kinds(source)) for source in (source_of(), source_of(sdh_or_sah=0)))
+    assert more > fewer + 10
 
 
 def test_nobody_shows_staining() -> None:

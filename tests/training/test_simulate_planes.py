@@ -65,4 +65,4 @@ def test_half_of_a_voxel_is_enough_for_a_label_and_the_larger_type_names_it() ->
 def test_what_shows_as_bright_as_bone_is_not_labelled_as_blood() -> None:
     occupancy = torch.zeros(5, 1, 1, 2)
     occupancy[3] = 1.0
-    assert scanner.as_labels(occupancy, torch.tensor([[[70.0, 300.0]]]))[0, 0].tolist() == [4, 0]
+    assert scanner.as_labels(occupancy, torch.tensor([[[150.0, 200.0]]]))[0, 0].tolist() == [4, 0]

@@ -26,8 +26,8 @@ from training.patients.evaluation import (
     Contender,
     Evaluation,
     Rows,
-    evaluated,
     limited,
+    limits_of,
     picture_of,
     shown,
     write_section,
@@ -59,29 +59,28 @@ class _Measured:
 class _Whom:
     """The patients that were asked for."""
 
-    simulated: int
+    patients: int
     first_seed: int
     data: Path | None
     split: Split
     folds: int | None
 
-    @property
-    def title(self) -> str:
+    def title(self, *, is_simulated: bool) -> str:
         if self.data is None:
-            return f"{self.simulated} simulated patients from seed {self.first_seed}"
-        whose = " (simulated patients)" if self.is_simulated else ""
+            return f"{self.patients} simulated patients from seed {self.first_seed}"
+        whose = " (simulated patients)" if is_simulated else ""
         return f"{self.data.name}{whose}, " + (f"{self.folds} folds" if self.folds else f"split {self.split}")
 
-    @property
     def is_simulated(self) -> bool:
-        """Raises DataError and OSError."""
-        return self.data is None or all(row.is_simulated for row in read_manifest(self.data))
+        """All whom it is about. Raises DataError and OSError."""
+        rows = read_manifest(self.data) if self.data else ()
+        return all(row.is_simulated for row in rows if self.folds or row.split == self.split)
 
     def source(self, plan: Plan, fold: int | None, tell: Callable[[str], None]) -> tuple[Source[Patients], int]:
         """And how many. Without a fold those of all; who is left out is told. Raises DataError and OSError."""
         if self.data is None:
             source = validation_of(plan.patients(VALIDATION_SEEDS), TRAINING)
-            return replace(source, first_seed=self.first_seed), self.simulated
+            return replace(source, first_seed=self.first_seed), self.patients
         if self.folds and fold is None:
             rows = [row.model_copy(update={"split": self.split}) for row in read_manifest(self.data)]
         else:
@@ -119,7 +118,7 @@ def evaluate_of(name: str, whole: Plan) -> Callable[..., None]:
     ) -> None:
         console, errors = Console(), Console(stderr=True)
         whom = _Whom(
-            simulated=patients,
+            patients=patients,
             first_seed=EVALUATION_SEEDS + 100_000 * seed,
             data=data,
             split="test" if folds else split,  # type: ignore[arg-type]
@@ -132,17 +131,17 @@ def evaluate_of(name: str, whole: Plan) -> Callable[..., None]:
                 raise DataError("--folds needs --data, and measures trainings: no fold is new to a bundle")
             asked = bundle or ([] if run or data else [str(shipped_bundles() / name)])
             measured = _distinct([*_bundles(whole, asked), *_runs(whole, run or [], whom)])
+            is_simulated = whom.is_simulated()
             rows = _rows(whole, measured, whom, errors)
-            is_simulated = whom.is_simulated
-            title = ". ".join([whom.title, *_told_of(measured)])
         except (BundleError, DataError, RefusedSeries, OSError) as problem:
             errors.print(str(problem), style="red", markup=False)
             raise typer.Exit(2) from problem
         trainings = [] if folds else [name for name, each in measured.items() if each.steps is not None]
-        found = evaluated(
-            whole.evaluate,
-            _with_means(rows, run or [], folds),
-            title,
+        found = Evaluation(
+            title=". ".join([whom.title(is_simulated=is_simulated), *_told_of(measured)]),
+            rows=_with_means(rows, run or [], folds),
+            limits=() if data else limits_of(whole.evaluate),
+            published=whole.evaluate.published,
             is_simulated=is_simulated,
             compared=compared(rows, trainings, whole.evaluate.more_is_better) if trainings else (),
         )

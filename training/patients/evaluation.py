@@ -112,14 +112,9 @@ def limited(limit: Limit) -> str:
     return f"{all_known}{limit.picture_auc:.2f} by what the first CT shows of the lesions"
 
 
-def evaluated(way: Evaluate, rows: Rows, title: str, *, is_simulated: bool, compared: Sequence[str] = ()) -> Evaluation:
-    """What was measured, beside what can be known at all of simulated patients."""
-    limits = [
-        limit for limit in (bayes_limits(_LIMIT_PATIENTS, seed=1) if is_simulated else []) if limit.label in way.labels
-    ]
-    return Evaluation(
-        title=title, rows=rows, limits=limits, published=way.published, is_simulated=is_simulated, compared=compared
-    )
+def limits_of(way: Evaluate) -> list[Limit]:
+    """What can be known at all of the simulated population, of the labels that the system answers."""
+    return [limit for limit in bayes_limits(_LIMIT_PATIENTS, seed=1) if limit.label in way.labels]
 
 
 def write_section(file: Path, heading: str, text: str, picture: Path | None = None) -> None:

@@ -21,7 +21,7 @@ from training.simulate.styles import Style
 
 SLAB_PLANES = (12, 32)  # fewest and most
 ANEMIA = (0.25, 0.33)  # hematocrit: fresh blood of 35 to 50 HU
-_OFTEN_THIN = {"sdh": 2, "sah": 1, "sah_traumatic": 1}  # kinds of patients, and how many for one another
+_SDH_OR_SAH = {"sdh": 2, "sah": 1, "sah_traumatic": 1}  # kinds of patients, and how many for one another
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class SimulatedSource:
     few_slices: float = 0.15  # share of the batches
     slabs: float = 0.3
     spared: float = 0.1  # share of the patients who do not bleed, whoever they are, beside those of the population
-    thin: float = 0.15  # share of the patients whose blood is subdural or subarachnoid, and often thin, beside the same
+    sdh_or_sah: float = 0.15  # share of the others whose blood is of one of these kinds, beside the same
     anemic: float = 0.25  # share of the patients whose blood is hardly denser than brain, beside the same
     off_scale: bool = True
     _kept: Recent[KeptHead] = field(init=False)
@@ -79,8 +79,8 @@ class SimulatedSource:
         """None for one of the population."""
         if draw.chance("spared", self.spared):
             return "normal"
-        if draw.chance("thin", self.thin):
-            return draw.choice("thin kind", list(_OFTEN_THIN), list(_OFTEN_THIN.values()))
+        if draw.chance("SDH or SAH", self.sdh_or_sah):
+            return draw.choice("which of the two", list(_SDH_OR_SAH), list(_SDH_OR_SAH.values()))
         return None
 
 
@@ -94,7 +94,7 @@ def validation_source(grid: CanonicalGrid, style: Style, device: str = "cpu") ->
         showings=1,
         recent=0,
         spared=0,
-        thin=0,
+        sdh_or_sah=0,
         anemic=0,
         off_scale=False,
     )

@@ -16,7 +16,7 @@ from training.simulate.spec import Lesion
 
 HEAD_CENTRE: Point = (0.0, -18.0, 8.0)
 SKULL_RADIUS_MM = 72.0
-_BONE_ENDS_MM = 1.0  # depth from which nothing is bone: the inner table fades over a millimetre either side of 0
+_HALF_MM = 1.0  # depth at which half of a voxel may be blood, and an eighth is still bone (anatomy.tissue_hu)
 
 
 def centre(lesion: Lesion, space: Space, draw: Draw) -> Point:
@@ -71,7 +71,7 @@ def _crescent(lesion: Lesion, at: Point, space: Space, draw: Draw) -> Tensor:
     sheet: Tensor = (1 - edge) * uneven * thick
     sheet = torch.where(edge < 1, sheet, 8 * (1 - edge))  # outside the margin, spread only when forced
     barriers = (2 - lateral_mm(space, lesion.side)).clamp_min(0) + (2 - above_tentorium_mm(space)).clamp_min(0)
-    return sheet - (space.depth_mm - _BONE_ENDS_MM) - barriers * 3
+    return sheet - space.depth_mm - barriers * 3
 
 
 def _lens(lesion: Lesion, at: Point, space: Space, draw: Draw) -> Tensor:
@@ -84,7 +84,7 @@ def _lens(lesion: Lesion, at: Point, space: Space, draw: Draw) -> Tensor:
     edge = (ahead / (wide * aspect)).square() + (up * aspect / wide).square()
     rounded = (1 - edge).clamp_min(0) ** 0.6 * uneven
     sheet: Tensor = torch.where(edge < 1, rounded, 1 - edge) * (bulge * wide)
-    return sheet - (space.depth_mm - _BONE_ENDS_MM)
+    return sheet - space.depth_mm
 
 
 def _falx(lesion: Lesion, at: Point, space: Space, draw: Draw) -> Tensor:
@@ -114,5 +114,5 @@ def _tentorium(lesion: Lesion, at: Point, space: Space, draw: Draw) -> Tensor:
 
 
 def allowed(lesion: Lesion, space: Space) -> Tensor:
-    """(D, H, W) 0-1: inside the inner table, outside the ventricles; tissue gives way."""
-    return (space.depth_mm - _BONE_ENDS_MM + 0.5).clamp(0, 1) * (1 - space.ventricle)
+    """(D, H, W) 0-1: inside where the inner table fades, outside the ventricles; tissue gives way."""
+    return (space.depth_mm - _HALF_MM + 0.5).clamp(0, 1) * (1 - space.ventricle)
