@@ -21,8 +21,6 @@ from training.patients.batch import Patients
 from training.patients.comparison import compared
 from training.patients.evaluation import (
     COMPARED,
-    OWN,
-    SIMULATED,
     Contender,
     Evaluation,
     Rows,
@@ -247,8 +245,7 @@ def _mean_of(figures: Sequence[Figure]) -> Figure:
 
 def _table(found: Evaluation) -> Table:
     """A column for each contender."""
-    label = SIMULATED if found.is_simulated else OWN
-    table = Table(title=f"{found.title} [95 % interval over patients]", caption=label)
+    table = Table(title=f"{found.title} [95 % interval over patients]", caption=found.provenance)
     table.add_column("")
     for name in found.rows:
         table.add_column(name, justify="right")

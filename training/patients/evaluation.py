@@ -23,6 +23,7 @@ from torch import nn
 
 from ichnode.inference.manifest import Calibration, ForecasterManifest
 from training.evaluate.bootstrap import Figure, Pairs, Values, figure
+from training.evaluate.report import REAL, SIMULATED
 from training.patients.batch import KNOWN, Patients
 from training.simulate.bayes import Limit, bayes_limits
 
@@ -31,8 +32,6 @@ from training.simulate.bayes import Limit, bayes_limits
 # patients as a network, and those alone of whom all is known may be others.
 FROM_NUMBERS = "volume, age, GCS as told"
 MAJORITY = "the more frequent outcome"  # said of everybody
-SIMULATED = "SIMULATED PATIENTS - RESEARCH USE ONLY"
-OWN = "RESEARCH USE ONLY"
 COMPARED = "The first training less each other, 95 % interval over the same patients:"
 AUC = "AUC"  # so begin the names of what is drawn as ROC curves
 _ASKED = [KNOWN.index(name) for name in ("baseline_ml", "age", "gcs")]
@@ -77,6 +76,11 @@ class Evaluation:
     published: str
     is_simulated: bool = True
     compared: Sequence[str] = ()  # a sentence for each training but the first
+
+    @property
+    def provenance(self) -> str:
+        """The line that table and picture carry."""
+        return SIMULATED if self.is_simulated else REAL
 
     def markdown(self) -> str:
         """A section of docs/evaluation.md."""

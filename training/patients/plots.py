@@ -14,7 +14,7 @@ from sklearn.metrics import roc_curve  # type: ignore[import-untyped]
 
 from training.evaluate.bootstrap import Pairs
 from training.evaluate.plots import COLOURS
-from training.patients.evaluation import AUC, OWN, SIMULATED, Evaluation
+from training.patients.evaluation import AUC, Evaluation
 
 _WIDTH, _HEIGHT, _COLUMNS = 4.2, 4.0, 3  # inches of a panel; panels in a row
 _NOTE_LETTERS = 60  # of the note below, a panel
@@ -41,7 +41,7 @@ def write_picture(found: Evaluation, path: Path) -> bool:
         (_roc if heading.startswith(AUC) else _scatter)(ax, heading, drawn, looks)
     for ax in axes[len(panels) :]:
         ax.set_visible(False)
-    note = f"{SIMULATED if found.is_simulated else OWN}; {found.title}"
+    note = f"{found.provenance}; {found.title}"
     figure.supxlabel(fill(note, width=columns * _NOTE_LETTERS), fontsize=8, color="#b00020")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, facecolor="white")

@@ -16,7 +16,7 @@ from training.simulate.spec import Lesion
 
 HEAD_CENTRE: Point = (0.0, -18.0, 8.0)
 SKULL_RADIUS_MM = 72.0
-_HALF_MM = 1.0  # depth at which half of a voxel may be blood, and an eighth is still bone (anatomy.tissue_hu)
+_BEGINS_MM = 0.5  # depth from which blood may lie; a millimetre deeper it fills, and 5 % is bone (anatomy.tissue_hu)
 
 
 def centre(lesion: Lesion, space: Space, draw: Draw) -> Point:
@@ -115,4 +115,4 @@ def _tentorium(lesion: Lesion, at: Point, space: Space, draw: Draw) -> Tensor:
 
 def allowed(lesion: Lesion, space: Space) -> Tensor:
     """(D, H, W) 0-1: inside where the inner table fades, outside the ventricles; tissue gives way."""
-    return (space.depth_mm - _HALF_MM + 0.5).clamp(0, 1) * (1 - space.ventricle)
+    return (space.depth_mm - _BEGINS_MM).clamp(0, 1) * (1 - space.ventricle)
