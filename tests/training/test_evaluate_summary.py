@@ -136,8 +136,7 @@ def test_a_gain_is_measured_on_the_same_cases() -> None:
 
 
 def test_what_is_simulated_says_so() -> None:
-    made, real = score(1, 1, 1), score(1, 1, 1, simulated=False)
-    assert [provenance(s) for s in ([made], [real], [made, real])] == [SIMULATED, REAL, MIXED]
+    assert [provenance(kinds) for kinds in ([True], [False], [True, False])] == [SIMULATED, REAL, MIXED]
 
 
 def test_the_table_shows_each_style_and_the_worst() -> None:

@@ -370,7 +370,9 @@ def test_a_system_trains_on_own_patients_in_folds_and_is_measured_on_those_it_di
         assert "alike_in None, not death and volume" in " ".join(outcome.output.split())
 
 
-@pytest.mark.parametrize(("whose", "said"), [(2, " (simulated patients)"), (1, "")])
+@pytest.mark.parametrize(
+    ("whose", "said"), [(2, " (simulated patients)"), (1, " (real and simulated patients)"), (0, "")]
+)
 def test_a_manifest_of_simulated_patients_is_said_to_be_one(
     rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: int, said: str
 ) -> None:
@@ -388,7 +390,8 @@ def test_a_manifest_of_simulated_patients_is_said_to_be_one(
     ):
         outcome = CliRunner().invoke(app, line)
         assert outcome.exit_code == 0, outcome.output
-    assert ("SIMULATED PATIENTS" in outcome.output) == bool(said)
+    assert (said.strip(" ()").upper() or "RESEARCH USE ONLY") in outcome.output
+    assert ("SIMULATED" in outcome.output) == bool(said)
     assert f"manifest.jsonl{said}, split test." in page.read_text()
 
 

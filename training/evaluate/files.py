@@ -21,7 +21,7 @@ def write_json(found: Sequence[Report], refused: Mapping[str, str], path: Path) 
     """Everything in the tables and more."""
     scores = found[0].scores
     content = {
-        "about": provenance(scores),
+        "about": provenance(score.simulated for score in scores),
         "cases": len(scores),
         "patients": len({s.patient for s in scores}),
         "normals": sum(not s.bleeds for s in scores),

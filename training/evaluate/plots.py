@@ -31,7 +31,7 @@ def write_plots(reports: Sequence[Report], folder: Path) -> None:
         "dice-by-volume.png": _dice_by_volume(marking),
         "sensitivity-by-volume.png": _sensitivity_by_volume(marking),
     }
-    note = provenance(reports[0].scores)
+    note = provenance(score.simulated for score in reports[0].scores)
     for name, figure in drawn.items():
         figure.text(0.995, 0.01, note, ha="right", va="bottom", fontsize=8, color="#b00020", weight="bold")
         figure.savefig(folder / name, dpi=150, facecolor="white")

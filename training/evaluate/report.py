@@ -1,6 +1,6 @@
 """Report: all figures of each contender over the cases, and what may be said of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from training.evaluate.bootstrap import Figure
@@ -54,7 +54,7 @@ def reports(scores: Sequence[Score]) -> list[Report]:
     ]
 
 
-def provenance(scores: Sequence[Score]) -> str:
-    """The line that every table and plot carries."""
-    simulated = {score.simulated for score in scores}
-    return MIXED if len(simulated) == 2 else SIMULATED if simulated == {True} else REAL
+def provenance(is_simulated: Iterable[bool]) -> str:
+    """The line that every table and plot carries, by what its patients are."""
+    kinds = set(is_simulated)
+    return MIXED if len(kinds) == 2 else SIMULATED if kinds == {True} else REAL

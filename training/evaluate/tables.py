@@ -38,7 +38,7 @@ COLUMNS = (
 
 def tables(found: Sequence[Report]) -> Group:
     """What the command prints."""
-    head = Text(provenance(found[0].scores), style="bold")
+    head = Text(provenance(score.simulated for score in found[0].scores), style="bold")
     parts = [
         _table("Dice where the patient has the type", DICE_BY_TYPE, [(r.contender, r.dice_by_type) for r in found]),
         _table("Lesions found, by type", LESIONS_BY_TYPE, [(r.contender, r.lesions_by_type) for r in found]),

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
 
+import torch
+
 from training.fit.recipe import Recipe
 from training.fit.system import System
 
@@ -19,8 +21,8 @@ def gpu(system: System) -> Recipe:
 
 
 def ddp(system: System) -> Recipe:
-    """One process for each GPU of one or several machines, started by torchrun."""
-    return replace(gpu(system), backend="nccl")
+    """As many processes as torchrun started: one for each GPU of one or several machines, or for each core without."""
+    return replace(gpu(system), backend="nccl") if torch.cuda.is_available() else replace(cpu(system), backend="gloo")
 
 
 class RecipeName(StrEnum):

@@ -15,6 +15,7 @@ from ichnode.errors import BundleError, RefusedSeries
 from ichnode.inference.bundle import bundle_named, shipped_bundles
 from training.data.manifest import DataError, Split, read_manifest
 from training.evaluate.bootstrap import Figure
+from training.evaluate.report import MIXED, REAL, SIMULATED, provenance
 from training.fit.checkpoint import LAST
 from training.fit.source import Source
 from training.patients.batch import Patients
@@ -36,6 +37,8 @@ from training.patients.plots import write_picture
 from training.patients.simulated import validation_of
 from training.simulate.cohort import EVALUATION_SEEDS, VALIDATION_SEEDS
 from training.simulate.styles import TRAINING
+
+_WHOSE = {SIMULATED: " (simulated patients)", MIXED: " (real and simulated patients)", REAL: ""}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,16 +66,18 @@ class _Whom:
     split: Split
     folds: int | None
 
-    def title(self, *, is_simulated: bool) -> str:
+    def title(self, of: str) -> str:
+        """With the provenance in words."""
         if self.data is None:
             return f"{self.patients} simulated patients from seed {self.first_seed}"
-        whose = " (simulated patients)" if is_simulated else ""
-        return f"{self.data.name}{whose}, " + (f"{self.folds} folds" if self.folds else f"split {self.split}")
+        return f"{self.data.name}{_WHOSE[of]}, " + (f"{self.folds} folds" if self.folds else f"split {self.split}")
 
-    def is_simulated(self) -> bool:
-        """All whom it is about. Raises DataError and OSError."""
-        rows = read_manifest(self.data) if self.data else ()
-        return all(row.is_simulated for row in rows if self.folds or row.split == self.split)
+    def provenance(self) -> str:
+        """The line that stands beside the figures. Raises DataError and OSError."""
+        if self.data is None:
+            return SIMULATED
+        rows = read_manifest(self.data)
+        return provenance(row.is_simulated for row in rows if self.folds or row.split == self.split)
 
     def source(self, plan: Plan, fold: int | None, tell: Callable[[str], None]) -> tuple[Source[Patients], int]:
         """And how many. Without a fold those of all; who is left out is told. Raises DataError and OSError."""
@@ -129,18 +134,18 @@ def evaluate_of(name: str, whole: Plan) -> Callable[..., None]:
                 raise DataError("--folds needs --data, and measures trainings: no fold is new to a bundle")
             asked = bundle or ([] if run or data else [str(shipped_bundles() / name)])
             measured = _distinct([*_bundles(whole, asked), *_runs(whole, run or [], whom)])
-            is_simulated = whom.is_simulated()
+            of = whom.provenance()
             rows = _rows(whole, measured, whom, errors)
         except (BundleError, DataError, RefusedSeries, OSError) as problem:
             errors.print(str(problem), style="red", markup=False)
             raise typer.Exit(2) from problem
         trainings = [] if folds else [name for name, each in measured.items() if each.steps is not None]
         found = Evaluation(
-            title=". ".join([whom.title(is_simulated=is_simulated), *_told_of(measured)]),
+            title=". ".join([whom.title(of), *_told_of(measured)]),
             rows=_with_means(rows, run or [], folds),
             limits=() if data else limits_of(whole.evaluate),
             published=whole.evaluate.published,
-            is_simulated=is_simulated,
+            provenance=of,
             compared=compared(rows, trainings, whole.evaluate.more_is_better) if trainings else (),
         )
         console.print(_table(found))

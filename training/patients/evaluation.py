@@ -23,7 +23,7 @@ from torch import nn
 
 from ichnode.inference.manifest import Calibration, ForecasterManifest
 from training.evaluate.bootstrap import Figure, Pairs, Values, figure
-from training.evaluate.report import REAL, SIMULATED
+from training.evaluate.report import SIMULATED
 from training.patients.batch import KNOWN, Patients
 from training.simulate.bayes import Limit, bayes_limits
 
@@ -74,13 +74,8 @@ class Evaluation:
     rows: Rows
     limits: Sequence[Limit]
     published: str
-    is_simulated: bool = True
+    provenance: str = SIMULATED  # the line that table and picture carry
     compared: Sequence[str] = ()  # a sentence for each training but the first
-
-    @property
-    def provenance(self) -> str:
-        """The line that table and picture carry."""
-        return SIMULATED if self.is_simulated else REAL
 
     def markdown(self) -> str:
         """A section of docs/evaluation.md."""
