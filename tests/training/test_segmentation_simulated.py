@@ -82,29 +82,17 @@ def test_the_anemic_bleed_blood_of_low_density() -> None:
     assert max(drawn[1]) <= 0.33 < sum(drawn[0]) / 20
 
 
-def test_blood_that_is_hard_to_learn_comes_more_often_than_in_the_population() -> None:
+def test_subdural_and_subarachnoid_blood_comes_more_often_than_in_the_population() -> None:
     seeds = range(300)
 
     def kinds(source: SimulatedSource) -> list[str]:
         return [source._spec(seed).kind for seed in seeds]
 
-    drawn, of_population = {"sdh", "sah", "sah_traumatic", "ivh"}, [patient_spec(seed).kind for seed in seeds]
-    assert set(kinds(source_of(hard=1, spared=0))) == drawn
-    assert kinds(source_of(hard=0, spared=0)) == kinds(validation_source(GRID, TRAINING)) == of_population
-    more, fewer = (sum(kind in drawn for kind in kinds(source)) for source in (source_of(), source_of(hard=0)))
+    drawn, of_population = {"sdh", "sah", "sah_traumatic"}, [patient_spec(seed).kind for seed in seeds]
+    assert set(kinds(source_of(sdh_or_sah=1, spared=0))) == drawn
+    assert kinds(source_of(sdh_or_sah=0, spared=0)) == kinds(validation_source(GRID, TRAINING)) == of_population
+    more, fewer = (sum(kind in drawn for kind in kinds(source)) for source in (source_of(), source_of(sdh_or_sah=0)))
     assert more > fewer + 10
-
-
-def test_half_of_those_with_subdural_blood_alone_have_had_it_for_days() -> None:
-    def old(source: SimulatedSource) -> list[bool]:
-        specs = [source._spec(seed) for seed in range(120)]
-        lesions = [spec.lesions[0] for spec in specs if spec.kind == "sdh" and spec.lesions[0].site == "convexity"]
-        assert len(lesions) > 40
-        return [lesion.age_h >= 96 for lesion in lesions]
-
-    always, never = (old(source_of(hard=1, spared=0, old_sdh=share)) for share in (1, 0))
-    assert all(always)
-    assert 0 < sum(never) < len(never)  # those of the population
 
 
 def test_nobody_shows_staining() -> None:

@@ -16,13 +16,12 @@ from training.simulate.draw import Draw
 from training.simulate.patient import simulate_head
 from training.simulate.planes import few, fine, seen_by, slab
 from training.simulate.scanner import Scanned
-from training.simulate.spec import Lesion, PatientSpec
+from training.simulate.spec import PatientSpec
 from training.simulate.styles import Style
 
 SLAB_PLANES = (12, 32)  # fewest and most
 ANEMIA = (0.25, 0.33)  # hematocrit: fresh blood of 35 to 50 HU
-OLD_SDH_DAYS = (4.0, 80.0)  # as in the population
-_HARD = {"sdh": 3, "sah": 2, "sah_traumatic": 1, "ivh": 1}  # kinds of patients, and how many for one another
+_SDH_OR_SAH = {"sdh": 2, "sah": 1, "sah_traumatic": 1}  # kinds of patients, and how many for one another
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,8 +38,7 @@ class SimulatedSource:
     few_slices: float = 0.15  # share of the batches
     slabs: float = 0.3
     spared: float = 0.1  # share of the patients who do not bleed, whoever they are, beside those of the population
-    hard: float = 0.28  # share of the others whose blood is of a kind that is hard to learn, beside the same
-    old_sdh: float = 0.5  # share of those with subdural blood alone who have had it for days or weeks, beside the same
+    sdh_or_sah: float = 0.15  # share of the others whose blood is of one of these kinds, beside the same
     anemic: float = 0.25  # share of the patients whose blood is hardly denser than brain, beside the same
     off_scale: bool = True
     _kept: Recent[KeptHead] = field(init=False)
@@ -73,8 +71,6 @@ class SimulatedSource:
     def _spec(self, seed: int) -> PatientSpec:
         draw = Draw(seed=seed)
         spec = patient_spec(seed, self._kind(draw))
-        if spec.kind == "sdh" and draw.chance("old SDH", self.old_sdh):
-            spec = replace(spec, lesions=tuple(_aged(lesion, draw) for lesion in spec.lesions))
         if draw.chance("anemic", self.anemic):
             spec = replace(spec, hematocrit=draw.uniform("anemia", *ANEMIA))
         return replace(spec, staining_ml=0.0)  # no picture alone tells it from blood (decision 168)
@@ -83,15 +79,9 @@ class SimulatedSource:
         """None for one of the population."""
         if draw.chance("spared", self.spared):
             return "normal"
-        if draw.chance("hard", self.hard):
-            return draw.choice("hard kind", list(_HARD), list(_HARD.values()))
+        if draw.chance("SDH or SAH", self.sdh_or_sah):
+            return draw.choice("which of the two", list(_SDH_OR_SAH), list(_SDH_OR_SAH.values()))
         return None
-
-
-def _aged(lesion: Lesion, draw: Draw) -> Lesion:
-    """The same blood weeks later; on falx and tentorium it stays fresh, as in the population."""
-    old = lesion.site == "convexity"
-    return replace(lesion, age_h=24 * draw.log_uniform("SDH days", *OLD_SDH_DAYS)) if old else lesion
 
 
 def validation_source(grid: CanonicalGrid, style: Style, device: str = "cpu") -> SimulatedSource:
@@ -104,8 +94,7 @@ def validation_source(grid: CanonicalGrid, style: Style, device: str = "cpu") ->
         showings=1,
         recent=0,
         spared=0,
-        hard=0,
-        old_sdh=0,
+        sdh_or_sah=0,
         anemic=0,
         off_scale=False,
     )
