@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests.training.fit_factory import Cubes, FailsAt, nothing_to_validate, tiny_recipe
+from models.segmenter import Segmenter
+from tests.training.fit_factory import TINY, Cubes, FailsAt, nothing_to_validate, tiny_recipe
 from training.data.manifest import DataError
 from training.expansion.system import ExpansionSystem
 from training.fit import trainer
@@ -270,6 +271,34 @@ def test_what_is_validated_is_an_average_that_follows_the_weights(tmp_path: Path
     for name in names:
         start, average, now = (state[name] for state in states)
         assert 0 < float((average - start).norm()) < float((now - start).norm()) * 1.05
+
+
+class Remembers(SegmenterSystem):
+    """Has statistics of what it was shown, as batch normalization has."""
+
+    def network(self) -> Segmenter:
+        network = super().network()
+        network.add_module("shown", nn.BatchNorm3d(1, affine=False))
+        return network
+
+    def answer(self, network: Segmenter, batch: Heads) -> list[torch.Tensor]:
+        network.get_submodule("shown")(batch.hu_bdhw[:, None])
+        return super().answer(network, batch)
+
+
+def test_statistics_are_averaged_as_the_weights_that_they_are_of(tmp_path: Path) -> None:
+    recipe = tiny_recipe(steps=4, system=Remembers(config=TINY))
+    done = fit(recipe, Cubes(), nothing_to_validate, tmp_path)
+    mean = average = 0.0
+    for step in range(4):
+        mean += 0.1 * (float(Cubes().batch(step).hu_bdhw.mean()) - mean)
+        average += (1 - recipe.average_decay_at(step)) * (mean - average)
+    for network, wanted in ((done.network, mean), (done.average, average)):
+        shown = network.get_submodule("shown")
+        assert isinstance(shown, nn.BatchNorm3d)
+        assert shown.running_mean is not None
+        assert float(shown.running_mean) == pytest.approx(wanted, rel=1e-3)
+        assert shown.num_batches_tracked == 4
 
 
 def test_after_a_change_of_styles_the_best_is_found_anew(tmp_path: Path) -> None:

@@ -194,8 +194,11 @@ class _Run:
             average, network = self.progress.average, self.progress.network
             for mean, weight in zip(average.parameters(), network.parameters(), strict=True):
                 mean.lerp_(weight, 1 - kept)
-            for copy, statistic in zip(average.buffers(), network.buffers(), strict=True):
-                copy.copy_(statistic)  # as the network remembers it: not averaged
+            for held, statistic in zip(average.buffers(), network.buffers(), strict=True):
+                if statistic.is_floating_point():  # that of the last weights would not fit the average (decision 172)
+                    held.lerp_(statistic, 1 - kept)
+                else:
+                    held.copy_(statistic)
 
     def _validate(self, journal: Journal) -> None:
         with torch.no_grad():  # what a source keeps must serve training as well: not inference mode
