@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from shutil import rmtree
 
@@ -192,13 +193,12 @@ class _Run:
         kept = self.recipe.average_decay_at(self.progress.step)
         with torch.no_grad():
             average, network = self.progress.average, self.progress.network
-            for mean, weight in zip(average.parameters(), network.parameters(), strict=True):
-                mean.lerp_(weight, 1 - kept)
-            for held, statistic in zip(average.buffers(), network.buffers(), strict=True):
-                if statistic.is_floating_point():  # that of the last weights would not fit the average (decision 172)
-                    held.lerp_(statistic, 1 - kept)
+            parts = (chain(part.parameters(), part.buffers()) for part in (average, network))
+            for mean, now in zip(*parts, strict=True):  # statistics as the weights that they are of (decision 172)
+                if now.is_floating_point():
+                    mean.lerp_(now, 1 - kept)
                 else:
-                    held.copy_(statistic)
+                    mean.copy_(now)
 
     def _validate(self, journal: Journal) -> None:
         with torch.no_grad():  # what a source keeps must serve training as well: not inference mode
