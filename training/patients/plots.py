@@ -5,7 +5,6 @@ from itertools import product
 from math import ceil
 from pathlib import Path
 from textwrap import fill
-from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,6 +16,7 @@ from training.evaluate.plots import COLOURS
 from training.patients.evaluation import AUC, Evaluation
 
 _WIDTH, _HEIGHT, _COLUMNS = 4.2, 4.0, 3  # inches of a panel; panels in a row
+_NAME_HEIGHT = 0.2  # inches of a line of the legend
 _NOTE_LETTERS = 60  # of the note below, a panel
 _GREY = "#999999"
 _LINES = ("-", "--", ":")  # where there are more rows than colours
@@ -34,13 +34,17 @@ def write_picture(found: Evaluation, path: Path) -> bool:
         return False
     columns = min(_COLUMNS, len(panels))
     rows = ceil(len(panels) / columns)
-    figure = Figure(figsize=(columns * _WIDTH, rows * _HEIGHT), layout="constrained")
+    height = rows * _HEIGHT + ceil(len(found.rows) / columns) * _NAME_HEIGHT
+    figure = Figure(figsize=(columns * _WIDTH, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
     looks = dict(zip(found.rows, product(_LINES, COLOURS), strict=False))
     for ax, (heading, drawn) in zip(axes, panels.items(), strict=False):
         (_roc if heading.startswith(AUC) else _scatter)(ax, heading, drawn, looks)
     for ax in axes[len(panels) :]:
         ax.set_visible(False)
+    _legend(figure, columns)
     note = f"{found.provenance}; {found.title}"
     figure.supxlabel(fill(note, width=columns * _NOTE_LETTERS), fontsize=8, color="#b00020")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +60,6 @@ def _roc(ax: Axes, heading: str, drawn: dict[str, Pairs], looks: dict[str, Look]
             false_rate, true_rate, _ = roc_curve(true > 0.5, said)
             ax.plot(false_rate, true_rate, linestyle=looks[name][0], color=looks[name][1], label=name)
     ax.set(title=heading, xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
-    _legend(ax, "lower right")
 
 
 def _scatter(ax: Axes, heading: str, drawn: dict[str, Pairs], looks: dict[str, Look]) -> None:
@@ -68,10 +71,9 @@ def _scatter(ax: Axes, heading: str, drawn: dict[str, Pairs], looks: dict[str, L
         said, true = np.array(pairs).T
         ax.scatter(true, said, s=9, color=looks[name][1], alpha=0.7, label=name)
     ax.set(title=f"What {heading} is of", xlabel="came true, mL", ylabel="said, mL")
-    _legend(ax, "upper left")
 
 
-def _legend(ax: Axes, place: Literal["lower right", "upper left"]) -> None:
-    ax.spines[["top", "right"]].set_visible(False)
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(frameon=False, fontsize=7, loc=place)
+def _legend(figure: Figure, columns: int) -> None:
+    """Each row once, whichever panels show it, above them all."""
+    shown = {name: line for ax in figure.axes for line, name in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(shown.values(), shown, loc="outside upper center", ncols=columns, frameon=False, fontsize=8)
