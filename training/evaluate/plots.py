@@ -55,10 +55,11 @@ def _volume_axis(ax: Axes, label: str) -> None:
     ax.set_xlabel(label)
 
 
-def _legend(figure: Figure, ax: Axes) -> None:
-    handles, names = ax.get_legend_handles_labels()
+def write_legend(figure: Figure) -> None:
+    """Each name once, whichever panels show it, above them all."""
+    shown = {name: line for ax in figure.axes for line, name in zip(*ax.get_legend_handles_labels(), strict=True)}
     columns = max(1, int(figure.get_figwidth() / 3.5))
-    figure.legend(handles, names, loc="outside upper center", ncols=columns, frameon=False, fontsize=8)
+    figure.legend(shown.values(), shown, loc="outside upper center", ncols=columns, frameon=False, fontsize=8)
 
 
 def _bland_altman(reports: Sequence[Report]) -> Figure:
@@ -99,7 +100,7 @@ def _reliability(reports: Sequence[Report]) -> Figure:
         ax.plot(predicted[seen], true[seen], "o-", color=colour, markersize=5, linewidth=1.5, label=name)
     ax.set(xlabel="probability given by the model", ylabel="share of voxels that are hemorrhage")
     ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    _legend(figure, ax)
+    write_legend(figure)
     return figure
 
 
@@ -116,7 +117,7 @@ def _dice_by_volume(reports: Sequence[Report]) -> Figure:
         ax.plot(*np.array(medians).reshape(-1, 2).T, "o-", color=colour, linewidth=2, label=name)
     _volume_axis(ax, "true volume (mL)")
     ax.set(ylabel="Dice, all types together", ylim=(-0.02, 1.02))
-    _legend(figure, ax)
+    write_legend(figure)
     return figure
 
 
@@ -135,7 +136,7 @@ def _sensitivity_by_volume(reports: Sequence[Report]) -> Figure:
         ax.yaxis.set_major_formatter(PercentFormatter(1))
         ax.grid(visible=False, axis="x")
     axes[0].set_ylabel("found")
-    _legend(figure, axes[0])
+    write_legend(figure)
     return figure
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve  # type: ignore[import-untyped]
 
 from training.evaluate.bootstrap import Pairs
-from training.evaluate.plots import COLOURS
+from training.evaluate.plots import COLOURS, write_legend
 from training.patients.evaluation import AUC, Evaluation
 
 _WIDTH, _HEIGHT, _COLUMNS = 4.2, 4.0, 3  # inches of a panel; panels in a row
@@ -44,7 +44,7 @@ def write_picture(found: Evaluation, path: Path) -> bool:
         (_roc if heading.startswith(AUC) else _scatter)(ax, heading, drawn, looks)
     for ax in axes[len(panels) :]:
         ax.set_visible(False)
-    _legend(figure, columns)
+    write_legend(figure)
     note = f"{found.provenance}; {found.title}"
     figure.supxlabel(fill(note, width=columns * _NOTE_LETTERS), fontsize=8, color="#b00020")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,9 +71,3 @@ def _scatter(ax: Axes, heading: str, drawn: dict[str, Pairs], looks: dict[str, L
         said, true = np.array(pairs).T
         ax.scatter(true, said, s=9, color=looks[name][1], alpha=0.7, label=name)
     ax.set(title=f"What {heading} is of", xlabel="came true, mL", ylabel="said, mL")
-
-
-def _legend(figure: Figure, columns: int) -> None:
-    """Each row once, whichever panels show it, above them all."""
-    shown = {name: line for ax in figure.axes for line, name in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(shown.values(), shown, loc="outside upper center", ncols=columns, frameon=False, fontsize=8)
