@@ -1,4 +1,6 @@
-"""Convolutions of exactly two planes, whose weight gradient oneDNN gets wrong in bf16."""
+"""Convolutions: of exactly two planes, whose weight gradient oneDNN gets wrong in bf16; and in float32, by oneDNN."""
+
+import copy
 
 import pytest
 import torch
@@ -36,6 +38,20 @@ def test_the_gradient_is_that_of_float32(stride: Size, planes: int) -> None:
     answer, gradient = answer_and_gradient(with_right_gradients(conv), x_bcdhw)
     assert (answer - there).norm() < 0.01 * there.norm()
     assert (gradient - wanted).norm() < 0.02 * wanted.norm()
+
+
+@pytest.mark.parametrize("planes", PLANES)
+@pytest.mark.parametrize("stride", STRIDES)
+def test_in_float32_answer_and_gradients_are_those_of_torch(stride: Size, planes: int) -> None:
+    others, x_bcdhw = of_other(stride), torch.randn(1, 8, planes, 8, 8, requires_grad=True)
+    ours = with_right_gradients(copy.deepcopy(others))
+    wanted, answer = others(x_bcdhw), ours(x_bcdhw)
+    torch.testing.assert_close(answer, wanted, rtol=1e-4, atol=1e-5)
+    gradients = [
+        torch.autograd.grad(each.square().sum(), (x_bcdhw, *conv.parameters()))
+        for each, conv in ((answer, ours), (wanted, others))
+    ]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-3)
 
 
 def test_every_convolution_of_a_network_of_others_is_made_so_and_keeps_its_weights() -> None:

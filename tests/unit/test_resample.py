@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ichnode.imaging import resample
 from ichnode.imaging.resample import (
     CanonicalGrid,
     canonical_grid_for,
@@ -133,6 +134,19 @@ def test_every_place_keeps_its_coordinates_on_the_way_back(grid: AcquisitionGrid
         values = drawn[..., axis].astype(np.float32) + 1000  # nowhere zero
         back = to_acquisition(values, canonical, grid) - 1000
         np.testing.assert_allclose(back[inside], places[inside][:, axis], atol=0.01)
+
+
+@all_grids
+def test_rows_at_once_are_what_each_voxel_is_by_itself(grid: AcquisitionGrid, monkeypatch: pytest.MonkeyPatch) -> None:
+    fine, coarse = canonical_grid_for(grid, MODEL_SPACING), canonical_grid_for(grid, COARSE_SPACING)
+    noise = np.random.default_rng(7).random(grid.shape, np.float32)
+    values = np.random.default_rng(8).random(coarse.shape, np.float32)
+    there = to_canonical(Volume(hu=noise, grid=grid), fine)
+    back = to_acquisition(values, coarse, grid)
+
+    monkeypatch.setattr(resample, "_rows_are_rows", lambda indices: False)
+    np.testing.assert_allclose(there, to_canonical(Volume(hu=noise, grid=grid), fine), atol=1e-5)
+    np.testing.assert_allclose(back, to_acquisition(values, coarse, grid), atol=1e-5)
 
 
 @all_grids
