@@ -1,7 +1,7 @@
 """Head: what all forecasters read of one patient, each grid made once."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +11,7 @@ from ichnode.imaging.cavity import brain_in, cavity_of
 from ichnode.imaging.head_box import grid_in_the_middle, head_box
 from ichnode.imaging.prediction import Prediction
 from ichnode.imaging.resample import CanonicalGrid, canonical_grid_for, to_canonical
+from ichnode.imaging.skull import with_bone
 from ichnode.imaging.volume import FloatArray, Mask, Volume
 from ichnode.inference.manifest import ForecasterManifest
 
@@ -67,9 +68,10 @@ class Head:
         wanted = (manifest.grid_spacing_mm, manifest.shape)
         if wanted not in self._sights:
             whole = canonical_grid_for(self.volume.grid, manifest.grid_spacing_mm)
-            box = head_box(to_canonical(self.volume, whole), whole.spacing_mm)
+            seen = replace(self.volume, hu=with_bone(self.volume.hu, self.volume.grid.pixel_spacing_mm))
+            box = head_box(to_canonical(seen, whole), whole.spacing_mm)
             grid = grid_in_the_middle(whole, box, manifest.shape)
-            self._sights[wanted] = Sight(grid=grid, hu=to_canonical(self.volume, grid))
+            self._sights[wanted] = Sight(grid=grid, hu=to_canonical(seen, grid))
         return self._sights[wanted]
 
     def _of_type(self, name: HemorrhageType) -> Mask:

@@ -18,6 +18,7 @@ from ichnode.imaging.resample import (
     to_acquisition,
     to_canonical,
 )
+from ichnode.imaging.skull import with_bone
 from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Mask, Volume
 from ichnode.inference.bundle import Bundle
 from ichnode.inference.manifest import HEMATOMA, SegmenterManifest
@@ -48,9 +49,10 @@ class Predictor:
         """The hematoma on the volume's own slices. Raises InferenceError."""
         manifest, grid = self.bundle.manifest, volume.grid
         whole = canonical_grid_for(grid, manifest.grid_spacing_mm)
-        looks = [self._look(volume, whole)]
+        seen = replace(volume, hu=with_bone(volume.hu, grid.pixel_spacing_mm))
+        looks = [self._look(seen, whole)]
         if manifest.second_look:
-            looks.append(self._look(volume, half_a_voxel_off(whole), flipped=True))
+            looks.append(self._look(seen, half_a_voxel_off(whole), flipped=True))
         each = (to_acquisition(by_class.sum(axis=0).clip(0, 1), head, grid) for head, by_class in looks)
         probability = np.asarray(sum(each), np.float32) / np.float32(len(looks))
         hematoma = _without_small(probability >= manifest.thresholds.found, grid, manifest.min_volume_ml)

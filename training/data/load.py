@@ -1,12 +1,13 @@
 """A manifest row -> HU and labels, on the grid as acquired or on the grid that networks train on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ichnode.imaging.resample import CanonicalGrid, canonical_grid_for, to_canonical
 from ichnode.imaging.series_reader import read_volume
+from ichnode.imaging.skull import with_bone
 from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Volume
 from training.data.dicom import series_in
 from training.data.manifest import Row
@@ -36,11 +37,15 @@ def native(row: Row) -> tuple[Volume, Labels]:
 
 
 def case(row: Row, spacing_mm: tuple[float, float, float]) -> Case:
-    """HU and labels on a canonical grid of `spacing_mm` (z, y, x) around everything acquired. Raises as `native`."""
+    """HU, as networks see them, and labels on a canonical grid of `spacing_mm` (z, y, x) around everything acquired.
+
+    Raises as `native`.
+    """
     volume, labels = native(row)
     grid = canonical_grid_for(volume.grid, spacing_mm)
+    seen = replace(volume, hu=with_bone(volume.hu, volume.grid.pixel_spacing_mm))
     return Case(
-        hu_dhw=to_canonical(volume, grid),
+        hu_dhw=to_canonical(seen, grid),
         labels_dhw=resampled(labels, volume.grid, grid),
         grid=grid,
     )
