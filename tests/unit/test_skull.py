@@ -66,11 +66,15 @@ def brain_alone_in_a_window(head: FloatArray) -> FloatArray:
     return without_skull(head).clip(0, 60)
 
 
+def even_brain_alone(head: FloatArray) -> FloatArray:
+    return np.where(head > 0, np.float32(38), np.float32(-1000))
+
+
 def nothing(head: FloatArray) -> FloatArray:
     return np.zeros_like(head)
 
 
-@pytest.mark.parametrize("shown", [np.asarray, without_skull, brain_alone_in_a_window, nothing])
+@pytest.mark.parametrize("shown", [np.asarray, without_skull, brain_alone_in_a_window, even_brain_alone, nothing])
 def test_where_no_skull_is_clipped_nothing_changes(head: FloatArray, shown: Callable[[FloatArray], FloatArray]) -> None:
     np.testing.assert_array_equal(with_bone(shown(head), SPACING_MM), shown(head))
 
