@@ -37,7 +37,7 @@ class Sight:
         return brain_in(self.cavity, self.grid.spacing_mm)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Head:
     """A head CT, the hematoma that was found in it, and what else is known of the patient."""
 
@@ -68,11 +68,14 @@ class Head:
         wanted = (manifest.grid_spacing_mm, manifest.shape)
         if wanted not in self._sights:
             whole = canonical_grid_for(self.volume.grid, manifest.grid_spacing_mm)
-            seen = replace(self.volume, hu=with_bone(self.volume.hu, self.volume.grid.pixel_spacing_mm))
-            box = head_box(to_canonical(seen, whole), whole.spacing_mm)
+            box = head_box(to_canonical(self._shown, whole), whole.spacing_mm)
             grid = grid_in_the_middle(whole, box, manifest.shape)
-            self._sights[wanted] = Sight(grid=grid, hu=to_canonical(seen, grid))
+            self._sights[wanted] = Sight(grid=grid, hu=to_canonical(self._shown, grid))
         return self._sights[wanted]
+
+    @cached_property
+    def _shown(self) -> Volume:
+        return replace(self.volume, hu=with_bone(self.volume.hu, self.volume.grid.pixel_spacing_mm))
 
     def _of_type(self, name: HemorrhageType) -> Mask:
         if self.now.types is None or name not in self.now.classes:

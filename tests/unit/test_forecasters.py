@@ -100,6 +100,17 @@ def test_the_network_reads_hu_of_the_head_in_the_middle(head: Head) -> None:
     assert sorted(network.seen.unique().tolist()) == [-1000, 38, 65]
 
 
+def test_the_network_is_shown_the_skull_that_a_window_clipped(head: Head) -> None:
+    _, y, x = np.mgrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
+    ring = np.hypot(y - 19.5, x - 19.5)
+    hu = np.where((ring > 13) & (ring < 17), 1000, head.volume.hu).clip(0, 80).astype(np.float32)
+    network = prognosis_of()
+    PrognosisPredictor(bundle_of(network, "prognosis"), "cpu").predict(
+        replace(head, volume=replace(head.volume, hu=hu))
+    )
+    assert network.seen.max() > 500
+
+
 def test_a_network_that_has_seen_brains_alone_is_shown_the_brain_alone(head: Head) -> None:
     """What lies outside the skull is water to it."""
     network = prognosis_of()

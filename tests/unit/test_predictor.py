@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,15 @@ def test_each_window_is_a_channel_from_zero_to_one() -> None:
     assert network.seen.shape[:2] == (1, 2)
     assert network.seen.amax(dim=(0, 2, 3, 4)).tolist() == pytest.approx([70 / 80, 170 / 400])
     assert network.seen.amin(dim=(0, 2, 3, 4)).tolist() == [0, 0]
+
+
+def test_the_network_is_shown_the_skull_that_a_window_clipped_and_the_volume_stays() -> None:
+    volume = phantom_volume(hematoma_ml=30)
+    clipped = replace(volume, hu=volume.hu.clip(0, 80))
+    network = Brightness()
+    predictor(network).predict(clipped)
+    assert network.seen.max() > 500
+    assert clipped.hu.max() == 80
 
 
 def test_the_hematoma_is_that_of_all_types_together() -> None:
