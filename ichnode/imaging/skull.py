@@ -4,10 +4,12 @@ In a window of 80 HU bone and the densest blood are both white. Networks have le
 what lies along a white skull, or the skull itself, for blood. What is shown to people stays as it came.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import ndimage
 
-from ichnode.imaging.volume import FloatArray, Mask
+from ichnode.imaging.volume import FloatArray, Mask, Volume
 
 _BONE_SHOWS_HU = 300.0  # where anything is so dense nothing is taken for clipped
 _BLACK_HU = -100.0  # the darkest gray that is looked at
@@ -21,7 +23,12 @@ _EDGE_MM = 2.5
 _STEP = 4  # every so many rows and columns are enough to look at
 
 
-def with_bone(hu: FloatArray, pixel_spacing_mm: tuple[float, float]) -> FloatArray:
+def with_bone(volume: Volume) -> Volume:
+    """`volume` as networks are to see it."""
+    return replace(volume, hu=with_dense_skull(volume.hu, volume.grid.pixel_spacing_mm))
+
+
+def with_dense_skull(hu: FloatArray, pixel_spacing_mm: tuple[float, float]) -> FloatArray:
     """`hu` (slice, row, column) with the clipped skull up to 875 HU denser; the same array where none is clipped.
 
     The skull is the largest connected part that is white. Blood that touches it and is white as a whole is lost.

@@ -1,7 +1,7 @@
 """Head: what all forecasters read of one patient, each grid made once."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -75,7 +75,7 @@ class Head:
 
     @cached_property
     def _shown(self) -> Volume:
-        return replace(self.volume, hu=with_bone(self.volume.hu, self.volume.grid.pixel_spacing_mm))
+        return with_bone(self.volume)
 
     def _of_type(self, name: HemorrhageType) -> Mask:
         if self.now.types is None or name not in self.now.classes:

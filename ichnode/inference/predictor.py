@@ -49,7 +49,7 @@ class Predictor:
         """The hematoma on the volume's own slices. Raises InferenceError."""
         manifest, grid = self.bundle.manifest, volume.grid
         whole = canonical_grid_for(grid, manifest.grid_spacing_mm)
-        seen = replace(volume, hu=with_bone(volume.hu, grid.pixel_spacing_mm))
+        seen = with_bone(volume)
         looks = [self._look(seen, whole)]
         if manifest.second_look:
             looks.append(self._look(seen, half_a_voxel_off(whole), flipped=True))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ichnode.imaging.skull import with_bone
+from ichnode.imaging.skull import with_dense_skull
 from ichnode.imaging.volume import FloatArray, Mask
 from tests.volume_factory import real_volume
 
@@ -33,20 +33,20 @@ def inner_bone(head: FloatArray) -> Mask:
 @pytest.mark.parametrize("window", [(0, 80), (-20, 100), (-100, 200), (-1024, 240)])
 def test_a_clipped_skull_is_dense_again_and_nothing_else_changes(head: FloatArray, window: tuple[float, float]) -> None:
     clipped = head.clip(*window)
-    seen = with_bone(clipped, SPACING_MM)
+    seen = with_dense_skull(clipped, SPACING_MM)
     assert (seen[inner_bone(head)] > window[1] + 250).all()
     np.testing.assert_array_equal(seen[head < 100], clipped[head < 100])
 
 
 def test_a_skull_without_a_bone_flap_is_dense_again(head: FloatArray) -> None:
     head[:, 60:140, 150:] = 40
-    assert (with_bone(head.clip(0, 80), SPACING_MM)[inner_bone(head)] > 300).all()
+    assert (with_dense_skull(head.clip(0, 80), SPACING_MM)[inner_bone(head)] > 300).all()
 
 
 def test_blocks_of_jpeg_and_letters_keep_no_bone_from_it(head: FloatArray) -> None:
     grays = head.clip(0, 80) + np.random.default_rng(2).normal(0, 1.5, head.shape).astype(np.float32) * (head > 80)
     grays[:, 5:12, 5:40] = 80
-    seen = with_bone(grays.clip(0, 80), SPACING_MM)
+    seen = with_dense_skull(grays.clip(0, 80), SPACING_MM)
     assert (seen[inner_bone(head)] > 300).mean() > 0.99
     assert seen[:, 5:12, 5:40].max() == 80
 
@@ -55,7 +55,7 @@ def test_blood_that_is_brighter_than_the_window_here_and_there_does_not_hide_the
     """As in a predicted next CT, whose change is added to clipped values."""
     clipped = head.clip(0, 80)
     clipped[:, CLOT, CLOT] += 30
-    assert (with_bone(clipped, SPACING_MM)[inner_bone(head)] > 300).all()
+    assert (with_dense_skull(clipped, SPACING_MM)[inner_bone(head)] > 300).all()
 
 
 def without_skull(head: FloatArray) -> FloatArray:
@@ -76,13 +76,13 @@ def nothing(head: FloatArray) -> FloatArray:
 
 @pytest.mark.parametrize("shown", [np.asarray, without_skull, brain_alone_in_a_window, even_brain_alone, nothing])
 def test_where_no_skull_is_clipped_nothing_changes(head: FloatArray, shown: Callable[[FloatArray], FloatArray]) -> None:
-    np.testing.assert_array_equal(with_bone(shown(head), SPACING_MM), shown(head))
+    np.testing.assert_array_equal(with_dense_skull(shown(head), SPACING_MM), shown(head))
 
 
 @pytest.mark.parametrize("window", [(0, 80), (-10, 70), (-20, 100)])
 def test_the_skull_of_a_real_head_is_found_in_a_window(window: tuple[float, float]) -> None:
     volume = real_volume("ge_head_nct")
-    seen = with_bone(volume.hu.clip(*window), volume.grid.pixel_spacing_mm)
+    seen = with_dense_skull(volume.hu.clip(*window), volume.grid.pixel_spacing_mm)
     brain = (volume.hu > 10) & (volume.hu < 50)
     assert (seen[volume.hu > 500] > 200).mean() > 0.9
     assert (seen[brain] > 100).mean() < 0.005

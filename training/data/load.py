@@ -1,7 +1,7 @@
 """A manifest row -> HU and labels, on the grid as acquired or on the grid that networks train on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -43,9 +43,8 @@ def case(row: Row, spacing_mm: tuple[float, float, float]) -> Case:
     """
     volume, labels = native(row)
     grid = canonical_grid_for(volume.grid, spacing_mm)
-    seen = replace(volume, hu=with_bone(volume.hu, volume.grid.pixel_spacing_mm))
     return Case(
-        hu_dhw=to_canonical(seen, grid),
+        hu_dhw=to_canonical(with_bone(volume), grid),
         labels_dhw=resampled(labels, volume.grid, grid),
         grid=grid,
     )

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ichnode.imaging.head_box import head_box
 from ichnode.imaging.resample import OUTSIDE_HU
-from ichnode.imaging.skull import with_bone
+from ichnode.imaging.skull import with_dense_skull
 from models.segmenter import SegmenterConfig, padded
 from training.segmentation.system import Heads
 from training.simulate.draw import Draw
@@ -23,7 +23,7 @@ _MOST_AIR_MM = 24.0
 
 def head_alone(seen: Scanned, spacing_mm: tuple[float, float, float]) -> Scanned:
     """The box of the head, with its skull, as the node leaves it."""
-    hu_dhw = with_bone(seen.hu.cpu().numpy(), spacing_mm[1:])
+    hu_dhw = with_dense_skull(seen.hu.cpu().numpy(), spacing_mm[1:])
     box = head_box(hu_dhw, spacing_mm)
     return Scanned(hu=torch.from_numpy(hu_dhw).to(seen.hu.device)[box], labels=seen.labels[box])
 
