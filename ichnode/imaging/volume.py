@@ -5,7 +5,7 @@ direction), so for an axial head from caudal to cranial. Positions are LPS patie
 Neither equal spacing nor a right angle between slice offset and slice plane (gantry tilt) is assumed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from ichnode.domain.findings import Caveat
 
 Mask = NDArray[np.bool_]
 FloatArray = NDArray[np.float32]
+
+_MOST_TILTED = 0.7  # cosine; what is more tilted is not axial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -39,6 +41,25 @@ class AcquisitionGrid:
     def normal_lps(self) -> NDArray[np.float64]:
         """Unit slice normal, (3,)."""
         return np.asarray(np.cross(self.row_direction_lps, self.column_direction_lps))
+
+    def leveled(self) -> "AcquisitionGrid":
+        """The same slices, all of them turned together, by the shortest way, until they lie along x and y.
+
+        An axis-aligned grid through a few tilted slices would show strips of each.
+        """
+        normal = self.normal_lps
+        up = np.array([0.0, 0.0, np.sign(normal[2])])
+        if np.dot(normal, up) < _MOST_TILTED:
+            return self
+        x, y, z = np.cross(normal, up)
+        cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+        turn = np.eye(3) + cross + cross @ cross / (1 + np.dot(normal, up))  # Rodrigues
+        return replace(
+            self,
+            positions_lps=self.positions_lps @ turn.T,
+            row_direction_lps=turn @ self.row_direction_lps,
+            column_direction_lps=turn @ self.column_direction_lps,
+        )
 
     @property
     def offsets_mm(self) -> NDArray[np.float64]:

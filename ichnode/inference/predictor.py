@@ -47,9 +47,9 @@ class Predictor:
 
     def predict(self, volume: Volume) -> Prediction:
         """The hematoma on the volume's own slices. Raises InferenceError."""
-        manifest, grid = self.bundle.manifest, volume.grid
+        manifest, grid = self.bundle.manifest, volume.grid.leveled()
         whole = canonical_grid_for(grid, manifest.grid_spacing_mm)
-        seen = with_bone(volume)
+        seen = replace(with_bone(volume), grid=grid)
         looks = [self._look(seen, whole)]
         if manifest.second_look:
             looks.append(self._look(seen, half_a_voxel_off(whole), flipped=True))

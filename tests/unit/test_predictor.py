@@ -125,6 +125,14 @@ def test_the_network_is_shown_the_skull_that_a_window_clipped_and_the_volume_sta
     assert clipped.hu.max() == 80
 
 
+def test_of_a_tilted_slice_the_network_is_shown_as_much_as_of_one_that_is_not() -> None:
+    """Straightened it would be strips of it, one beside the other on many planes."""
+    tilted, straight = Brightness(), Brightness()
+    predictor(tilted).predict(slices_of(phantom_volume(hematoma_ml=40, geometry=TILTED), 15, 16))
+    predictor(straight).predict(slices_of(phantom_volume(hematoma_ml=40, geometry=REGULAR), 15, 16))
+    assert tilted.seen.shape[2] == straight.seen.shape[2]
+
+
 def test_the_hematoma_is_that_of_all_types_together() -> None:
     volume = cubes(10)
     prediction = predictor(Halves(), grid_spacing_mm=[2.0, 2.0, 2.0], classes=["IPH", "SDH"]).predict(volume)

@@ -150,6 +150,28 @@ def test_rows_at_once_are_what_each_voxel_is_by_itself(grid: AcquisitionGrid, mo
 
 
 @all_grids
+def test_leveled_slices_lie_along_x_and_y_with_all_distances_and_extents_kept(grid: AcquisitionGrid) -> None:
+    level = grid.leveled()
+    assert abs(level.row_direction_lps[2]) < 1e-12 > abs(level.column_direction_lps[2])
+    places, turned = (acquired_places(one)[::7, ::40, ::30].reshape(-1, 3) for one in (grid, level))
+    distances, kept = (np.linalg.norm(each[:, None] - each, axis=-1) for each in (places, turned))
+    np.testing.assert_allclose(kept, distances, atol=1e-9)
+    np.testing.assert_allclose(level.voxel_ml, grid.voxel_ml)
+
+
+def test_slices_that_lie_along_x_and_y_stay_where_they_are() -> None:
+    for name in ("regular", "reversed", "irregular"):
+        np.testing.assert_array_equal(acquired_places(GRIDS[name].leveled()), acquired_places(GRIDS[name]))
+
+
+def test_slices_that_are_not_axial_stay_as_they_are() -> None:
+    coronal = replace(
+        GRIDS["regular"], row_direction_lps=np.array([1.0, 0, 0]), column_direction_lps=np.array([0, 0, -1.0])
+    )
+    assert coronal.leveled() is coronal
+
+
+@all_grids
 def test_the_canonical_grid_holds_everything_acquired(grid: AcquisitionGrid) -> None:
     canonical = canonical_grid_for(grid, COARSE_SPACING)
     edge = canonical_places(canonical)

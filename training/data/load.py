@@ -1,7 +1,7 @@
 """A manifest row -> HU and labels, on the grid as acquired or on the grid that networks train on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,16 +36,17 @@ def native(row: Row) -> tuple[Volume, Labels]:
     return volume, labels_on(volume.grid, row)
 
 
-def case(row: Row, spacing_mm: tuple[float, float, float]) -> Case:
+def case(row: Row, spacing_mm: tuple[float, float, float], *, leveled: bool = False) -> Case:
     """HU, as networks see them, and labels on a canonical grid of `spacing_mm` (z, y, x) around everything acquired.
 
-    Raises as `native`.
+    `leveled`: tilted slices are, as the segmenter sees them. Raises as `native`.
     """
     volume, labels = native(row)
-    grid = canonical_grid_for(volume.grid, spacing_mm)
+    acquired = volume.grid.leveled() if leveled else volume.grid
+    grid = canonical_grid_for(acquired, spacing_mm)
     return Case(
-        hu_dhw=to_canonical(with_bone(volume), grid),
-        labels_dhw=resampled(labels, volume.grid, grid),
+        hu_dhw=to_canonical(replace(with_bone(volume), grid=acquired), grid),
+        labels_dhw=resampled(labels, acquired, grid),
         grid=grid,
     )
 

@@ -58,7 +58,7 @@ class ManifestSource:
         if index not in self._cases:
             row = self.rows[index]
             try:
-                self._cases[index] = case(row, self.spacing_mm)
+                self._cases[index] = case(row, self.spacing_mm, leveled=True)
             except (RefusedSeries, OSError) as problem:
                 raise DataError(f"{row.source}/{row.study}: {problem}") from problem
             if len(self._cases) > self.kept:
