@@ -13,14 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from ichnode.imaging.cells import Cells, cells_along
+from ichnode.imaging.interpolate import interpolate
 from ichnode.imaging.volume import AcquisitionGrid, FloatArray, Mask, Volume
 
 OUTSIDE_HU = -1024.0
 _SLAB_VOXELS = 1 << 18  # few enough for their coordinates to stay in the processor's cache
-_NOWHERE = -9.0  # an index outside every array
 
 Vectors = NDArray[np.float64]
 
@@ -73,7 +72,7 @@ def to_canonical(volume: Volume, canonical: CanonicalGrid) -> FloatArray:
         indices = _acquisition_indices(volume.grid, world)
         for axis, cells in fine.items():
             indices[axis] = cells.index(indices[axis])
-        _interpolate(hu, indices, OUTSIDE_HU, out[slab])
+        interpolate(hu, indices, OUTSIDE_HU, out[slab])
     return out
 
 
@@ -92,7 +91,7 @@ def to_acquisition(values: FloatArray | Mask, canonical: CanonicalGrid, grid: Ac
         if rows.start >= rows.stop or columns.start >= columns.stop:
             continue
         r, c = np.arange(rows.start, rows.stop)[:, None], np.arange(columns.start, columns.stop)[None, :]
-        _interpolate(values, _canonical_indices(grid, index, r, c, canonical), 0.0, out[index, rows, columns])
+        interpolate(values, _canonical_indices(grid, index, r, c, canonical), 0.0, out[index, rows, columns])
     return out
 
 
@@ -143,7 +142,7 @@ def _at(by_class: FloatArray, indices: list[Vectors], count: int) -> FloatArray:
     """Values (class, z, y, x) at `count` places, (class, place). Indices broadcast."""
     found = np.empty((len(by_class), count), np.float32)
     for values, at in zip(by_class, found, strict=True):
-        _interpolate(values, indices, 0.0, at)
+        interpolate(values, indices, 0.0, at)
     return found
 
 
@@ -231,47 +230,6 @@ def _acquisition_indices(
     )
     rows = along(grid.column_direction_lps, relative) / grid.pixel_spacing_mm[0]
     return [slices, rows, along(grid.row_direction_lps, relative) / grid.pixel_spacing_mm[1]]
-
-
-def _interpolate(values: FloatArray, indices: list[Vectors], outside: float, out: FloatArray) -> None:
-    """Linear between voxels, nearest within half a voxel beyond the edge, `outside` elsewhere. Indices broadcast."""
-    within = [(index >= -0.5) & (index <= size - 0.5) for index, size in zip(indices, values.shape, strict=True)]
-    if _rows_are_rows(indices):
-        _interpolate_rows(values, indices, out)
-        inside = np.broadcast_to(within[0] & within[1] & within[2], out.shape)
-        out[~inside] = outside
-        return
-    coordinates = np.empty((3, *np.broadcast_shapes(*(i.shape for i in indices), out.shape)))
-    for axis, (index, inside) in enumerate(zip(indices, within, strict=True)):
-        coordinates[axis] = np.where(inside, np.clip(index, 0, values.shape[axis] - 1), _NOWHERE)
-    ndimage.map_coordinates(values, coordinates.reshape(3, *out.shape), out, order=1, cval=outside, prefilter=False)
-
-
-def _rows_are_rows(indices: list[Vectors]) -> bool:
-    """Whether each row of what is asked for lies along a row of the values, as it does without in-plane rotation."""
-    *across, along = indices
-    return all(index.shape[-1:] in ((), (1,)) for index in across) and along.shape[-1:] == (along.size,)
-
-
-def _interpolate_rows(values: FloatArray, indices: list[Vectors], out: FloatArray) -> None:
-    """Linear between rows first, then between their columns; a twentieth of the time of each voxel by itself."""
-    (z, z_next, z_share), (y, y_next, y_share), (x, x_next, x_share) = map(_neighbours, indices, values.shape)
-    z, z_next, y, y_next = (each[..., 0] if each.ndim else each for each in (z, z_next, y, y_next))
-    below = _between(values[z, y], values[z, y_next], y_share)
-    above = _between(values[z_next, y], values[z_next, y_next], y_share)
-    rows = _between(below, above, z_share)
-    out[...] = _between(rows[..., x.ravel()], rows[..., x_next.ravel()], x_share)
-
-
-def _neighbours(index: Vectors, size: int) -> tuple[NDArray[np.intp], NDArray[np.intp], FloatArray]:
-    """Of each index the voxel below, the one above, and how far it is from the first to the second."""
-    clipped = np.nan_to_num(index).clip(0, size - 1)
-    lower = np.asarray(clipped, np.intp)
-    return lower, np.minimum(lower + 1, size - 1), np.asarray(clipped - lower, np.float32)
-
-
-def _between(first: FloatArray, second: FloatArray, share: FloatArray) -> FloatArray:
-    return first + share * (second - first)
 
 
 def _nonzero_box(values: FloatArray | Mask, canonical: CanonicalGrid) -> Vectors | None:

@@ -75,8 +75,10 @@ def _gray_around(
     """The mean beside each part, from number 0 on."""
     total, count = np.zeros((2, parts.max() + 1))
     for part, plane in zip(parts, gray, strict=True):
+        if not part.any():
+            continue
         away_mm, nearest = ndimage.distance_transform_edt(part == 0, pixel_spacing_mm, return_indices=True)
-        beside = (away_mm > _AROUND_MM[0]) & (away_mm <= _AROUND_MM[1]) & part.any()
+        beside = (away_mm > _AROUND_MM[0]) & (away_mm <= _AROUND_MM[1])
         number = part[tuple(nearest)][beside]
         total += np.bincount(number, plane[beside], minlength=len(total))
         count += np.bincount(number, minlength=len(total))

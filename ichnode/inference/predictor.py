@@ -49,7 +49,7 @@ class Predictor:
         """The hematoma on the volume's own slices. Raises InferenceError."""
         manifest, grid = self.bundle.manifest, volume.grid.leveled()
         whole = canonical_grid_for(grid, manifest.grid_spacing_mm)
-        seen = replace(with_bone(volume), grid=grid)
+        seen = with_bone(replace(volume, grid=grid))
         looks = [self._look(seen, whole)]
         if manifest.second_look:
             looks.append(self._look(seen, half_a_voxel_off(whole), flipped=True))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ichnode.imaging import resample
+from ichnode.imaging import interpolate
 from ichnode.imaging.resample import (
     CanonicalGrid,
     canonical_grid_for,
@@ -144,7 +144,7 @@ def test_rows_at_once_are_what_each_voxel_is_by_itself(grid: AcquisitionGrid, mo
     there = to_canonical(Volume(hu=noise, grid=grid), fine)
     back = to_acquisition(values, coarse, grid)
 
-    monkeypatch.setattr(resample, "_rows_are_rows", lambda indices: False)
+    monkeypatch.setattr(interpolate, "_rows_are_rows", lambda indices: False)
     np.testing.assert_allclose(there, to_canonical(Volume(hu=noise, grid=grid), fine), atol=1e-5)
     np.testing.assert_allclose(back, to_acquisition(values, coarse, grid), atol=1e-5)
 

@@ -45,7 +45,7 @@ def case(row: Row, spacing_mm: tuple[float, float, float], *, leveled: bool = Fa
     acquired = volume.grid.leveled() if leveled else volume.grid
     grid = canonical_grid_for(acquired, spacing_mm)
     return Case(
-        hu_dhw=to_canonical(replace(with_bone(volume), grid=acquired), grid),
+        hu_dhw=to_canonical(with_bone(replace(volume, grid=acquired)), grid),
         labels_dhw=resampled(labels, acquired, grid),
         grid=grid,
     )
