@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from ichnode.imaging.resample import CanonicalGrid
 from training.fit.recent import SHOWINGS, KeptHead, Recent
-from training.segmentation.showing import boxed, off_scale, together
+from training.segmentation.showing import boxed, cupped, effaced, off_scale, resliced, together
 from training.segmentation.system import Heads
 from training.simulate.atlas import atlas_of
 from training.simulate.cohort import TRAINING_SEEDS, VALIDATION_SEEDS, patient_spec
@@ -40,7 +40,7 @@ class SimulatedSource:
     spared: float = 0.1  # share of the patients who do not bleed, whoever they are, beside those of the population
     sdh_or_sah: float = 0.15  # share of the others whose blood is of one of these kinds, beside the same
     anemic: float = 0.25  # share of the patients whose blood is hardly denser than brain, beside the same
-    off_scale: bool = True
+    wider: bool = True  # than the style's scanners: what other scanners, and how the node reads them, do to a head
     _kept: Recent[KeptHead] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -59,14 +59,17 @@ class SimulatedSource:
         draw = Draw(seed=self.first_seed + 2 * SHOWINGS + number, device=self.device)
         head = self._kept.of(number, draw, self._head)
         seen = seen_by(self.style, head.hu.float(), head.occupancy / 255, draw, self.grid.spacing_mm[-1])
+        if self.wider:
+            seen = resliced(cupped(seen, self.grid.spacing_mm, draw), draw)
         if kind != "whole":
             seen = few(seen, draw) if kind == "few" else slab(seen, round(draw.uniform("slab", *SLAB_PLANES)), draw)
         seen = boxed(seen, self.grid.spacing_mm, draw)
-        return off_scale(seen, draw) if self.off_scale else seen
+        return off_scale(seen, draw) if self.wider else seen
 
     def _head(self, patient: int) -> KeptHead:
         spec, atlas = self._spec(self.first_seed + patient), atlas_of(self.style, self.device)
-        return KeptHead.of(simulate_head(spec, fine(self.grid), atlas, self.style, device=self.device))
+        head = simulate_head(spec, fine(self.grid), atlas, self.style, device=self.device)
+        return KeptHead.of(effaced(head, Draw(seed=spec.seed, device=self.device)) if self.wider else head)
 
     def _spec(self, seed: int) -> PatientSpec:
         draw = Draw(seed=seed)
@@ -96,5 +99,5 @@ def validation_source(grid: CanonicalGrid, style: Style, device: str = "cpu") ->
         spared=0,
         sdh_or_sah=0,
         anemic=0,
-        off_scale=False,
+        wider=False,
     )

@@ -113,10 +113,10 @@ def _pixel_blur_mm(pixel_mm: float) -> float:
 def _shadows(hu: Tensor, draw: Draw, pixel_mm: float) -> Tensor:
     """Beam hardening near bone, dark and bright bands between bones, streaks from metal."""
     bone = (hu > 400).float()
-    near = _nearby(bone, 20 / pixel_mm)
+    near = nearby(bone, 20 / pixel_mm)
     brain = ((hu > -50) & (hu < 150)).float()
     added = brain * near * draw.uniform("beam hardening", -6, 40)
-    added = added + brain * _nearby(bone, 8 / pixel_mm) * draw.uniform("glare", 0, 30)
+    added = added + brain * nearby(bone, 8 / pixel_mm) * draw.uniform("glare", 0, 30)
     rows = bone.mean(2, keepdim=True)
     bands = functional.interpolate(draw.normals("bands", hu.shape[0], 1, 40), hu.shape[1], mode="linear").movedim(1, 2)
     added = added + brain * bands * (rows / 0.15).clamp_max(2.5) * draw.uniform("band strength", 0, 5)
@@ -125,7 +125,7 @@ def _shadows(hu: Tensor, draw: Draw, pixel_mm: float) -> Tensor:
     return added
 
 
-def _nearby(x: Tensor, pixels: float) -> Tensor:
+def nearby(x: Tensor, pixels: float) -> Tensor:
     """A mean over about so many pixels of each plane."""
     coarse = functional.interpolate(x[:, None], [max(2, round(n / pixels)) for n in x.shape[1:]], mode="area")
     return functional.interpolate(coarse, x.shape[1:], mode="bilinear", align_corners=False)[:, 0]
