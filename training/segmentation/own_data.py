@@ -10,8 +10,9 @@ import torch
 from ichnode.errors import RefusedSeries
 from training.data.load import Case, case
 from training.data.manifest import DataError, Row
-from training.segmentation.showing import boxed, head_alone, off_scale, together
+from training.segmentation.showing import boxed, head_alone, together
 from training.segmentation.system import Heads
+from training.segmentation.wider import off_scale
 from training.simulate.draw import Draw
 from training.simulate.planes import slab
 from training.simulate.scanner import Scanned, turned

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 
 from ichnode.imaging.resample import CanonicalGrid
 from training.fit.recent import SHOWINGS, KeptHead, Recent
-from training.segmentation.showing import boxed, cupped, effaced, off_scale, resliced, together
+from training.segmentation.showing import boxed, together
 from training.segmentation.system import Heads
+from training.segmentation.wider import cupped, effaced, off_scale, resliced
 from training.simulate.atlas import atlas_of
 from training.simulate.cohort import TRAINING_SEEDS, VALIDATION_SEEDS, patient_spec
 from training.simulate.draw import Draw
