@@ -11,12 +11,11 @@ from torch.nn import functional
 from training.data.manifest import TYPES
 from training.simulate.draw import Draw
 from training.simulate.patient import SimulatedHead
-from training.simulate.scanner import Scanned, nearby
+from training.simulate.scanner import Scanned, beside_bone
 
 _EFFACED_MM = 5.0  # so far from the blood
 _GREY_LESS_CSF_HU = 30.0
 _FARTHEST = 1.5  # planes from slice to slice: 7.5 mm on the grid of the network that ships
-_BONE_HU = 400.0
 
 
 def effaced(head: SimulatedHead, draw: Draw) -> SimulatedHead:
@@ -37,11 +36,8 @@ def cupped(seen: Scanned, spacing_mm: tuple[float, float, float], draw: Draw) ->
     """Brighter brain beside bone in a third of the heads, by more than the simulated scanners show it."""
     if not draw.chance("cupped", 0.35):
         return seen
-    bone, brain = (seen.hu > _BONE_HU).float(), (seen.hu > -50) & (seen.hu < 150)
-    wide, narrow = (nearby(bone, reach / spacing_mm[-1]) for reach in (20, 8))
-    return replace(
-        seen, hu=seen.hu + brain * (wide * draw.uniform("wide cup", 0, 40) + narrow * draw.uniform("narrow cup", 0, 20))
-    )
+    wide_hu, narrow_hu = draw.uniform("wide cup", 0, 40), draw.uniform("narrow cup", 0, 20)
+    return replace(seen, hu=seen.hu + beside_bone(seen.hu, spacing_mm[-1], wide_hu=wide_hu, narrow_hu=narrow_hu))
 
 
 def resliced(seen: Scanned, draw: Draw) -> Scanned:

@@ -32,9 +32,7 @@ _SURVEY_MM = 2.0
 _SKULL_MM = 3.5  # so near to the inner table voxels are partly bone
 _HARD_HU = 200.0  # calcification shows through blood
 _UNSEEN_HU = 0.3
-_ACROSS = tuple(
-    (each - 3) / 7 for each in range(7)
-)  # of a slice's thickness: where the change that it shows is sampled
+_ACROSS = tuple((each - 3) / 7 for each in range(7))  # of a slice's thickness: where a change is sampled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

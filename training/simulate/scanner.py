@@ -112,11 +112,9 @@ def _pixel_blur_mm(pixel_mm: float) -> float:
 
 def _shadows(hu: Tensor, draw: Draw, pixel_mm: float) -> Tensor:
     """Beam hardening near bone, dark and bright bands between bones, streaks from metal."""
-    bone = (hu > 400).float()
-    near = nearby(bone, 20 / pixel_mm)
-    brain = ((hu > -50) & (hu < 150)).float()
-    added = brain * near * draw.uniform("beam hardening", -6, 40)
-    added = added + brain * nearby(bone, 8 / pixel_mm) * draw.uniform("glare", 0, 30)
+    bone, brain = _bone(hu), _brain(hu)
+    wide_hu, narrow_hu = draw.uniform("beam hardening", -6, 40), draw.uniform("glare", 0, 30)
+    added = beside_bone(hu, pixel_mm, wide_hu=wide_hu, narrow_hu=narrow_hu)
     rows = bone.mean(2, keepdim=True)
     bands = functional.interpolate(draw.normals("bands", hu.shape[0], 1, 40), hu.shape[1], mode="linear").movedim(1, 2)
     added = added + brain * bands * (rows / 0.15).clamp_max(2.5) * draw.uniform("band strength", 0, 5)
@@ -125,7 +123,21 @@ def _shadows(hu: Tensor, draw: Draw, pixel_mm: float) -> Tensor:
     return added
 
 
-def nearby(x: Tensor, pixels: float) -> Tensor:
+def beside_bone(hu: Tensor, pixel_mm: float, *, wide_hu: float, narrow_hu: float) -> Tensor:
+    """(D, H, W): what brain is brighter by, the more bone lies within about 20 mm and within about 8 mm of it."""
+    bone = _bone(hu)
+    return _brain(hu) * (_nearby(bone, 20 / pixel_mm) * wide_hu + _nearby(bone, 8 / pixel_mm) * narrow_hu)
+
+
+def _bone(hu: Tensor) -> Tensor:
+    return (hu > 400).float()
+
+
+def _brain(hu: Tensor) -> Tensor:
+    return ((hu > -50) & (hu < 150)).float()
+
+
+def _nearby(x: Tensor, pixels: float) -> Tensor:
     """A mean over about so many pixels of each plane."""
     coarse = functional.interpolate(x[:, None], [max(2, round(n / pixels)) for n in x.shape[1:]], mode="area")
     return functional.interpolate(coarse, x.shape[1:], mode="bilinear", align_corners=False)[:, 0]
@@ -166,7 +178,7 @@ def _noise(hu: Tensor, draw: Draw, pixel_mm: float) -> Tensor:
     if draw.chance("sharp noise", 0.3):
         grain = grain - smooth(grain, 1.6 / pixel_mm)
     grain = grain / grain[:: max(1, hu.shape[0] // 4)].std().clamp_min(1e-3)
-    bone = (hu > 400).float().mean((1, 2), keepdim=True)
+    bone = _bone(hu).mean((1, 2), keepdim=True)
     sigma = draw.log_uniform("noise level", 0.8, 7.0) * (1 + draw.uniform("bone noise", 0, 3) * bone)
     sigma = sigma / sqrt(max(1.0, pixel_mm))  # grain is partly averaged in wide pixels
     return grain * sigma * (hu > -700).float().clamp_min(0.5)
